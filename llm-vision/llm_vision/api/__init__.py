@@ -1,0 +1,1 @@
+"""HTTP only: read a request, call one service, shape the answer."""

@@ -1,0 +1,44 @@
+"""POST /analyze_image answers a question about a picture."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+
+from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm
+from .dependencies import ServicesDep
+from .forms import picture_body, read_picture_form
+from .responses import error_responses
+
+router = APIRouter(tags=["Analysis"])
+
+_ERRORS = error_responses(
+    "file_required", "invalid_image", "unsupported_image_format", "prompt_too_long", "model_not_found",
+    "payload_too_large", "queue_full", "model_load_failed", "inference_failed", "deadline_exceeded",
+    "malformed_multipart",
+)  # fmt: skip
+
+
+@router.post(
+    "/analyze_image",
+    responses=_ERRORS,
+    openapi_extra=picture_body(AnalyzeForm),
+    summary="Ask about a picture",
+)
+async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswer:
+    """Answer a prompt about a picture.
+
+    Without a vision-language model the answer is made of facts (kind, size, likely things, colours,
+    text), `degraded` is true and `notice` says what is missing.
+    """
+    data, form = await read_picture_form(request, AnalyzeForm, services.max_file_bytes)
+    async with services.vision.admit(form.model, form.prompt) as analyst:
+        picture = await services.pictures.decode(data)
+        analysis = await analyst.analyze(picture)
+    return AnalyzeAnswer(
+        analysis=analysis.text,
+        confidence=analysis.confidence,
+        model=analysis.model_id,
+        usage=None,
+        degraded=analysis.notice is not None,
+        notice=analysis.notice,
+    )

@@ -1,0 +1,36 @@
+"""What routes are handed: the services and the limits that `app.py` built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ..metrics import Metrics
+from ..runtime.pool import ModelPool
+from ..services.lifecycle import Lifecycle
+from ..services.ocr import OcrService
+from ..services.pictures import PictureDecoder
+from ..services.vision import VisionService
+
+
+@dataclass(frozen=True)
+class Services:
+    """Every object that routes use."""
+
+    ocr: OcrService
+    vision: VisionService
+    pictures: PictureDecoder
+    pool: ModelPool
+    metrics: Metrics
+    lifecycle: Lifecycle
+    max_file_bytes: int
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(_services)]

@@ -1,0 +1,36 @@
+"""The framework's own errors as ours; the gate answers them."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ..errors import InternalError, MalformedJson, MethodNotAllowed, NotFound
+from .forms import invalid_parameter
+
+
+def install(app: FastAPI) -> None:
+    """Translate validation errors, unknown routes and wrong methods."""
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    errors = error.errors()
+    if errors[0]["type"] == "json_invalid":
+        raise MalformedJson("the body is not JSON")
+    raise invalid_parameter(errors)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == 404:
+        raise NotFound("there is no such route; GET /docs lists them")
+    if error.status_code == 405:
+        raise MethodNotAllowed("this route does not answer this method; GET /docs lists what it answers")
+    if error.status_code < 500:
+        raise MalformedJson("the body cannot be read")
+    raise InternalError("something went wrong on our side; the log has it")

@@ -1,0 +1,60 @@
+"""/models: which models there are, and loading and unloading them."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from ..runtime.pool import ModelStatus
+from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
+from .dependencies import Services, ServicesDep
+from .responses import error_responses
+
+router = APIRouter(prefix="/models", tags=["Models"])
+
+_BODY_ERRORS = ("model_not_found", "invalid_parameter", "malformed_json", "payload_too_large")
+
+
+@router.get("", responses=error_responses(), summary="All models")
+async def models(services: ServicesDep) -> ModelList:
+    """Every model, whether it is in memory, where, and until when."""
+    return ModelList(models=[_info(status) for status in services.pool.status()])
+
+
+@router.post(
+    "/load",
+    responses=error_responses(*_BODY_ERRORS, "model_load_failed", "insufficient_memory"),
+    summary="Load a model into memory",
+)
+async def load(body: LoadBody, services: ServicesDep) -> ModelInfo:
+    """Load a model now; answers when it is ready."""
+    await services.pool.load(body.model, body.keep_alive)
+    return _info_of(body.model, services)
+
+
+@router.post("/unload", responses=error_responses(*_BODY_ERRORS, "model_in_use"), summary="Remove a model from memory")
+async def unload(body: UnloadBody, services: ServicesDep) -> UnloadAnswer:
+    """Unload a model that is not in use."""
+    return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
+
+
+def _info_of(model_id: str, services: Services) -> ModelInfo:
+    return next(_info(status) for status in services.pool.status() if status.spec.model_id == model_id)
+
+
+def _info(status: ModelStatus) -> ModelInfo:
+    spec = status.spec
+    return ModelInfo(
+        id=spec.model_id,
+        title=spec.title,
+        tasks=sorted(spec.tasks),
+        license=spec.license,
+        embedded=spec.embedded,
+        state=status.state,
+        in_use=status.leases,
+        queued=status.queue_length,
+        device=status.device,
+        device_notice=status.device_notice,
+        memory_bytes=status.memory_bytes or spec.memory_bytes,
+        expires_in=status.expires_in,
+        last_error=status.last_error,
+    )

@@ -1,0 +1,77 @@
+"""POST /ocr reads a crop; GET /languages lists what can be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm
+from .dependencies import ServicesDep
+from .forms import picture_body, read_picture_form
+from .responses import error_responses
+
+router = APIRouter(tags=["OCR"])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+    **error_responses(
+        "file_required", "invalid_image", "unsupported_image_format", "unsupported_language",
+        "model_not_found", "payload_too_large", "queue_full", "model_load_failed", "inference_failed",
+        "deadline_exceeded", "malformed_multipart",
+    ),
+}  # fmt: skip
+
+
+@router.post(
+    "/ocr",
+    response_model=OcrAnswer,
+    responses=_ANSWERS,
+    openapi_extra=picture_body(OcrForm),
+    summary="Read a crop",
+)
+async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
+    """Read the text of a speech bubble, caption or other crop, in reading order.
+
+    Send `Accept: text/plain` for the text alone.
+    """
+    data, form = await read_picture_form(request, OcrForm, services.max_file_bytes)
+    async with services.ocr.admit(form.engine, form.language, form.furigana) as reader:
+        picture = await services.pictures.decode(data)
+        reading = await reader.read(picture)
+    if prefers_plain_text(request.headers.get("accept", "")):
+        return PlainTextResponse(reading.text)
+    return OcrAnswer(
+        text=reading.text,
+        language=form.language,
+        confidence=reading.confidence,
+        engine=reading.engine,
+        no_text=not reading.text,
+        degraded=reading.notice is not None,
+        notice=reading.notice,
+    )
+
+
+@router.head("/ocr", summary="Is there an OCR service here?")
+async def ocr_exists() -> Response:
+    """Answers without a body; some clients ask this as a health check."""
+    return Response(media_type="text/plain")
+
+
+@router.get("/languages", responses=error_responses(), summary="Languages that can be read")
+async def languages(services: ServicesDep) -> Languages:
+    """Every language code that /ocr takes, and the engines that read it."""
+    known = services.ocr.languages().items()
+    return Languages(languages=[Language(code=code, name=name, engines=engines) for code, (name, engines) in known])
+
+
+def prefers_plain_text(accept: str) -> bool:
+    """Whether text/plain stands in an Accept header before JSON or anything."""
+    for part in accept.split(","):
+        kind = part.partition(";")[0].strip().lower()
+        if kind in ("application/json", "application/*", "*/*"):
+            return False
+        if kind in ("text/plain", "text/*"):
+            return True
+    return False

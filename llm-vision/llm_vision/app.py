@@ -1,0 +1,164 @@
+"""Builds every object once, joins the layers, and owns the start and the stop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+
+from . import __version__
+from .api import analyze_image, docs, error_handlers, health, models, ocr
+from .api.access import AccessRules
+from .api.dependencies import Services
+from .api.gate import Gate, GateRules
+from .errors import VisionError
+from .images.decode import ImageLimits
+from .metrics import Metrics
+from .models.registry import Catalog, CatalogEntry
+from .runtime.device import choose_device, cpu_cores, memory_limit_bytes
+from .runtime.pool import ModelPool, PoolLimits, WorkerFactory
+from .runtime.process import Launch
+from .runtime.worker import Worker, WorkerLimits
+from .services.inference import Inference
+from .services.lifecycle import Lifecycle
+from .services.ocr import OcrService
+from .services.pictures import PictureDecoder
+from .services.vision import VisionService
+from .settings import MEBIBYTE, Settings
+
+_ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
+
+
+def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
+    """The whole service as an ASGI app.
+
+    Args:
+        settings: what the operator set.
+        catalog: the models; None for all of `llm_vision.models`.
+
+    Raises:
+        ValueError: a setting names a model that does not exist.
+    """
+    catalog = Catalog.discover() if catalog is None else catalog
+    _check_model_names(settings, catalog)
+    metrics = Metrics()
+    services = _build_services(settings, catalog, metrics)
+
+    app = FastAPI(
+        title="LLM Vision",
+        version=__version__,
+        summary="Reads manga text and answers questions about pictures.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.services = services
+    for router in _ROUTERS:
+        app.include_router(router)
+    error_handlers.install(app)
+    rules = GateRules(
+        access=_access_rules(settings),
+        max_body_bytes=settings.max_body_bytes,
+        is_draining=lambda: services.lifecycle.is_draining,
+    )
+    app.add_middleware(Gate, rules=rules, metrics=metrics)
+    if settings.cors_origins:  # added last, so it is outermost: a browser's preflight carries no key
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
+            expose_headers=["X-Request-Id", "Retry-After"],
+        )
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    services.lifecycle.start()
+    try:
+        yield
+    finally:
+        await services.lifecycle.stop()
+
+
+def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics) -> Services:
+    limits = PoolLimits(
+        max_loaded=settings.max_loaded_models,
+        memory_bytes=(settings.memory_limit_mb or 0) * MEBIBYTE or memory_limit_bytes(),
+        max_queue=settings.queue_size,
+        keep_alive=settings.keep_alive,
+        failed_load_seconds=settings.failed_load_seconds,
+    )
+    pool = ModelPool(catalog, _worker_factory(settings, metrics), limits, metrics)
+    inference = Inference(pool, metrics)
+    image_limits = ImageLimits(
+        max_pixels=int(settings.max_megapixels * 1_000_000),
+        max_side=settings.max_side,
+        max_ratio=settings.max_ratio,
+        min_side=settings.min_side,
+        allow_tiff=settings.allow_tiff,
+    )
+    return Services(
+        ocr=OcrService(inference, catalog, settings.ocr_engine, settings.ocr_seconds),
+        vision=VisionService(inference, settings.ocr_engine, settings.analyze_seconds, settings.max_prompt_chars),
+        pictures=PictureDecoder(image_limits, metrics),
+        pool=pool,
+        metrics=metrics,
+        lifecycle=Lifecycle(pool, inference, settings.preload, settings.drain_seconds),
+        max_file_bytes=settings.max_file_bytes,
+    )
+
+
+def _worker_factory(settings: Settings, metrics: Metrics) -> WorkerFactory:
+    threads = cpu_cores()
+    limits = WorkerLimits(
+        max_batch=1,
+        max_queue=settings.queue_size,
+        queue_seconds=settings.queue_seconds,
+        batch_wait=settings.batch_wait_ms / 1000,
+        load_seconds=settings.load_seconds,
+        cpu_fallback=settings.cpu_fallback,
+    )
+
+    def make_worker(
+        entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+    ) -> Worker:
+        launch = Launch(
+            model_id=entry.spec.model_id,
+            class_path=entry.class_path,
+            device=choose_device(settings.device, entry.spec.devices),
+            threads=threads,
+            environment={"HF_HUB_CACHE": str(settings.transformers_cache.absolute())},
+        )
+        return Worker(launch, replace(limits, max_batch=entry.spec.max_batch), metrics, arriving, on_failed)
+
+    return make_worker
+
+
+def _access_rules(settings: Settings) -> AccessRules:
+    hosts = frozenset(name.lower() for name in settings.allowed_hosts)
+    return AccessRules(
+        api_keys=tuple(key.get_secret_value() for key in settings.api_keys),
+        admin_keys=tuple(key.get_secret_value() for key in settings.admin_keys),
+        hosts=hosts if hosts or settings.is_loopback else None,
+        origins=frozenset(settings.cors_origins),
+    )
+
+
+def _check_model_names(settings: Settings, catalog: Catalog) -> None:
+    for name in (settings.ocr_engine, *settings.preload):
+        if name not in catalog:
+            raise ValueError(
+                f"VISION_OCR_ENGINE or VISION_PRELOAD names a model that does not exist; there are: {', '.join(catalog)}"
+            )
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

@@ -1,0 +1,66 @@
+"""`llm-vision serve`: the command's arguments and exit statuses."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from .. import __version__, logs
+from ..settings import Settings
+
+EX_CONFIG = 78  # sysexits.h: something is wrong in the configuration
+
+log = logging.getLogger("llm_vision")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args(arguments)
+    overrides = {"bind": options.host, "port": options.port}
+    try:
+        settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"llm-vision: {_variable(problem)}: {problem['msg']}", file=sys.stderr)
+        return EX_CONFIG
+    return _serve(settings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="llm-vision", description="Self-hosted vision service.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    serve = commands.add_parser("serve", help="answer on HTTP until stopped")
+    serve.add_argument("--host", help="address to listen on (VISION_BIND, 127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (VISION_PORT, 9100)")
+    return parser
+
+
+def _variable(problem: ErrorDetails) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else "settings"
+    return name if name.isupper() else f"VISION_{name.upper()}"
+
+
+def _serve(settings: Settings) -> int:
+    from ..app import create_app  # noqa: PLC0415  (bad settings are told without importing everything)
+    from ..server import serve  # noqa: PLC0415
+
+    logs.configure(settings.log_level, settings.log_format)
+    if not settings.is_loopback and not settings.api_keys:
+        log.warning("open to the network without a key: set VISION_API_KEYS, or VISION_BIND=127.0.0.1")
+    try:
+        app = create_app(settings)
+    except ValueError as error:
+        print(f"llm-vision: {error}", file=sys.stderr)
+        return EX_CONFIG
+    serve(app, settings.bind, settings.port, settings.drain_seconds)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Bytes to an upright RGB picture: sniffed, measured before decoding, laid on white."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, ImageOps
+
+from ..errors import (
+    ImageBadDimensions,
+    ImageTooLarge,
+    ImageTooSmall,
+    InvalidImage,
+    UnsupportedImageFormat,
+    VisionError,
+)
+
+_DETERMINED_BY_BRAND = b"ftyp"  # ISO base media file: the brand behind it tells AVIF from video
+_AVIF_BRANDS = (b"avif", b"avis")
+_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What a picture may be. Sides and pixels are those of the file, before any rotation."""
+
+    max_pixels: int = 50_000_000
+    max_side: int = 32_768
+    max_ratio: float = 200
+    min_side: int = 4
+    allow_tiff: bool = False
+
+
+def sniff_format(data: bytes, *, allow_tiff: bool = False) -> str:
+    """Pillow's name of the format, from the first bytes; names and content types are not trusted.
+
+    Raises:
+        UnsupportedImageFormat: it is none of the accepted formats.
+    """
+    for magic, name in (
+        (b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"),
+    ):  # fmt: skip
+        if data.startswith(magic):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    if data[4:8] == _DETERMINED_BY_BRAND and data[8:12] in _AVIF_BRANDS:
+        return "AVIF"
+    if allow_tiff and data[:4] in (b"II*\x00", b"MM\x00*"):
+        return "TIFF"
+    accepted = "PNG, JPEG, WebP, GIF, BMP, AVIF" + (", TIFF" if allow_tiff else "")
+    raise UnsupportedImageFormat(f"the file is not a picture in an accepted format: {accepted}", param="file")
+
+
+def check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
+    """Refuse what is too large, too small or too long to decode.
+
+    Raises:
+        ImageTooLarge, ImageBadDimensions, ImageTooSmall: as their names say.
+    """
+    if width * height > limits.max_pixels:
+        raise ImageTooLarge(f"{width * height} pixels; the limit is {limits.max_pixels}", param="file")
+    longest, shortest = max(width, height), min(width, height)
+    if longest > limits.max_side:
+        raise ImageBadDimensions(f"a side of {longest} pixels; the limit is {limits.max_side}", param="file")
+    if longest > shortest * limits.max_ratio:
+        raise ImageBadDimensions(
+            f"sides of {width} x {height}: the ratio's limit is {limits.max_ratio:g}:1", param="file"
+        )
+    if shortest < limits.min_side:
+        raise ImageTooSmall(f"a side of {shortest} pixels; at least {limits.min_side} are needed", param="file")
+
+
+def decode(data: bytes, limits: ImageLimits) -> Image.Image:
+    """Decode the first frame to RGB, upright by its EXIF orientation, transparency laid on white.
+
+    Args:
+        data: a picture file.
+        limits: what it may be; checked on the header, before any pixel is decoded.
+
+    Raises:
+        UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall: by its header.
+        InvalidImage: it is damaged.
+    """
+    name = sniff_format(data, allow_tiff=limits.allow_tiff)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's own limit is higher than ours
+            with Image.open(io.BytesIO(data), formats=[name]) as picture:
+                check_dimensions(picture.width, picture.height, limits)
+                picture.load()
+                return to_rgb(_upright(picture))
+    except VisionError:
+        raise
+    except Image.DecompressionBombError:
+        raise ImageTooLarge(f"more pixels than the limit of {limits.max_pixels}", param="file") from None
+    except Exception:  # what Pillow raises on damaged files has no common class, and its texts may not leave
+        raise InvalidImage("the picture is damaged or incomplete", param="file") from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a broken EXIF block says nothing about the pixels
+        return picture
+    return ImageOps.exif_transpose(picture) if orientation in range(2, 9) else picture
+
+
+def to_rgb(picture: Image.Image) -> Image.Image:
+    """Any Pillow mode as RGB: 16 bits scaled to 8, transparency laid on white."""
+    if picture.mode in _SIXTEEN_BIT_MODES:
+        return picture.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
+    if picture.mode == "F":
+        raise InvalidImage("pictures of floating-point numbers are not accepted", param="file")
+    if picture.has_transparency_data:
+        canvas = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")

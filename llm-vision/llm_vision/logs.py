@@ -1,0 +1,59 @@
+"""Log lines as text or JSON, each with the id of the request that caused it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Literal
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+LogFormat = Literal["text", "json"]
+
+_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def _extra_fields(record: logging.LogRecord) -> dict[str, object]:
+    return {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+
+
+class TextFormatter(logging.Formatter):
+    """`time level [request id] message key=value`, one line for people."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        fields = "".join(f" {key}={value}" for key, value in _extra_fields(record).items())
+        line = f"{time} {record.levelname:<7} [{request_id.get()}] {record.getMessage()}{fields}"
+        return line + (f"\n{self.formatException(record.exc_info)}" if record.exc_info else "")
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line, for machines."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "request_id": request_id.get(),
+            "message": record.getMessage(),
+            **_extra_fields(record),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def configure(level: str, log_format: LogFormat) -> None:
+    """Send every log line of this process to standard error in one format."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    for noisy in ("uvicorn.access", "multipart", "python_multipart", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for own_handlers in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        logging.getLogger(own_handlers).handlers.clear()
+        logging.getLogger(own_handlers).propagate = True

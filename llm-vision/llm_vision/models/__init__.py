@@ -1,0 +1,1 @@
+"""One file per model family; a new file is a new model."""

@@ -1,0 +1,99 @@
+"""What every model is: its spec, what it is given to load and to run, and what it returns."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:  # the gateway reads specs only and never needs numpy for them
+    import numpy as np
+    from numpy.typing import NDArray
+
+JsonObject = dict[str, Any]
+
+
+class Task(StrEnum):
+    """What a model can be asked to do."""
+
+    OCR = "ocr"
+    CLASSIFY = "classify"
+    CAPTION = "caption"
+    CHAT = "chat"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the gateway knows of a model without loading it."""
+
+    model_id: str
+    """The name that clients use."""
+    title: str
+    """One line for people."""
+    tasks: frozenset[Task]
+    license: str
+    memory_bytes: int
+    """Resident memory of a worker that has run its first request."""
+    max_batch: int
+    """Most requests that one `predict` takes."""
+    languages: Mapping[str, str] | None = None
+    """Language code (BCP 47) to English name, for models that read text."""
+    devices: frozenset[str] = frozenset({"cpu"})
+    """Kinds of device that it can use: `cpu`, `cuda`."""
+    embedded: bool = False
+    """The weights are part of an installed package: nothing is ever downloaded."""
+
+
+@dataclass(frozen=True)
+class LoadContext:
+    """What the runtime decided for a model that is about to load."""
+
+    device: str
+    """A torch device name: `cpu` or `cuda:0`."""
+    threads: int
+    """Compute threads that the model may use; its library is told so in `load`."""
+    weights_root: Path | None = None
+    """The volume that holds weights; None for embedded models."""
+
+
+class Item(ABC):
+    """One request of a batch, as the model in its worker process sees it."""
+
+    images: tuple[NDArray[np.uint8], ...]
+    """RGB pictures, each of shape (height, width, 3), values 0..255, read-only."""
+    params: JsonObject
+    """The task's options, already checked by the service that sent them."""
+
+    @property
+    @abstractmethod
+    def cancelled(self) -> bool:
+        """Whether nobody waits for this item any more; look at it between steps."""
+
+    @abstractmethod
+    def send_token(self, text: str) -> None:
+        """Send a piece of generated text to the client at once."""
+
+
+class Model(ABC):
+    """A model family. One instance lives in one worker process; calls come one at a time."""
+
+    spec: ClassVar[ModelSpec]
+
+    @abstractmethod
+    def load(self, context: LoadContext) -> None:
+        """Import the library, read the weights and run once, so that loaded means ready.
+
+        Any exception here is a failed load: the worker process ends.
+        """
+
+    @abstractmethod
+    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
+        """One result per item, in the order of the batch.
+
+        A result is a JSON object in the shape of the task. An exception in an item's place
+        fails that item alone; an exception that is raised fails the whole batch, and the
+        worker lives on.
+        """

@@ -1,0 +1,1 @@
+"""What loads, runs and unloads models; knows no product feature."""

@@ -1,0 +1,150 @@
+"""The bounded queue of one worker, and which requests run together."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ..errors import QueueFull
+from ..models.base import JsonObject
+
+RETRY_AFTER_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An RGB picture as rows of bytes, 3 a pixel."""
+
+    width: int
+    height: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class WorkRequest:
+    """What a model is asked: a task's options and its pictures."""
+
+    params: JsonObject
+    images: tuple[RawImage, ...]
+
+
+@dataclass(frozen=True)
+class WorkResult:
+    """What a model answered, with the seconds that it took."""
+
+    value: JsonObject
+    queue_seconds: float
+    run_seconds: float
+    batch_size: int
+    device: str
+    device_notice: str | None = None
+    """Why it did not run where it was meant to run."""
+
+
+_ids = itertools.count(1)
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request that waits for its result."""
+
+    request: WorkRequest
+    future: asyncio.Future[WorkResult]
+    enqueued_at: float
+    on_token: Callable[[str], None] | None = None
+    ticket_id: int = field(default_factory=lambda: next(_ids))
+    started_at: float = 0.0
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits and has no answer yet."""
+        return not self.future.done()
+
+    def as_entry(self) -> JsonObject:
+        """What the worker process is told of it; the pictures' bytes follow in the payload."""
+        return {
+            "id": self.ticket_id,
+            "params": self.request.params,
+            "sizes": [(image.width, image.height) for image in self.request.images],
+        }
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless it is answered already."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # read once: nobody may be left to do so
+
+
+class BatchQueue:
+    """First in, first out, bounded; hands out batches.
+
+    Args:
+        max_queue: tickets that may wait.
+        max_batch: most tickets in a batch.
+        batch_wait: seconds to wait for a request that is on its way.
+        arriving: how many admitted requests have not been queued yet.
+    """
+
+    def __init__(self, max_queue: int, max_batch: int, batch_wait: float, arriving: Callable[[], int]) -> None:
+        self._max_queue = max_queue
+        self._max_batch = max_batch
+        self._batch_wait = batch_wait
+        self._arriving = arriving
+        self._tickets: deque[Ticket] = deque()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def put(self, ticket: Ticket) -> None:
+        """Queue a ticket.
+
+        Raises:
+            QueueFull: as many as may wait are waiting.
+        """
+        if len(self._tickets) >= self._max_queue + self._max_batch:
+            raise QueueFull("this model has as many requests as it may", retry_after=RETRY_AFTER_SECONDS)
+        self._tickets.append(ticket)
+        self._changed.set()
+
+    def put_back(self, tickets: list[Ticket]) -> None:
+        """Put tickets that were taken in front again."""
+        self._tickets.extendleft(reversed(tickets))
+        self._changed.set()
+
+    def discard(self, ticket: Ticket) -> bool:
+        """Take a ticket out that nobody wants any more; False when it is not queued."""
+        try:
+            self._tickets.remove(ticket)
+        except ValueError:
+            return False
+        return True
+
+    def drain(self) -> list[Ticket]:
+        """Take everything out."""
+        tickets = list(self._tickets)
+        self._tickets.clear()
+        return tickets
+
+    async def next_batch(self) -> list[Ticket]:
+        """Wait for the first ticket, then take what is there.
+
+        A batch with room waits for requests that are still being decoded, so that a burst runs
+        together and a lone request starts at once.
+        """
+        while not self._tickets:
+            self._changed.clear()
+            await self._changed.wait()
+        deadline = asyncio.get_running_loop().time() + self._batch_wait
+        while self._arriving() > 0 and len(self._tickets) < self._max_batch:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        size = min(self._max_batch, len(self._tickets))
+        return [self._tickets.popleft() for _ in range(size)]

@@ -1,0 +1,188 @@
+"""The worker process: one model, batches in, tokens and results out.
+
+Started as `python -P -m llm_vision.runtime.child FD PARENT_PID LAUNCH_JSON`. The main thread runs the
+model; a reader thread takes messages and ends the process when the gateway is gone. Standard output and
+error are log pipes only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import faulthandler
+import importlib
+import json
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.base import Item, JsonObject, LoadContext, Model
+from . import wire
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_OOM_SCORE_ADJ = "500"  # when memory runs out the kernel ends a worker, which restarts, not the gateway
+
+
+class Connection:
+    """The socket to the gateway: a locked sender, an inbox and the ids that were cancelled."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._send_lock = threading.Lock()
+        self.inbox: queue.SimpleQueue[tuple[wire.Header, bytearray]] = queue.SimpleQueue()
+        self.cancelled: set[int] = set()
+
+    def send(self, header: wire.Header) -> None:
+        frame = wire.encode(header)
+        with self._send_lock:
+            self._sock.sendall(frame)
+
+    def read_forever(self) -> None:
+        """Take messages until the gateway is gone, then end this process at once."""
+        with contextlib.suppress(wire.PeerClosed, wire.BadFrame, OSError):
+            while True:
+                header, payload = wire.receive_blocking(self._sock)
+                if header["type"] == "cancel":
+                    self.cancelled.add(header["id"])
+                else:
+                    self.inbox.put((header, payload))
+        os._exit(0)
+
+
+class WorkItem(Item):
+    """One request of a batch."""
+
+    def __init__(self, connection: Connection, entry: JsonObject, images: tuple[NDArray[np.uint8], ...]) -> None:
+        self._connection = connection
+        self.item_id: int = entry["id"]
+        self.params = entry["params"]
+        self.images = images
+
+    @property
+    def cancelled(self) -> bool:
+        return self.item_id in self._connection.cancelled
+
+    def send_token(self, text: str) -> None:
+        self._connection.send({"type": "token", "id": self.item_id, "text": text})
+
+
+def items_of(connection: Connection, header: wire.Header, payload: bytearray) -> list[WorkItem]:
+    """The items of a batch message, their pictures as read-only views of the payload."""
+    import numpy as np  # noqa: PLC0415  (the gateway imports this package without numpy)
+
+    items, offset = [], 0
+    view = memoryview(payload).toreadonly()
+    for entry in header["items"]:
+        images = []
+        for width, height in entry["sizes"]:
+            end = offset + width * height * 3
+            images.append(np.frombuffer(view[offset:end], np.uint8).reshape(height, width, 3))
+            offset = end
+        items.append(WorkItem(connection, entry, tuple(images)))
+    return items
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
+
+
+def predict(model: Model, items: Sequence[WorkItem]) -> list[JsonObject | Exception]:
+    """One result or exception per item; never raises.
+
+    A batch that runs out of memory is halved until it fits or a single item does not.
+    """
+    try:
+        results = list(model.predict(items))
+        if len(results) != len(items):
+            raise ValueError(f"{len(results)} results for {len(items)} items")
+        return results
+    except Exception as error:
+        if _is_out_of_memory(error) and len(items) > 1:
+            middle = len(items) // 2
+            return predict(model, items[:middle]) + predict(model, items[middle:])
+        traceback.print_exc()
+        return [error] * len(items)
+
+
+def _end_message(item: WorkItem, result: JsonObject | Exception, seconds: float) -> wire.Header:
+    if isinstance(result, Exception):
+        code = "insufficient_memory" if _is_out_of_memory(result) else "inference_failed"
+        return {"type": "end", "id": item.item_id, "error": code, "exception": type(result).__name__}
+    return {"type": "end", "id": item.item_id, "result": result, "seconds": seconds}
+
+
+def run_batch(connection: Connection, model: Model, items: Sequence[WorkItem]) -> None:
+    """Run what is still wanted and answer every item."""
+    wanted = [item for item in items if not item.cancelled]
+    started = time.perf_counter()
+    results = predict(model, wanted) if wanted else []
+    seconds = time.perf_counter() - started
+    for item, result in zip(wanted, results, strict=True):
+        try:
+            connection.send(_end_message(item, result, seconds))
+        except (ValueError, TypeError, wire.BadFrame) as error:  # NaN, not JSON, or far too large
+            connection.send(_end_message(item, error, seconds))
+    connection.send({"type": "batch_end", "seconds": seconds, "size": len(wanted)})
+    connection.cancelled.difference_update(item.item_id for item in items)
+
+
+def load(launch: dict[str, Any]) -> Model:
+    """Import the model's class and load it."""
+    module_name, class_name = launch["class_path"].split(":")
+    model_class = getattr(importlib.import_module(module_name), class_name)
+    root = launch["weights_root"]
+    model: Model = model_class()
+    model.load(LoadContext(launch["device"], launch["threads"], Path(root) if root else None))
+    return model
+
+
+def _guard_process(parent_pid: int) -> None:
+    """Die with the gateway, ignore the terminal's Ctrl+C, and be the first to go when memory runs out."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
+    if os.getppid() != parent_pid:  # it died before the line above
+        os._exit(0)
+
+
+def main() -> None:
+    """Load the model, then run batches until told to stop."""
+    descriptor, parent_pid, launch = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
+    _guard_process(parent_pid)
+    connection = Connection(socket.socket(fileno=descriptor))
+    threading.Thread(target=connection.read_forever, daemon=True).start()
+    try:
+        model = load(launch)
+    except BaseException as error:
+        traceback.print_exc()
+        code = "insufficient_memory" if _is_out_of_memory(error) else "model_load_failed"
+        connection.send({"type": "load_error", "code": code, "exception": type(error).__name__})
+        sys.stderr.flush()
+        os._exit(1)
+    connection.send({"type": "ready"})
+    while True:
+        header, payload = connection.inbox.get()
+        if header["type"] == "stop":
+            sys.stderr.flush()
+            os._exit(0)  # libraries with threads of their own can hang in an orderly exit
+        run_batch(connection, model, items_of(connection, header, payload))
+        del payload
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,374 @@
+"""Which models are in memory: loads on first lease, unloads when idle, never while leased."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..errors import InsufficientMemory, ModelInUse, ModelNotFound, QueueFull, ShuttingDown, VisionError
+from ..metrics import Metrics
+from ..models.base import ModelSpec
+from ..models.registry import Catalog, CatalogEntry
+from .batching import RETRY_AFTER_SECONDS
+from .worker import Worker
+
+log = logging.getLogger(__name__)
+
+KEEP_FOR_EVER = -1.0
+
+
+def _read_exception(load: asyncio.Task[None]) -> None:
+    """Whoever waits for a load is told of its failure; perhaps nobody does any more."""
+    if not load.cancelled():
+        load.exception()
+
+
+class WorkerFactory(Protocol):
+    """Makes the worker of a model, not started yet."""
+
+    def __call__(
+        self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+    ) -> Worker: ...
+
+
+@dataclass(frozen=True)
+class PoolLimits:
+    """How many models may be in memory, how large, for how long (seconds)."""
+
+    max_loaded: int
+    memory_bytes: int
+    max_queue: int
+    keep_alive: float = 300
+    failed_load_seconds: float = 30
+    room_seconds: float = 30
+    """How long a load waits for another model to become idle."""
+
+
+@dataclass(frozen=True)
+class ModelStatus:
+    """A model as `/models` shows it."""
+
+    spec: ModelSpec
+    state: str
+    leases: int
+    queue_length: int
+    device: str | None
+    device_notice: str | None
+    memory_bytes: int
+    pid: int | None
+    expires_in: float | None
+    """Seconds until it is unloaded when nobody uses it; None when it is in use, stays, or is not loaded."""
+    last_error: str | None
+
+
+class Slot:
+    """A model's place in the pool, loaded or not."""
+
+    def __init__(self, entry: CatalogEntry, keep_alive: float) -> None:
+        self.entry = entry
+        self.keep_alive = keep_alive
+        self.worker: Worker | None = None
+        self.loading: asyncio.Task[None] | None = None
+        self.leases = 0
+        self.admitted = 0
+        self.arriving = 0
+        self.last_used = 0.0
+        self.failure: VisionError | None = None
+        self.failed_at = 0.0
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.entry.spec
+
+    def expires_at(self) -> float | None:
+        """When it is unloaded, on the pool's clock; None for never."""
+        if self.worker is None or self.leases or self.keep_alive == KEEP_FOR_EVER:
+            return None
+        return self.last_used + self.keep_alive
+
+
+class Admission:
+    """A request that a model has taken in; `arrived` when it has reached the worker's queue."""
+
+    def __init__(self, slot: Slot) -> None:
+        self._slot = slot
+        self._is_arriving = True
+        slot.admitted += 1
+        slot.arriving += 1
+
+    def arrived(self) -> None:
+        """It is queued, or never will be."""
+        if self._is_arriving:
+            self._is_arriving = False
+            self._slot.arriving -= 1
+
+    def close(self) -> None:
+        """The request has ended."""
+        self.arrived()
+        self._slot.admitted -= 1
+
+
+class ModelPool:
+    """All models of a catalogue, each in memory or not.
+
+    Args:
+        catalog: the models.
+        make_worker: makes a model's worker.
+        limits: how many, how large, for how long.
+        metrics: where loads are counted.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        make_worker: WorkerFactory,
+        limits: PoolLimits,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._slots = {model_id: Slot(entry, limits.keep_alive) for model_id, entry in catalog.items()}
+        self._make_worker = make_worker
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._memory_lock = asyncio.Lock()  # one load or unload at a time: their memory must not overlap
+        self._became_idle = asyncio.Event()  # for `expire_forever`
+        self._lease_ended = asyncio.Event()  # for a load that waits for room
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    def spec(self, model_id: str) -> ModelSpec:
+        """What is known of a model.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        return self._slot(model_id).spec
+
+    @contextmanager
+    def admit(self, model_id: str) -> Iterator[Admission]:
+        """Take a request in, before its picture is decoded.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            QueueFull: it has as many requests as can run and wait.
+        """
+        slot = self._slot(model_id)
+        if slot.admitted >= slot.spec.max_batch + self._limits.max_queue:
+            raise QueueFull("this model has as many requests as it may", retry_after=RETRY_AFTER_SECONDS)
+        admission = Admission(slot)
+        try:
+            yield admission
+        finally:
+            admission.close()
+
+    @asynccontextmanager
+    async def lease(self, model_id: str) -> AsyncIterator[Worker]:
+        """Keep a model in memory while it is used; load it first when it is not there.
+
+        Raises:
+            ModelNotFound, ModelLoadFailed, InsufficientMemory, ShuttingDown: as their names say.
+        """
+        slot = self._slot(model_id)
+        slot.leases += 1  # before loading, so that nobody evicts a model on its way in
+        try:
+            yield await self._loaded_worker(slot, retry_failed=False)
+        finally:
+            self._end_lease(slot)
+
+    async def load(self, model_id: str, keep_alive: float | None = None) -> None:
+        """Load a model now, even when it has just failed to load.
+
+        Raises:
+            ModelNotFound, ModelLoadFailed, InsufficientMemory, ShuttingDown: as their names say.
+        """
+        slot = self._slot(model_id)
+        slot.leases += 1
+        try:
+            await self._loaded_worker(slot, retry_failed=True)
+            if keep_alive is not None:
+                slot.keep_alive = keep_alive
+        finally:
+            self._end_lease(slot)
+
+    async def unload(self, model_id: str) -> bool:
+        """Unload a model; False when it was not in memory.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            ModelInUse: it is in use or loading; nothing changes.
+        """
+        slot = self._slot(model_id)
+        async with self._memory_lock:
+            if slot.leases:
+                raise ModelInUse(f"{model_id} is in use; try again when its requests have ended")
+            return await self._unload(slot)
+
+    async def expire(self) -> None:
+        """Unload every model that has been idle for longer than its keep_alive."""
+        for slot in self._slots.values():
+            if self._is_expired(slot):
+                async with self._memory_lock:
+                    if self._is_expired(slot):  # somebody may have leased it while we waited
+                        log.info("unloading an idle model", extra={"model": slot.spec.model_id})
+                        await self._unload(slot)
+
+    async def expire_forever(self, interval: float = 1.0) -> None:
+        """Run `expire` every `interval` seconds, and as soon as a model becomes idle."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(interval):
+                    await self._became_idle.wait()
+            self._became_idle.clear()
+            await self.expire()
+
+    async def close(self) -> None:
+        """Unload everything; no lease is given any more."""
+        self._closed = True
+        loads = [slot.loading for slot in self._slots.values() if slot.loading]
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+        await asyncio.gather(*(self._unload(slot) for slot in self._slots.values()))
+        await asyncio.gather(*self._stopping)
+
+    def status(self) -> list[ModelStatus]:
+        """Every model and its state."""
+        return [self._status_of(slot) for slot in self._slots.values()]
+
+    def _slot(self, model_id: str) -> Slot:
+        try:
+            return self._slots[model_id]
+        except KeyError:
+            raise ModelNotFound(f"there is no such model; there are: {', '.join(self._slots)}") from None
+
+    def _end_lease(self, slot: Slot) -> None:
+        slot.leases -= 1
+        slot.last_used = self._clock()
+        if not slot.leases:
+            self._became_idle.set()
+            self._lease_ended.set()
+
+    async def _loaded_worker(self, slot: Slot, *, retry_failed: bool) -> Worker:
+        while slot.worker is None:
+            if self._closed:
+                raise ShuttingDown("the service is shutting down", retry_after=RETRY_AFTER_SECONDS)
+            if slot.loading is None:
+                self._raise_recent_failure(slot, ignore=retry_failed)
+                slot.loading = asyncio.create_task(self._load(slot))
+                slot.loading.add_done_callback(_read_exception)
+            try:
+                await asyncio.shield(slot.loading)  # a waiter that leaves does not end the load for the others
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise ShuttingDown("the service is shutting down") from None
+                raise
+        return slot.worker
+
+    def _raise_recent_failure(self, slot: Slot, *, ignore: bool) -> None:
+        wait = slot.failed_at + self._limits.failed_load_seconds - self._clock()
+        if slot.failure is not None and not ignore and wait > 0:
+            raise type(slot.failure)(slot.failure.detail, retry_after=max(1, int(wait)))
+
+    async def _load(self, slot: Slot) -> None:
+        model_id = slot.spec.model_id
+        started = self._clock()
+        try:
+            async with self._memory_lock:
+                await self._make_room(slot.spec)
+                slot.worker = await self._start_worker(slot)
+            log.info("loaded", extra={"model": model_id, "seconds": round(self._clock() - started, 2)})
+        finally:
+            slot.loading = None
+
+    async def _start_worker(self, slot: Slot) -> Worker:
+        worker = self._make_worker(
+            slot.entry,
+            arriving=lambda: slot.arriving,
+            on_failed=lambda error: self._forget_failed(slot, error),
+        )
+        try:
+            await worker.start()
+        except VisionError as error:
+            self._remember_failure(slot, error)
+            raise
+        slot.failure = None
+        self._metrics.model_load_ended(slot.spec.model_id, succeeded=True)
+        return worker
+
+    def _remember_failure(self, slot: Slot, error: VisionError) -> None:
+        slot.failure, slot.failed_at = error, self._clock()
+        self._metrics.model_load_ended(slot.spec.model_id, succeeded=False)
+        log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
+
+    def _forget_failed(self, slot: Slot, error: VisionError) -> None:
+        """A worker crashed and could not be restarted: the next request loads anew."""
+        slot.worker = None
+        self._remember_failure(slot, error)
+
+    async def _make_room(self, spec: ModelSpec) -> None:
+        """Unload idle models, the longest idle first, until this one fits; wait for one to become idle."""
+        need = f"{spec.model_id} needs {spec.memory_bytes >> 20} MiB"
+        if spec.memory_bytes > self._limits.memory_bytes:
+            raise InsufficientMemory(f"{need}; models may use {self._limits.memory_bytes >> 20} MiB")
+        try:
+            async with asyncio.timeout(self._limits.room_seconds):
+                while not self._fits(spec):
+                    self._lease_ended.clear()
+                    if not await self._unload_oldest_idle():
+                        await self._lease_ended.wait()
+        except TimeoutError:
+            raise InsufficientMemory(
+                f"{need} and the models in memory are all in use", retry_after=RETRY_AFTER_SECONDS
+            ) from None
+
+    async def _unload_oldest_idle(self) -> bool:
+        idle = [slot for slot in self._slots.values() if slot.worker and not slot.leases]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda slot: slot.last_used)
+        log.info("unloading to make room", extra={"model": oldest.spec.model_id})
+        return await self._unload(oldest)
+
+    def _fits(self, spec: ModelSpec) -> bool:
+        loaded = [slot for slot in self._slots.values() if slot.worker]
+        used = sum(max(slot.spec.memory_bytes, slot.worker.memory_bytes) for slot in loaded if slot.worker)
+        return len(loaded) < self._limits.max_loaded and used + spec.memory_bytes <= self._limits.memory_bytes
+
+    async def _unload(self, slot: Slot) -> bool:
+        worker, slot.worker = slot.worker, None
+        if worker is None:
+            return False
+        slot.keep_alive = self._limits.keep_alive
+        stopping = asyncio.create_task(worker.stop())
+        self._stopping.add(stopping)
+        stopping.add_done_callback(self._stopping.discard)
+        await asyncio.shield(stopping)  # whoever asked for it may leave; the process must end
+        return True
+
+    def _is_expired(self, slot: Slot) -> bool:
+        expires_at = slot.expires_at()
+        return expires_at is not None and self._clock() >= expires_at
+
+    def _status_of(self, slot: Slot) -> ModelStatus:
+        worker, expires_at = slot.worker, slot.expires_at()
+        state = worker.state.value if worker else "loading" if slot.loading else "not_loaded"
+        return ModelStatus(
+            spec=slot.spec,
+            state="failed" if not worker and not slot.loading and slot.failure else state,
+            leases=slot.leases,
+            queue_length=worker.queue_length if worker else 0,
+            device=worker.device if worker else None,
+            device_notice=worker.device_notice if worker else None,
+            memory_bytes=worker.memory_bytes if worker else 0,
+            pid=worker.pid if worker else None,
+            expires_in=None if expires_at is None else max(0.0, expires_at - self._clock()),
+            last_error=slot.failure.detail if slot.failure else None,
+        )

@@ -1,0 +1,152 @@
+"""One worker process as the gateway sees it: started, talked to, noticed when it dies, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import psutil
+
+from . import wire
+
+log = logging.getLogger(__name__)
+
+# What a model's library may need; keys and other secrets of the gateway stay with the gateway.
+_PASSED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
+_PASSED_PREFIXES = ("LC_", "HF_", "CUDA_", "NVIDIA_", "COVERAGE_")
+_LOG_CHUNK_BYTES = 64 * 1024
+_LOG_LINE_CHARS = 2000
+_LAST_LOG_SECONDS = 1.0  # a process that the model started may hold the pipe open
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a worker process is told at its start."""
+
+    model_id: str
+    class_path: str
+    device: str
+    threads: int
+    weights_root: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> str:
+        return json.dumps(
+            {
+                "class_path": self.class_path,
+                "device": self.device,
+                "threads": self.threads,
+                "weights_root": self.weights_root,
+            }
+        )
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    passed = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _PASSED_VARIABLES or name.startswith(_PASSED_PREFIXES)
+    }
+    return {**passed, **extra}
+
+
+class WorkerProcess:
+    """A running worker process. Make one with `spawn`, and always `close` it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket, model_id: str) -> None:
+        self._process = process
+        self._sock = sock
+        self._model_id = model_id
+        self._outbox: asyncio.Queue[tuple[wire.Header, Sequence[bytes]]] = asyncio.Queue()
+        self._tasks = (asyncio.create_task(self._copy_log()), asyncio.create_task(self._send_forever()))
+
+    @classmethod
+    async def spawn(cls, launch: Launch) -> WorkerProcess:
+        """Start a process on the event loop's own thread: the kernel ends it when that thread ends.
+
+        Raises:
+            OSError: the system refused to start a process.
+        """
+        ours, theirs = wire.socket_pair()
+        ours.setblocking(False)
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "llm_vision.runtime.child",
+                str(theirs.fileno()), str(os.getpid()), launch.as_json(),
+                pass_fds=(theirs.fileno(),),
+                process_group=0,
+                env=_environment(launch.environment),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )  # fmt: skip
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(process, ours, launch.model_id)
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._process.pid
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory now; 0 when the process is gone."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def send(self, header: wire.Header, buffers: Sequence[bytes] = ()) -> None:
+        """Queue a message; messages arrive in order."""
+        self._outbox.put_nowait((header, buffers))
+
+    async def messages(self) -> AsyncIterator[wire.Header]:
+        """What the process sends, until it ends."""
+        with contextlib.suppress(wire.PeerClosed, wire.BadFrame, OSError):
+            while True:
+                yield await wire.receive(self._sock)
+
+    def kill(self) -> None:
+        """End the process now, whatever it does."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    async def close(self, grace: float = 0) -> int:
+        """Ask the process to stop, kill it after `grace` seconds, free everything; its exit status."""
+        self.send({"type": "stop"})
+        try:
+            await asyncio.wait_for(self._process.wait(), grace)
+        except TimeoutError:
+            self.kill()
+        status = await self._process.wait()
+        await asyncio.wait(self._tasks[:1], timeout=_LAST_LOG_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._sock.close()
+        return status
+
+    async def _send_forever(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                header, buffers = await self._outbox.get()
+                await wire.send(self._sock, header, buffers)
+
+    async def _copy_log(self) -> None:
+        """Copy the process's output into our log; in chunks, since libraries print lines of any length."""
+        assert self._process.stdout is not None  # noqa: S101
+        while chunk := await self._process.stdout.read(_LOG_CHUNK_BYTES):
+            for line in chunk.decode("utf-8", "replace").splitlines():
+                if line.strip():
+                    log.info(line[:_LOG_LINE_CHARS], extra={"worker": self._model_id, "pid": self.pid})

@@ -1,0 +1,115 @@
+"""Frames between the gateway and a worker process: a JSON header and raw bytes, no pickled objects.
+
+A frame is two unsigned 32-bit lengths in network order, then the header as UTF-8 JSON, then the
+payload. Both lengths are capped, so that a broken peer cannot make the other side allocate.
+
+To the worker:   batch, cancel, stop
+From the worker: ready, load_error, token, end, batch_end
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+Header = dict[str, Any]
+
+_LENGTHS = struct.Struct("!II")
+MAX_HEADER_BYTES = 16 * 1024 * 1024
+MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
+SOCKET_BUFFER_BYTES = 4 * 1024 * 1024  # a page in few system calls
+
+
+class PeerClosed(Exception):
+    """The other side closed the connection."""
+
+
+class BadFrame(Exception):
+    """A frame that is larger than either side may send."""
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected sockets with buffers large enough for a page."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER_BYTES)
+    return ours, theirs
+
+
+def encode(header: Header, payload_bytes: int = 0) -> bytes:
+    """The start of a frame, behind which the payload follows.
+
+    Raises:
+        BadFrame: the header or payload is too large.
+        ValueError: the header holds NaN, infinity or something that is not JSON.
+    """
+    text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    head = text.encode("utf-8", "replace")
+    _check_lengths(len(head), payload_bytes)
+    return _LENGTHS.pack(len(head), payload_bytes) + head
+
+
+def _check_lengths(header_bytes: int, payload_bytes: int) -> None:
+    if header_bytes > MAX_HEADER_BYTES or payload_bytes > MAX_PAYLOAD_BYTES:
+        raise BadFrame(f"a frame of {header_bytes} + {payload_bytes} bytes")
+
+
+async def send(sock: socket.socket, header: Header, buffers: Sequence[bytes] = ()) -> None:
+    """Send a frame from an event loop; one sender at a time."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(sock, encode(header, sum(map(len, buffers))))
+    for buffer in buffers:
+        await loop.sock_sendall(sock, buffer)
+
+
+async def receive(sock: socket.socket) -> Header:
+    """Receive a frame that has no payload, as all frames from a worker.
+
+    Raises:
+        PeerClosed: the other side is gone.
+        BadFrame: it is larger than it may be.
+    """
+    header_bytes, payload_bytes = _LENGTHS.unpack(await _receive_exactly(sock, _LENGTHS.size))
+    _check_lengths(header_bytes, payload_bytes)
+    header: Header = json.loads(await _receive_exactly(sock, header_bytes))
+    return header
+
+
+async def _receive_exactly(sock: socket.socket, size: int) -> bytearray:
+    loop = asyncio.get_running_loop()
+    data = bytearray(size)
+    view, filled = memoryview(data), 0
+    while filled < size:
+        count = await loop.sock_recv_into(sock, view[filled:])
+        if not count:
+            raise PeerClosed
+        filled += count
+    return data
+
+
+def receive_blocking(sock: socket.socket) -> tuple[Header, bytearray]:
+    """Receive a frame in a thread that may wait.
+
+    Raises:
+        PeerClosed: the other side is gone.
+        BadFrame: it is larger than it may be.
+    """
+    header_bytes, payload_bytes = _LENGTHS.unpack(_read_blocking(sock, _LENGTHS.size))
+    _check_lengths(header_bytes, payload_bytes)
+    header: Header = json.loads(_read_blocking(sock, header_bytes))
+    return header, _read_blocking(sock, payload_bytes)
+
+
+def _read_blocking(sock: socket.socket, size: int) -> bytearray:
+    data = bytearray(size)
+    view, filled = memoryview(data), 0
+    while filled < size:
+        count = sock.recv_into(view[filled:])
+        if not count:
+            raise PeerClosed
+        filled += count
+    return data

@@ -1,0 +1,343 @@
+"""One model in a process of its own: requests in, results and tokens back, restarted when it crashes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ..errors import (
+    InferenceFailed,
+    InsufficientMemory,
+    ModelLoadFailed,
+    QueueFull,
+    VisionError,
+    WorkerCrashed,
+)
+from ..metrics import Metrics
+from .batching import RETRY_AFTER_SECONDS, BatchQueue, Ticket, WorkRequest, WorkResult
+from .process import Launch, WorkerProcess
+from .wire import Header
+
+log = logging.getLogger(__name__)
+
+CRASH_BACKOFF_SECONDS = (0.0, 0.5, 2.0, 10.0)  # the first restart is at once: most crashes happen once
+RETRY_LOAD = 30  # seconds until a model that did not load is tried again
+CALM_SECONDS = 60.0  # a worker that has run this long starts its count of crashes anew
+
+
+class WorkerState(StrEnum):
+    """Where a worker is in its life: loading -> ready -> (loading -> ready)* -> stopped | failed."""
+
+    LOADING = "loading"
+    READY = "ready"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """How much a worker takes in and how long it waits, in seconds."""
+
+    max_batch: int
+    max_queue: int = 32
+    queue_seconds: float = 30
+    batch_wait: float = 0.003
+    load_seconds: float = 600
+    abandoned_grace: float = 2.0
+    """A batch that nobody waits for any more may run this long before its process is killed."""
+    cpu_fallback: bool = True
+
+
+class Worker:
+    """The gateway's handle of one loaded model.
+
+    Args:
+        launch: what to start.
+        limits: how much it takes in.
+        metrics: where batches and restarts are counted.
+        arriving: how many admitted requests are still on their way to the queue.
+        on_failed: called once when a restart failed and the worker is of no use any more.
+    """
+
+    def __init__(
+        self,
+        launch: Launch,
+        limits: WorkerLimits,
+        metrics: Metrics,
+        arriving: Callable[[], int] = lambda: 0,
+        on_failed: Callable[[VisionError], None] = lambda error: None,
+    ) -> None:
+        self._launch = launch
+        self._limits = limits
+        self._metrics = metrics
+        self._on_failed = on_failed
+        self._queue = BatchQueue(limits.max_queue, limits.max_batch, limits.batch_wait, arriving)
+        self._running: dict[int, Ticket] = {}
+        self._batch_done = asyncio.Event()
+        self._process: WorkerProcess | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._device_notice: str | None = None
+        self.state = WorkerState.LOADING
+        self.restarts = 0
+
+    async def start(self) -> None:
+        """Start the process and wait until its model is ready.
+
+        Raises:
+            ModelLoadFailed: the model did not load.
+            InsufficientMemory: it ran out of memory while it loaded.
+        """
+        process = await self._start_process()
+        self._supervisor = asyncio.create_task(self._supervise(process))
+
+    @property
+    def device(self) -> str:
+        """Where the model runs."""
+        return self._launch.device
+
+    @property
+    def device_notice(self) -> str | None:
+        """Why the model does not run where it was meant to; None when it does."""
+        return self._device_notice
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, while there is a process."""
+        return self._process.pid if self._process else None
+
+    @property
+    def memory_bytes(self) -> int:
+        """Resident memory of the process now."""
+        return self._process.memory_bytes if self._process else 0
+
+    @property
+    def queue_length(self) -> int:
+        """Requests that wait."""
+        return len(self._queue)
+
+    async def infer(
+        self,
+        request: WorkRequest,
+        *,
+        on_token: Callable[[str], None] | None = None,
+        on_queued: Callable[[], None] = lambda: None,
+    ) -> WorkResult:
+        """Run a request; cancelling the caller's task cancels the request.
+
+        Args:
+            request: options and pictures.
+            on_token: called with each piece of generated text, in order.
+            on_queued: called once, when the request has its place in the queue.
+
+        Raises:
+            QueueFull: too many wait, or this one has waited too long.
+            InferenceFailed, InsufficientMemory, WorkerCrashed, ModelLoadFailed: as their names say.
+        """
+        if self.state in (WorkerState.FAILED, WorkerState.STOPPED):
+            raise WorkerCrashed("the model's process is gone", retry_after=RETRY_AFTER_SECONDS)
+        loop = asyncio.get_running_loop()
+        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_token)
+        self._queue.put(ticket)
+        on_queued()
+        expiry = loop.call_later(self._limits.queue_seconds, self._expire, ticket)
+        try:
+            return await ticket.future
+        except asyncio.CancelledError:
+            self._abandon(ticket)
+            raise
+        finally:
+            expiry.cancel()
+
+    async def stop(self, grace: float = 5.0) -> None:
+        """End the process: politely within `grace` seconds, else by force."""
+        self.state = WorkerState.STOPPED
+        if self._supervisor:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+        process, self._process = self._process, None
+        if process:
+            await process.close(grace)
+        self._fail_all(WorkerCrashed("the model was unloaded", retry_after=RETRY_AFTER_SECONDS))
+
+    def _expire(self, ticket: Ticket) -> None:
+        if self.state is WorkerState.READY and self._queue.discard(ticket):
+            ticket.fail(QueueFull("the wait in the queue became too long", retry_after=RETRY_AFTER_SECONDS))
+
+    def _abandon(self, ticket: Ticket) -> None:
+        """Nobody waits for this ticket any more: do not run it, or stop running it."""
+        if self._queue.discard(ticket) or ticket.ticket_id not in self._running or not self._process:
+            return
+        self._process.send({"type": "cancel", "id": ticket.ticket_id})
+        if not any(other.is_wanted for other in self._running.values()):
+            batch = frozenset(self._running)
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._limits.abandoned_grace, self._kill_abandoned, self._process, batch)
+
+    def _kill_abandoned(self, process: WorkerProcess, batch: frozenset[int]) -> None:
+        if process is self._process and self._running and batch.issuperset(self._running):
+            log.warning("ending a batch that nobody waits for", extra={"worker": self._launch.model_id})
+            process.kill()
+
+    async def _start_process(self) -> WorkerProcess:
+        """Start a process and wait for its model; on the CPU when a GPU has too little memory for it."""
+        self.state = WorkerState.LOADING
+        try:
+            process = await self._start_on_device()
+        except InsufficientMemory:
+            if not self._can_move_to_cpu:
+                raise
+            self._move_to_cpu()
+            process = await self._start_on_device()
+        self._process = process
+        self.state = WorkerState.READY
+        return process
+
+    async def _start_on_device(self) -> WorkerProcess:
+        try:
+            process = await WorkerProcess.spawn(self._launch)
+        except OSError as error:
+            raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
+        try:
+            async with asyncio.timeout(self._limits.load_seconds):
+                await self._wait_until_ready(process)
+        except TimeoutError:
+            await process.close()
+            raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
+        except BaseException:
+            await process.close()
+            raise
+        return process
+
+    async def _wait_until_ready(self, process: WorkerProcess) -> None:
+        model_id = self._launch.model_id
+        async for message in process.messages():
+            if message["type"] == "ready":
+                return
+            error = VisionError.with_code(message["code"], f"{model_id} did not load ({message['exception']})")
+            error.retry_after = RETRY_LOAD
+            raise error
+        raise ModelLoadFailed(f"the process of {model_id} ended while it loaded", retry_after=RETRY_LOAD)
+
+    @property
+    def _can_move_to_cpu(self) -> bool:
+        return self._limits.cpu_fallback and self.device != "cpu"
+
+    def _move_to_cpu(self) -> None:
+        """Let the next process use the CPU."""
+        self._device_notice = f"{self.device} has too little free memory, so the model runs on the CPU"
+        log.warning(self._device_notice, extra={"worker": self._launch.model_id})
+        self._launch = replace(self._launch, device="cpu")
+
+    async def _supervise(self, process: WorkerProcess) -> None:
+        """Serve with one process after the other; ends only when a restart fails."""
+        crashes = 0
+        while True:
+            started = time.monotonic()
+            device = self.device
+            await self._serve(process)
+            self._process = None
+            self.state = WorkerState.LOADING
+            status = await process.close()
+            if device == self.device:  # else it was ended to go on on the CPU
+                crashes = 0 if time.monotonic() - started > CALM_SECONDS else crashes
+                self._answer_crash(status)
+                await asyncio.sleep(CRASH_BACKOFF_SECONDS[min(crashes, len(CRASH_BACKOFF_SECONDS) - 1)])
+                crashes += 1
+            try:
+                process = await self._start_process()
+            except VisionError as error:
+                self._give_up(error)
+                return
+
+    async def _serve(self, process: WorkerProcess) -> None:
+        """Exchange messages with a process until it ends."""
+        dispatcher = asyncio.create_task(self._dispatch(process))
+        try:
+            async for message in process.messages():
+                self._take(message, process)
+        finally:
+            dispatcher.cancel()
+            await asyncio.gather(dispatcher, return_exceptions=True)
+
+    async def _dispatch(self, process: WorkerProcess) -> None:
+        """Send one batch after the other."""
+        while True:
+            batch = await self._queue.next_batch()
+            self._batch_done.clear()
+            now = time.perf_counter()
+            for ticket in batch:
+                ticket.started_at = now
+                self._running[ticket.ticket_id] = ticket
+            process.send(
+                {"type": "batch", "items": [ticket.as_entry() for ticket in batch]},
+                [image.data for ticket in batch for image in ticket.request.images],
+            )
+            await self._batch_done.wait()
+
+    def _take(self, message: Header, process: WorkerProcess) -> None:
+        """Act on one message of the process."""
+        if message["type"] == "batch_end":
+            self._finish_batch(message["size"], message["seconds"], process)
+            return
+        ticket = self._running.get(message["id"])
+        if ticket is None or not ticket.is_wanted:
+            return
+        if message["type"] == "token":
+            if ticket.on_token:
+                ticket.on_token(message["text"])
+        elif "result" in message:
+            ticket.future.set_result(self._result_of(ticket, message))
+        elif message["error"] != InsufficientMemory.code or not self._can_move_to_cpu:
+            ticket.fail(VisionError.with_code(message["error"], _failure_text(message)))
+
+    def _result_of(self, ticket: Ticket, message: Header) -> WorkResult:
+        return WorkResult(
+            value=message["result"],
+            queue_seconds=ticket.started_at - ticket.enqueued_at,
+            run_seconds=message["seconds"],
+            batch_size=len(self._running),
+            device=self.device,
+            device_notice=self._device_notice,
+        )
+
+    def _finish_batch(self, size: int, seconds: float, process: WorkerProcess) -> None:
+        """Go on with the next batch; what ran out of GPU memory waits for a process on the CPU."""
+        unanswered = [ticket for ticket in self._running.values() if ticket.is_wanted]
+        self._running = {}
+        if size:
+            self._metrics.batch_ran(self._launch.model_id, size, seconds)
+        if unanswered:
+            self._queue.put_back(unanswered)
+            self._move_to_cpu()
+            process.kill()
+        else:
+            self._batch_done.set()
+
+    def _answer_crash(self, status: int) -> None:
+        """Tell everybody whose request was running that the process is gone."""
+        self.restarts += 1
+        self._metrics.worker_restarted(self._launch.model_id)
+        log.error("a worker process ended", extra={"worker": self._launch.model_id, "status": status})
+        running, self._running = self._running, {}
+        for ticket in running.values():
+            ticket.fail(WorkerCrashed("the model's process ended", retry_after=RETRY_AFTER_SECONDS))
+
+    def _give_up(self, error: VisionError) -> None:
+        self.state = WorkerState.FAILED
+        self._fail_all(error)
+        self._on_failed(error)
+
+    def _fail_all(self, error: VisionError) -> None:
+        running, self._running = self._running, {}
+        for ticket in (*running.values(), *self._queue.drain()):
+            ticket.fail(error)
+
+
+def _failure_text(message: Header) -> str:
+    if message["error"] == InferenceFailed.code:
+        return f"the model failed on this request ({message['exception']})"
+    return "the model ran out of memory on this request"

@@ -1,0 +1,1 @@
+"""Pydantic bodies of the HTTP answers and requests, one file per api file."""

@@ -1,0 +1,45 @@
+"""Bodies of /analyze_image."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DEFAULT_PROMPT = "What's in this image?"
+
+
+class AnalyzeForm(BaseModel):
+    """The fields beside the picture."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    prompt: str = DEFAULT_PROMPT
+    """A question about the picture."""
+    model: str | None = Field(None, max_length=256)
+    """Model id that shall answer; the service chooses when it is left out."""
+
+
+class Usage(BaseModel):
+    """Tokens of a generated answer."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class AnalyzeAnswer(BaseModel):
+    """What the picture shows."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    analysis: str
+    """The answer."""
+    confidence: float | None
+    """0..1 for the main claim; null when there is none to be sure of."""
+    model: str
+    """Id of the model that answered."""
+    usage: Usage | None
+    """Tokens, where the model counts in tokens."""
+    degraded: bool
+    """Whether something less than a vision-language model answered; `notice` says what."""
+    notice: str | None
+    """For people: what to know about this answer."""

@@ -1,0 +1,65 @@
+"""Bodies of /models."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ModelInfo(BaseModel):
+    """A model, and whether it is in memory."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    title: str
+    tasks: list[str]
+    license: str
+    embedded: bool
+    """Its weights are part of the installation: nothing is downloaded."""
+    state: str
+    """not_loaded, loading, ready or failed."""
+    in_use: int
+    """Requests that use it now."""
+    queued: int
+    """Requests that wait for it now."""
+    device: str | None
+    device_notice: str | None
+    """Why it does not run where it was meant to."""
+    memory_bytes: int
+    """Resident memory of its process; the expected figure while it is not loaded."""
+    expires_in: float | None
+    """Seconds until it is unloaded if nobody uses it."""
+    last_error: str | None
+
+
+class ModelList(BaseModel):
+    """All models."""
+
+    models: list[ModelInfo]
+
+
+class LoadBody(BaseModel):
+    """Which model to load."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    model: str = Field(max_length=256)
+    """Model id."""
+    keep_alive: float | None = Field(None, ge=-1, le=31_536_000, allow_inf_nan=False)
+    """Seconds that it stays in memory when idle; -1 for ever."""
+
+
+class UnloadBody(BaseModel):
+    """Which model to unload."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    model: str = Field(max_length=256)
+    """Model id."""
+
+
+class UnloadAnswer(BaseModel):
+    """Whether a model was in memory."""
+
+    model: str
+    unloaded: bool

@@ -1,0 +1,62 @@
+"""Bodies of /ocr and /languages."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Furigana(StrEnum):
+    """What happens to the small kana beside kanji."""
+
+    STRIP = "strip"
+    KEEP = "keep"
+
+
+class OcrForm(BaseModel):
+    """The fields beside the picture."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    language: str = Field("ja", max_length=32)
+    """Language of the text, as a code of GET /languages."""
+    engine: str | None = Field(None, max_length=256)
+    """Model id that shall read; the service chooses when it is left out."""
+    furigana: Furigana = Furigana.STRIP
+    """`strip` leaves furigana out of the text, `keep` leaves them in."""
+
+
+class OcrAnswer(BaseModel):
+    """The text of a crop, in reading order."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    text: str
+    """The text; empty when there is none."""
+    language: str
+    """The language that was asked for."""
+    confidence: float | None
+    """0..1, how sure the model is of its characters; null when there is no text or the model cannot say."""
+    engine: str
+    """Id of the model that read."""
+    no_text: bool
+    """Whether no text was found."""
+    degraded: bool
+    """Whether something less than the wanted model or device answered; `notice` says what."""
+    notice: str | None
+    """For people: what to know about this answer."""
+
+
+class Language(BaseModel):
+    """A language that some model reads."""
+
+    code: str
+    name: str
+    engines: list[str]
+
+
+class Languages(BaseModel):
+    """All languages that can be asked for."""
+
+    languages: list[Language]

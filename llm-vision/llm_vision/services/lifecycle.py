@@ -1,0 +1,69 @@
+"""Whether the service takes requests: starting, ready, draining."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from ..errors import VisionError
+from ..runtime.pool import ModelPool
+from .inference import Inference
+
+log = logging.getLogger(__name__)
+
+
+class Lifecycle:
+    """Loads what is to be preloaded at the start, and ends running requests at the stop.
+
+    Args:
+        pool: the models.
+        inference: the door whose requests are ended.
+        preload: model ids to load at the start.
+        drain_seconds: how long running requests may go on after the stop was asked for.
+    """
+
+    def __init__(self, pool: ModelPool, inference: Inference, preload: Sequence[str], drain_seconds: float) -> None:
+        self._pool = pool
+        self._inference = inference
+        self._preload = preload
+        self._drain_seconds = drain_seconds
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_preloading = bool(preload)
+        self.is_draining = False
+
+    def start(self) -> None:
+        """Begin to preload and to unload idle models."""
+        self._tasks = [
+            asyncio.create_task(self._load_all()),
+            asyncio.create_task(self._pool.expire_forever()),
+        ]
+
+    def drain(self) -> None:
+        """Take no more requests; what runs may finish within the time limit."""
+        if not self.is_draining:
+            self.is_draining = True
+            self._inference.drain(self._drain_seconds)
+
+    async def stop(self) -> None:
+        """End everything."""
+        self.drain()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pool.close()
+
+    @property
+    def not_ready_reason(self) -> str | None:
+        """Why requests should go elsewhere; None when they are welcome."""
+        if self.is_draining:
+            return "shutting down"
+        return "preloading models" if self._is_preloading else None
+
+    async def _load_all(self) -> None:
+        for model_id in self._preload:
+            try:
+                await self._pool.load(model_id)
+            except VisionError as error:  # the service answers with what it has
+                log.error("preload failed: %s", error.detail, extra={"model": model_id})
+        self._is_preloading = False

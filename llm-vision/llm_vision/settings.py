@@ -1,0 +1,156 @@
+"""Every environment variable, typed, each with a docstring."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .logs import LogFormat
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
+
+MEBIBYTE = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What an operator can set. The variable's name is the field's in capitals behind `VISION_`.
+
+    The seed's names (`LLAVA_MODEL_ID`, `LLAVA_DEVICE`, `TRANSFORMERS_CACHE`, `MANGAOCR_MODEL_PATH`)
+    have no prefix.
+
+    Raises:
+        pydantic.ValidationError: a value is not of its variable's kind.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="VISION_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+    )
+
+    # Server
+    bind: str = "127.0.0.1"
+    """Address to listen on. `0.0.0.0` opens the service to the network: set API keys then."""
+    port: Annotated[int, Field(ge=0, le=65535)] = 9100
+    """Port to listen on."""
+    allowed_hosts: CommaList = ()
+    """Host names that clients may use besides localhost, comma separated. Empty: any, unless bound to loopback."""
+    cors_origins: CommaList = ()
+    """Web origins (`https://reader.example`) whose pages may call the service, comma separated."""
+    drain_seconds: Annotated[float, Field(ge=0, le=600)] = 30
+    """After SIGTERM, how long running requests may take to finish."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """Least severe log lines to print."""
+    log_format: LogFormat = "text"
+    """`text` for people, `json` for machines."""
+
+    # Keys
+    api_keys: SecretList = ()
+    """Keys that may use the service, comma separated. Empty: no key is asked for."""
+    admin_keys: SecretList = ()
+    """Keys that may also load and unload models. Empty: every valid key may."""
+
+    # Models
+    ocr_engine: str = "rapidocr"
+    """Model id that answers /ocr when a request names no engine."""
+    preload: CommaList = ()
+    """Model ids to load at start, comma separated; the service is ready when they are."""
+    keep_alive: Annotated[float, Field(ge=-1)] = 300
+    """Seconds that an idle model stays in memory; -1 for ever, 0 unloads at once."""
+    max_loaded_models: Annotated[int, Field(ge=1, le=64)] = 4
+    """Most models in memory at the same time; the longest idle one makes room."""
+    memory_limit_mb: Annotated[int, Field(ge=64)] | None = None
+    """Memory that all models together may use, in MiB. Empty: 80 % of the container's or machine's."""
+    load_seconds: Annotated[float, Field(gt=0)] = 600
+    """Longest time that loading a model into memory may take."""
+    failed_load_seconds: Annotated[float, Field(ge=0)] = 30
+    """After a failed load, how long requests are answered from memory before the next try."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run: `auto` takes a GPU when there is one and the model can use it."""
+    cpu_fallback: bool = True
+    """Whether a model that runs out of GPU memory goes on on the CPU."""
+    llava_model_id: str = Field("auto", validation_alias=AliasChoices("LLAVA_MODEL_ID"))
+    """Vision-language model for /analyze_image. This version has none built in yet: the value is kept for the next."""
+    llava_device: Literal["auto", "cpu", "cuda"] = Field("auto", validation_alias=AliasChoices("LLAVA_DEVICE"))
+    """Where the vision-language model runs."""
+    transformers_cache: Path = Field(Path("data/llava_models"), validation_alias=AliasChoices("TRANSFORMERS_CACHE"))
+    """Folder (volume) of vision-language weights; worker processes get it as the hub's cache."""
+    mangaocr_model_path: Path = Field(
+        Path("data/mangaocr_models"), validation_alias=AliasChoices("MANGAOCR_MODEL_PATH")
+    )
+    """Folder (volume) of MangaOCR weights, or the folder above it."""
+
+    # Requests
+    queue_size: Annotated[int, Field(ge=0, le=10_000)] = 32
+    """Requests that may wait for one model; one more is refused with 429."""
+    queue_seconds: Annotated[float, Field(gt=0)] = 30
+    """Longest wait in the queue of a loaded model."""
+    batch_wait_ms: Annotated[float, Field(ge=0, le=100)] = 3
+    """Longest wait for a request that is still being decoded to join a batch; a lone request never waits."""
+    ocr_seconds: Annotated[float, Field(gt=0)] = 60
+    """Deadline of an OCR request."""
+    analyze_seconds: Annotated[float, Field(gt=0)] = 300
+    """Deadline of an analysis."""
+    max_prompt_chars: Annotated[int, Field(ge=1)] = 16_384
+    """Longest prompt, in characters."""
+
+    # Pictures
+    max_file_mb: Annotated[float, Field(gt=0, le=1024)] = 20
+    """Largest picture file, in MiB."""
+    max_megapixels: Annotated[float, Field(gt=0, le=500)] = 50
+    """Largest picture, in millions of pixels."""
+    max_side: Annotated[int, Field(ge=4)] = 32_768
+    """Longest side of a picture, in pixels."""
+    max_ratio: Annotated[float, Field(ge=1)] = 200
+    """Largest ratio between the sides of a picture."""
+    min_side: Annotated[int, Field(ge=1)] = 4
+    """Shortest side of a picture, in pixels."""
+    allow_tiff: bool = False
+    """Whether TIFF pictures are accepted."""
+
+    @field_validator("allowed_hosts", "cors_origins", "api_keys", "admin_keys", "preload", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("bind")
+    @classmethod
+    def _bind_is_an_address(cls, value: str) -> str:
+        if value != "localhost":
+            ipaddress.ip_address(value)
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
+                raise ValueError("an origin is written as https://host or https://host:port")
+        return origins
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        return self.bind == "localhost" or ipaddress.ip_address(self.bind).is_loopback
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Largest picture file, in bytes."""
+        return int(self.max_file_mb * MEBIBYTE)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body: base64 makes a file a third larger, and other fields come with it."""
+        return int(self.max_file_bytes * 1.4)

@@ -1,0 +1,50 @@
+"""What every test may use: a journal of what worker processes did, and a check that none stays behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+TESTS = Path(__file__).parent
+os.environ["PYTHONPATH"] = str(TESTS)  # worker processes import the faulty models from here
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+class Journal:
+    """Lines `event detail pid` that worker processes wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "journal"
+
+    def count(self, event: str) -> int:
+        return len(self.details(event))
+
+    def details(self, event: str) -> list[str]:
+        if not self.path.exists():
+            return []
+        lines = [line.split(" ") for line in self.path.read_text().splitlines()]
+        return [line[1] for line in lines if line[0] == event]
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
+    found = Journal(tmp_path)
+    monkeypatch.setenv("HF_TEST_JOURNAL", str(found.path))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_process_stays_behind() -> Iterator[None]:
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield
+    after = {child.pid for child in psutil.Process().children(recursive=True)}
+    assert after <= before, "worker processes outlive their test"
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"

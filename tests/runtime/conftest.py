@@ -1,0 +1,124 @@
+"""A worker and a pool over the faulty models, in real processes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from conftest import Journal
+from fixtures.faulty_models import ALL, Faulty
+
+from llm_vision.errors import VisionError
+from llm_vision.metrics import Metrics
+from llm_vision.models.base import Model
+from llm_vision.models.registry import Catalog, CatalogEntry
+from llm_vision.runtime.batching import RawImage, WorkRequest
+from llm_vision.runtime.pool import ModelPool, PoolLimits
+from llm_vision.runtime.process import Launch
+from llm_vision.runtime.worker import Worker, WorkerLimits
+
+PATIENCE = 20.0  # seconds until a condition that never comes fails a test
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait for something that another process does."""
+    ends = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < ends, "this never happened"
+        await asyncio.sleep(0.002)
+
+
+def request(do: str = "echo", /, **params: object) -> WorkRequest:
+    """A request for the faulty model, without a picture."""
+    return WorkRequest({"do": do, **params}, ())
+
+
+def picture(value: int) -> RawImage:
+    return RawImage(3, 2, bytes([value]) * 18)
+
+
+class Clock:
+    """Time that moves when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def make_worker(
+    model: type[Model] = Faulty,
+    device: str = "cpu",
+    arriving: Callable[[], int] = lambda: 0,
+    on_failed: Callable[[VisionError], None] = lambda error: None,
+    **limits: object,
+) -> Worker:
+    entry = Catalog([model])[model.spec.model_id]
+    return Worker(
+        Launch(entry.spec.model_id, entry.class_path, device, threads=1),
+        WorkerLimits(**{"max_batch": entry.spec.max_batch, "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
+        Metrics(),
+        arriving,
+        on_failed,
+    )
+
+
+@pytest.fixture
+async def worker(journal: Journal) -> AsyncIterator[Worker]:
+    started = make_worker()
+    await started.start()
+    yield started
+    await started.stop()
+
+
+class PoolKit:
+    """A pool over the faulty models, its clock, and the workers it made."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.metrics = Metrics()
+        self.workers: list[Worker] = []
+        self.pools: list[ModelPool] = []
+
+    def pool(self, **limits: object) -> ModelPool:
+        defaults = {"max_loaded": 4, "memory_bytes": 1 << 40, "max_queue": 4, "keep_alive": 300, "room_seconds": 0.05}
+        made = ModelPool(
+            Catalog(ALL),
+            self._make_worker,
+            PoolLimits(**{**defaults, **limits}),  # type: ignore[arg-type]
+            self.metrics,
+            self.clock,
+        )
+        self.pools.append(made)
+        return made
+
+    def _make_worker(
+        self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+    ) -> Worker:
+        made = Worker(
+            Launch(entry.spec.model_id, entry.class_path, "cpu", threads=1),
+            WorkerLimits(max_batch=entry.spec.max_batch, max_queue=4),
+            self.metrics,
+            arriving,
+            on_failed,
+        )
+        self.workers.append(made)
+        return made
+
+
+@pytest.fixture
+async def kit(journal: Journal) -> AsyncIterator[PoolKit]:
+    made = PoolKit()
+    yield made
+    for pool in made.pools:
+        await pool.close()
+
+
+@pytest.fixture
+def may_load(journal: Journal) -> Path:
+    """Make this file and `slow-to-load` loads."""
+    return journal.path.with_name("may_load")
