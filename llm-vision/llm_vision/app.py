@@ -155,9 +155,8 @@ def _access_rules(settings: Settings) -> AccessRules:
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:
     for name in (settings.ocr_engine, *settings.preload):
         if name not in catalog:
-            raise ValueError(
-                f"VISION_OCR_ENGINE or VISION_PRELOAD names a model that does not exist; there are: {', '.join(catalog)}"
-            )
+            known = ", ".join(catalog)
+            raise ValueError(f"VISION_OCR_ENGINE or VISION_PRELOAD names an unknown model; there are: {known}")
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+
 from conftest import Journal
 from fixtures.faulty_models import ALL, Faulty
-
 from llm_vision.errors import VisionError
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import Model

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import Journal
-from runtime.conftest import PoolKit, request, until
 
+from conftest import Journal
 from llm_vision.errors import InsufficientMemory, ModelInUse, ModelLoadFailed, ModelNotFound, QueueFull, ShuttingDown
 from llm_vision.runtime.pool import ModelPool
+from runtime.conftest import PoolKit, request, until
 
 
 async def answer(pool: ModelPool, model_id: str, mark: str = "") -> str:

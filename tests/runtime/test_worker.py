@@ -8,13 +8,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+
 from conftest import Journal
 from fixtures.faulty_models import BrokenLoad, FaultyBatch
-from runtime.conftest import make_worker, picture, request, until
-
 from llm_vision.errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, QueueFull, WorkerCrashed
 from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.worker import Worker, WorkerState
+from runtime.conftest import make_worker, picture, request, until
 
 
 async def test_a_worker_is_another_process_and_answers_from_there(worker: Worker) -> None:
@@ -24,7 +24,9 @@ async def test_a_worker_is_another_process_and_answers_from_there(worker: Worker
 
 
 async def test_pictures_arrive_with_their_pixels(worker: Worker) -> None:
-    results = await asyncio.gather(*(worker.infer(WorkRequest({}, (picture(value),))) for value in range(8)))
+    results = await asyncio.gather(
+        *(worker.infer(WorkRequest({"do": "echo"}, (picture(value),))) for value in range(8))
+    )
     assert [result.value["mean"] for result in results] == [float(value) for value in range(8)]
 
 

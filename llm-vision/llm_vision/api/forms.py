@@ -23,6 +23,7 @@ from ..errors import (
     MalformedMultipart,
     MultipartLimits,
     TooManyFiles,
+    UnknownParameter,
     UnsupportedMediaType,
     VisionError,
 )
@@ -159,11 +160,13 @@ def _is_blank(value: object) -> bool:
     return isinstance(value, str) and not value.strip()
 
 
-def invalid_parameter(errors: Sequence[Mapping[str, Any]]) -> InvalidParameter:
+def invalid_parameter(errors: Sequence[Mapping[str, Any]]) -> VisionError:
     """One error for pydantic's list: names and rules only, never the values that were sent."""
     first = errors[0]
     names = [part for part in first["loc"] if isinstance(part, str) and part not in ("body", "query", "path")]
     name = ".".join(names)[:100] or "body"
+    if first["type"] == "extra_forbidden":
+        return UnknownParameter("a field is not known here; GET /docs lists those that are")
     return InvalidParameter(f"{name}: {first['msg']}", param=name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from ..runtime.pool import ModelStatus
+from ..runtime.slots import ModelStatus
 from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
 from .dependencies import Services, ServicesDep
 from .responses import error_responses

@@ -17,6 +17,13 @@ from ..errors import (
     VisionError,
 )
 
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+)
 _DETERMINED_BY_BRAND = b"ftyp"  # ISO base media file: the brand behind it tells AVIF from video
 _AVIF_BRANDS = (b"avif", b"avis")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
@@ -39,9 +46,7 @@ def sniff_format(data: bytes, *, allow_tiff: bool = False) -> str:
     Raises:
         UnsupportedImageFormat: it is none of the accepted formats.
     """
-    for magic, name in (
-        (b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"BM", "BMP"),
-    ):  # fmt: skip
+    for magic, name in _MAGIC:
         if data.startswith(magic):
             return name
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":

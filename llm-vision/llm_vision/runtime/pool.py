@@ -16,11 +16,10 @@ from ..metrics import Metrics
 from ..models.base import ModelSpec
 from ..models.registry import Catalog, CatalogEntry
 from .batching import RETRY_AFTER_SECONDS
+from .slots import Admission, ModelStatus, Slot
 from .worker import Worker
 
 log = logging.getLogger(__name__)
-
-KEEP_FOR_EVER = -1.0
 
 
 def _read_exception(load: asyncio.Task[None]) -> None:
@@ -48,70 +47,6 @@ class PoolLimits:
     failed_load_seconds: float = 30
     room_seconds: float = 30
     """How long a load waits for another model to become idle."""
-
-
-@dataclass(frozen=True)
-class ModelStatus:
-    """A model as `/models` shows it."""
-
-    spec: ModelSpec
-    state: str
-    leases: int
-    queue_length: int
-    device: str | None
-    device_notice: str | None
-    memory_bytes: int
-    pid: int | None
-    expires_in: float | None
-    """Seconds until it is unloaded when nobody uses it; None when it is in use, stays, or is not loaded."""
-    last_error: str | None
-
-
-class Slot:
-    """A model's place in the pool, loaded or not."""
-
-    def __init__(self, entry: CatalogEntry, keep_alive: float) -> None:
-        self.entry = entry
-        self.keep_alive = keep_alive
-        self.worker: Worker | None = None
-        self.loading: asyncio.Task[None] | None = None
-        self.leases = 0
-        self.admitted = 0
-        self.arriving = 0
-        self.last_used = 0.0
-        self.failure: VisionError | None = None
-        self.failed_at = 0.0
-
-    @property
-    def spec(self) -> ModelSpec:
-        return self.entry.spec
-
-    def expires_at(self) -> float | None:
-        """When it is unloaded, on the pool's clock; None for never."""
-        if self.worker is None or self.leases or self.keep_alive == KEEP_FOR_EVER:
-            return None
-        return self.last_used + self.keep_alive
-
-
-class Admission:
-    """A request that a model has taken in; `arrived` when it has reached the worker's queue."""
-
-    def __init__(self, slot: Slot) -> None:
-        self._slot = slot
-        self._is_arriving = True
-        slot.admitted += 1
-        slot.arriving += 1
-
-    def arrived(self) -> None:
-        """It is queued, or never will be."""
-        if self._is_arriving:
-            self._is_arriving = False
-            self._slot.arriving -= 1
-
-    def close(self) -> None:
-        """The request has ended."""
-        self.arrived()
-        self._slot.admitted -= 1
 
 
 class ModelPool:
@@ -241,7 +176,7 @@ class ModelPool:
 
     def status(self) -> list[ModelStatus]:
         """Every model and its state."""
-        return [self._status_of(slot) for slot in self._slots.values()]
+        return [slot.status(self._clock()) for slot in self._slots.values()]
 
     def _slot(self, model_id: str) -> Slot:
         try:
@@ -354,21 +289,5 @@ class ModelPool:
         return True
 
     def _is_expired(self, slot: Slot) -> bool:
-        expires_at = slot.expires_at()
-        return expires_at is not None and self._clock() >= expires_at
-
-    def _status_of(self, slot: Slot) -> ModelStatus:
-        worker, expires_at = slot.worker, slot.expires_at()
-        state = worker.state.value if worker else "loading" if slot.loading else "not_loaded"
-        return ModelStatus(
-            spec=slot.spec,
-            state="failed" if not worker and not slot.loading and slot.failure else state,
-            leases=slot.leases,
-            queue_length=worker.queue_length if worker else 0,
-            device=worker.device if worker else None,
-            device_notice=worker.device_notice if worker else None,
-            memory_bytes=worker.memory_bytes if worker else 0,
-            pid=worker.pid if worker else None,
-            expires_in=None if expires_at is None else max(0.0, expires_at - self._clock()),
-            last_error=slot.failure.detail if slot.failure else None,
-        )
+        expires_in = slot.expires_in(self._clock())
+        return expires_in is not None and expires_in <= 0

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from ..errors import ModelLoadFailed, VisionError
 from . import wire
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 # What a model's library may need; keys and other secrets of the gateway stay with the gateway.
 _PASSED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
 _PASSED_PREFIXES = ("LC_", "HF_", "CUDA_", "NVIDIA_", "COVERAGE_")
+RETRY_LOAD = 30  # seconds until a model that did not load is tried again
 _LOG_CHUNK_BYTES = 64 * 1024
 _LOG_LINE_CHARS = 2000
 _LAST_LOG_SECONDS = 1.0  # a process that the model started may hold the pipe open
@@ -93,6 +95,39 @@ class WorkerProcess:
         finally:
             theirs.close()
         return cls(process, ours, launch.model_id)
+
+    @classmethod
+    async def start(cls, launch: Launch, seconds: float) -> WorkerProcess:
+        """Spawn a process and wait until its model is ready.
+
+        Raises:
+            ModelLoadFailed: the model did not load within `seconds`, or not at all.
+            InsufficientMemory: it ran out of memory while it loaded.
+        """
+        try:
+            process = await cls.spawn(launch)
+        except OSError as error:
+            raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
+        try:
+            async with asyncio.timeout(seconds):
+                await process._wait_until_ready()
+        except TimeoutError:
+            await process.close()
+            raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
+        except BaseException:
+            await process.close()
+            raise
+        return process
+
+    async def _wait_until_ready(self) -> None:
+        async for message in self.messages():
+            if message["type"] == "ready":
+                return
+            detail = f"{self._model_id} did not load ({message['exception']})"
+            error = VisionError.with_code(message["code"], detail)
+            error.retry_after = RETRY_LOAD
+            raise error
+        raise ModelLoadFailed(f"the process of {self._model_id} ended while it loaded", retry_after=RETRY_LOAD)
 
     @property
     def pid(self) -> int:

@@ -12,7 +12,6 @@ from enum import StrEnum
 from ..errors import (
     InferenceFailed,
     InsufficientMemory,
-    ModelLoadFailed,
     QueueFull,
     VisionError,
     WorkerCrashed,
@@ -25,7 +24,6 @@ from .wire import Header
 log = logging.getLogger(__name__)
 
 CRASH_BACKOFF_SECONDS = (0.0, 0.5, 2.0, 10.0)  # the first restart is at once: most crashes happen once
-RETRY_LOAD = 30  # seconds until a model that did not load is tried again
 CALM_SECONDS = 60.0  # a worker that has run this long starts its count of crashes anew
 
 
@@ -186,41 +184,15 @@ class Worker:
         """Start a process and wait for its model; on the CPU when a GPU has too little memory for it."""
         self.state = WorkerState.LOADING
         try:
-            process = await self._start_on_device()
+            process = await WorkerProcess.start(self._launch, self._limits.load_seconds)
         except InsufficientMemory:
             if not self._can_move_to_cpu:
                 raise
             self._move_to_cpu()
-            process = await self._start_on_device()
+            process = await WorkerProcess.start(self._launch, self._limits.load_seconds)
         self._process = process
         self.state = WorkerState.READY
         return process
-
-    async def _start_on_device(self) -> WorkerProcess:
-        try:
-            process = await WorkerProcess.spawn(self._launch)
-        except OSError as error:
-            raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
-        try:
-            async with asyncio.timeout(self._limits.load_seconds):
-                await self._wait_until_ready(process)
-        except TimeoutError:
-            await process.close()
-            raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
-        except BaseException:
-            await process.close()
-            raise
-        return process
-
-    async def _wait_until_ready(self, process: WorkerProcess) -> None:
-        model_id = self._launch.model_id
-        async for message in process.messages():
-            if message["type"] == "ready":
-                return
-            error = VisionError.with_code(message["code"], f"{model_id} did not load ({message['exception']})")
-            error.retry_after = RETRY_LOAD
-            raise error
-        raise ModelLoadFailed(f"the process of {model_id} ended while it loaded", retry_after=RETRY_LOAD)
 
     @property
     def _can_move_to_cpu(self) -> bool:

@@ -13,7 +13,8 @@ from ..errors import DeadlineExceeded, ShuttingDown, UnsupportedTask
 from ..metrics import Metrics
 from ..models.base import JsonObject, ModelSpec, Task
 from ..runtime.batching import RawImage, WorkRequest, WorkResult
-from ..runtime.pool import Admission, ModelPool
+from ..runtime.pool import ModelPool
+from ..runtime.slots import Admission
 
 Wanted = tuple[str, Task]
 

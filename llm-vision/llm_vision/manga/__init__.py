@@ -1,0 +1,1 @@
+"""Pure functions on text lines: direction, furigana, reading order, joined text."""
