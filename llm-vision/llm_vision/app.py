@@ -30,6 +30,8 @@ from .services.pictures import PictureDecoder
 from .services.vision import VisionService
 from .settings import MEBIBYTE, Settings
 
+EMBEDDED_OCR = "rapidocr"
+EMBEDDED_CLASSIFIER = "efficientnet-lite0"
 _ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
 
 
@@ -107,7 +109,13 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics) -> S
     )
     return Services(
         ocr=OcrService(inference, catalog, settings.ocr_engine, settings.ocr_seconds),
-        vision=VisionService(inference, settings.ocr_engine, settings.analyze_seconds, settings.max_prompt_chars),
+        vision=VisionService(
+            inference,
+            ocr_model=EMBEDDED_OCR,
+            classifier_model=EMBEDDED_CLASSIFIER,
+            seconds=settings.analyze_seconds,
+            max_prompt_chars=settings.max_prompt_chars,
+        ),
         pictures=PictureDecoder(image_limits, metrics),
         pool=pool,
         metrics=metrics,

@@ -13,7 +13,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 LogFormat = Literal["text", "json"]
 
-_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
 def _extra_fields(record: logging.LogRecord) -> dict[str, object]:

@@ -7,9 +7,9 @@ import io
 
 import httpx2
 import pytest
-from fixtures.drawing import draw_bubble
 from PIL import Image
 
+from fixtures.drawing import draw_bubble
 from fixtures.live import LiveServer, picture_bytes
 
 

@@ -84,7 +84,8 @@ def test_building_the_app_imports_no_model_library_and_opens_no_socket() -> None
     script = """
 import sys
 forbidden = []
-sys.addaudithook(lambda event, args: forbidden.append(event) if event in ("socket.connect", "socket.getaddrinfo") else None)
+network = ("socket.connect", "socket.getaddrinfo")
+sys.addaudithook(lambda event, args: forbidden.append(event) if event in network else None)
 from llm_vision.app import create_app
 from llm_vision.settings import Settings
 create_app(Settings())

@@ -52,6 +52,13 @@ def test_panels_make_a_comic_page_and_flat_colours_a_drawing(seed: int) -> None:
     assert picture_kind(draw_drawing(seed)) is PictureKind.DRAWING
 
 
+def test_grain_of_a_scanner_does_not_make_a_printed_page_a_photo() -> None:
+    page = draw_comic(9)
+    grainy = Image.blend(page, Image.effect_noise(page.size, 80).convert("RGB"), 0.08)
+    assert measure(grainy).flat < 0.1
+    assert picture_kind(grainy) is PictureKind.COMIC
+
+
 def test_much_running_text_makes_a_document() -> None:
     assert picture_kind(WHITE_PAGE, text_lines(20)) is PictureKind.DOCUMENT
     assert picture_kind(draw_document(0), text_lines(20)) is PictureKind.DOCUMENT

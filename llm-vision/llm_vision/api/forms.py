@@ -99,7 +99,7 @@ async def _parse_multipart(request: Request) -> FormData:
         raise MalformedMultipart(f"the boundary is missing or longer than {MAX_BOUNDARY_CHARS} characters")
     parser = _Parser(
         request.headers,
-        request.stream(),  # type: ignore[arg-type]
+        request.stream(),
         max_files=MAX_FILES + 1,
         max_fields=MAX_FIELDS,
         max_part_size=MAX_FIELD_BYTES,

@@ -84,7 +84,7 @@ class Exchange:
     def disconnected(self) -> asyncio.Task[Message]:
         """Ends when the client has left; only after the whole body was read."""
         if self._disconnect is None:
-            self._disconnect = asyncio.ensure_future(self._receive())  # type: ignore[arg-type]
+            self._disconnect = asyncio.ensure_future(self._receive())
         return self._disconnect
 
     async def send(self, message: Message) -> None:
@@ -169,7 +169,7 @@ class Gate:
 
     async def _run_until_client_leaves(self, exchange: Exchange) -> None:
         """Run the routes; when the client hangs up, cancel them."""
-        routes = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))  # type: ignore[arg-type]
+        routes = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
         body = asyncio.create_task(exchange.body_ended.wait())
         try:
             await asyncio.wait({routes, body}, return_when=asyncio.FIRST_COMPLETED)

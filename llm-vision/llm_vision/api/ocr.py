@@ -44,7 +44,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
         return PlainTextResponse(reading.text)
     return OcrAnswer(
         text=reading.text,
-        language=form.language,
+        language=reader.language,
         confidence=reading.confidence,
         engine=reading.engine,
         no_text=not reading.text,

@@ -123,7 +123,8 @@ def _with_border(bgr: Pixels) -> tuple[Pixels, int]:
     )
     edge = np.concatenate([bgr[0], bgr[-1], bgr[:, 0], bgr[:, -1]])
     colour = [int(value) for value in np.median(edge, axis=0)]
-    return cv2.copyMakeBorder(bgr, border, border, border, border, cv2.BORDER_CONSTANT, value=colour), border
+    padded = cv2.copyMakeBorder(bgr, border, border, border, border, cv2.BORDER_CONSTANT, value=colour)
+    return padded.astype(np.uint8, copy=False), border
 
 
 def _straightened(bgr: Pixels, polygon: NDArray[np.float32]) -> Pixels:
@@ -131,10 +132,8 @@ def _straightened(bgr: Pixels, polygon: NDArray[np.float32]) -> Pixels:
     width, height = (max(1, round(side)) for side in sides(_as_points(polygon)))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     matrix = cv2.getPerspectiveTransform(polygon.astype(np.float32), target)
-    straight: Pixels = cv2.warpPerspective(
-        bgr, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
-    return straight
+    straight = cv2.warpPerspective(bgr, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return straight.astype(np.uint8, copy=False)
 
 
 def _turned(line: Pixels) -> Pixels:

@@ -50,10 +50,14 @@ class Catalog(Mapping[str, CatalogEntry]):
 
     @classmethod
     def discover(cls) -> Catalog:
-        """Import every module of `llm_vision.models` and return what they registered."""
+        """Import the modules of `llm_vision.models` and return what they registered.
+
+        A name that starts with an underscore is a part of a model, which only its worker process imports.
+        """
         package = importlib.import_module(__package__)
-        for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
-            importlib.import_module(f"{__package__}.{module.name}")
+        for module in pkgutil.iter_modules(package.__path__):
+            if not module.name.startswith("_"):
+                importlib.import_module(f"{__package__}.{module.name}")
         return cls([model for _, model in sorted(_registered.items())])
 
     def with_task(self, task: Task) -> list[ModelSpec]:

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 
 import psutil
@@ -67,7 +68,11 @@ class WorkerProcess:
         self._sock = sock
         self._model_id = model_id
         self._outbox: asyncio.Queue[tuple[wire.Header, Sequence[bytes]]] = asyncio.Queue()
-        self._tasks = (asyncio.create_task(self._copy_log()), asyncio.create_task(self._send_forever()))
+        outside = Context()  # these outlive the request that needed the model, and must not log its id
+        self._tasks = (
+            asyncio.create_task(self._copy_log(), context=outside),
+            asyncio.create_task(self._send_forever(), context=outside),
+        )
 
     @classmethod
     async def spawn(cls, launch: Launch) -> WorkerProcess:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -90,7 +91,7 @@ class Worker:
             InsufficientMemory: it ran out of memory while it loaded.
         """
         process = await self._start_process()
-        self._supervisor = asyncio.create_task(self._supervise(process))
+        self._supervisor = asyncio.create_task(self._supervise(process), context=Context())
 
     @property
     def device(self) -> str:

@@ -1,0 +1,114 @@
+"""Answers about a picture without a vision-language model: runs only what the prompt needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from PIL import Image
+
+from ..images.colors import NamedColor, main_colors
+from ..images.kind import TextLine, picture_kind
+from ..models.base import Task
+from .answers import SURE_TEXT, Label, PictureFacts, compose_answer
+from .prompts import Fact, understand
+
+MODEL_NAME = "embedded-analysis"
+NOTICE = (
+    "This answer is made of measured facts, without a vision-language model: this version has none yet. "
+    "Support for LLaVA comes with the next release; then set LLAVA_MODEL_ID and put the weights on the "
+    "data/llava_models volume, as docs/models.md describes."
+)
+OCR_PARAMS = {"language": "ja", "furigana": "strip"}
+"""The embedded reader reads Latin scripts in the same go as Japanese."""
+
+
+class Inference(Protocol):
+    """The one door to the models, as far as it is needed here."""
+
+    async def run(
+        self, model_id: str, task: Task, images: Sequence[Image.Image], params: dict[str, Any]
+    ) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Analysis:
+    analysis: str
+    confidence: float | None
+    model: str = MODEL_NAME
+    degraded: bool = True
+    notice: str | None = NOTICE
+
+
+def tasks_needed(prompt: str) -> frozenset[Task]:
+    """What models must do for the answer: a kind shows in the picture's text and its likeliest things, too."""
+    facts = understand(prompt).facts
+    tasks = {Task.OCR: {Fact.TEXT, Fact.KIND}, Task.CLASSIFY: {Fact.THINGS, Fact.KIND}}
+    return frozenset(task for task, needed_for in tasks.items() if needed_for & facts)
+
+
+class EmbeddedAnalysis:
+    """Answers prompts with the embedded models.
+
+    Args:
+        inference: runs the models.
+        ocr_model: the id of the model that reads text.
+        classifier_model: the id of the model that names things.
+    """
+
+    def __init__(self, inference: Inference, *, ocr_model: str, classifier_model: str) -> None:
+        self._inference = inference
+        self._ocr_model = ocr_model
+        self._classifier_model = classifier_model
+
+    async def analyze(self, picture: Image.Image, prompt: str) -> Analysis:
+        """The answer to the prompt about an RGB picture.
+
+        Raises:
+            VisionError: a model that the answer needs failed.
+        """
+        tasks = tasks_needed(prompt)
+        facts = understand(prompt).facts
+        text, labels, colors = await asyncio.gather(
+            self._read(picture, wanted=Task.OCR in tasks),
+            self._classify(picture, wanted=Task.CLASSIFY in tasks),
+            _find_colors(picture, wanted=Fact.COLORS in facts),
+        )
+        evidence = (_sure_lines(text), {label.name: label.confidence for label in labels})
+        found = PictureFacts(
+            width=picture.width,
+            height=picture.height,
+            kind=await asyncio.to_thread(picture_kind, picture, *evidence) if Fact.KIND in facts else None,
+            labels=labels,
+            colors=colors,
+            text=text["text"],
+            text_confidence=text["confidence"],
+        )
+        answer = compose_answer(prompt, found)
+        return Analysis(answer.analysis, answer.confidence)
+
+    async def _read(self, picture: Image.Image, *, wanted: bool) -> dict[str, Any]:
+        if not wanted:
+            return {"text": "", "confidence": None, "lines": []}
+        return await self._inference.run(self._ocr_model, Task.OCR, [picture], OCR_PARAMS)
+
+    async def _classify(self, picture: Image.Image, *, wanted: bool) -> list[Label]:
+        if not wanted:
+            return []
+        result = await self._inference.run(self._classifier_model, Task.CLASSIFY, [picture], {})
+        return [Label(found["label"], found["confidence"]) for found in result["labels"]]
+
+
+async def _find_colors(picture: Image.Image, *, wanted: bool) -> list[NamedColor]:
+    return await asyncio.to_thread(main_colors, picture) if wanted else []
+
+
+def _sure_lines(text: dict[str, Any]) -> list[TextLine]:
+    """The lines that were read for sure; photos have a few doubtful ones."""
+    return [
+        TextLine([(x, y) for x, y in line["polygon"]], line["vertical"])
+        for line in text["lines"]
+        if line["confidence"] is None or line["confidence"] >= SURE_TEXT
+    ]
