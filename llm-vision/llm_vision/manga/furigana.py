@@ -17,8 +17,8 @@ FARTHEST = 0.6
 """Gap to the base line, in sizes of the base line: furigana touch it, the next line is half a size away or more."""
 LEAST_BESIDE = 0.6
 """Share of a furigana line's length that lies beside its base line."""
-LEAST_KANA = 0.6
-"""Share of kana in its text: tiny kana are read badly, but rarely as kanji only."""
+MOST_KANJI = 0.4
+"""Share of kanji in its text: tiny kana are often read as digits or letters, rarely as kanji."""
 LONGEST = 1.05
 """Of the base line's length: a longer line is not furigana of it."""
 
@@ -33,7 +33,7 @@ def is_furigana(line: TextLine, base: TextLine) -> bool:
     """Whether a line tells how the base line is read: right of a column, above a row."""
     if line.vertical != base.vertical and len(line.text) > 1:
         return False
-    if line.length > LONGEST * base.length or not _is_kana(line.text):
+    if line.length > LONGEST * base.length or _kanji_share(line.text) > MOST_KANJI:
         return False
     if base.vertical:
         gap = line.left - base.right
@@ -56,6 +56,5 @@ def _character_size(line: TextLine) -> float:
     return min(line.size, line.length / max(1, len(line.text)))
 
 
-def _is_kana(text: str) -> bool:
-    kana = sum("ぁ" <= character <= "ヿ" for character in text)
-    return kana >= LEAST_KANA * len(text)
+def _kanji_share(text: str) -> float:
+    return sum("一" <= character <= "鿿" for character in text) / max(1, len(text))

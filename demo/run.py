@@ -1,0 +1,107 @@
+"""Starts the service, sends it a manga page, a bubble and a photo over HTTP, checks the answers, stops it.
+
+Exit status 0 only when the answers are right: see the limits below.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx2
+import skimage
+from rapidfuzz import fuzz
+from rapidfuzz.distance import Levenshtein
+
+PICTURES = Path(__file__).parent / "pictures"
+PHOTO = Path(skimage.__file__).parent / "data" / "coffee.png"
+PHOTO_SHOWS = ("espresso", "coffee", "cup")
+MOST_BUBBLE_ERRORS = 0.05  # characters wrong, of the truth's
+MOST_PAGE_ERRORS = 0.10  # the same for each bubble of the page, wherever its text stands
+START_SECONDS = 60
+
+
+def main() -> int:
+    port = _free_port()
+    service = subprocess.Popen(
+        [str(Path(sys.executable).with_name("llm-vision")), "serve", "--port", str(port)],
+        env={**os.environ, "VISION_LOG_LEVEL": "WARNING"},
+    )
+    try:
+        with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
+            _wait_until_ready(client, service)
+            checks = [_read_bubble(client), _read_page(client), _ask_about_photo(client)]
+    finally:
+        service.terminate()
+        status = service.wait(60)
+    print(f"\nThe service stopped with status {status}.")
+    return 0 if all(checks) and status == 0 else 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_ready(client: httpx2.Client, service: subprocess.Popen[bytes]) -> None:
+    ends = time.monotonic() + START_SECONDS
+    while time.monotonic() < ends and service.poll() is None:
+        try:
+            if client.get("/readyz").status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.05)
+    raise SystemExit("the service did not become ready; its log is above")
+
+
+def _post(client: httpx2.Client, route: str, picture: Path, **fields: str) -> dict:
+    print(f"\nPOST {route}  {picture.name}  {fields or ''}")
+    answer = client.post(route, files={"file": picture.read_bytes()}, data=fields)
+    answer.raise_for_status()
+    body: dict = answer.json()
+    print(json.dumps(body, ensure_ascii=False, indent=2))
+    return body
+
+
+def _read_bubble(client: httpx2.Client) -> bool:
+    truth = json.loads((PICTURES / "bubble.json").read_text())["text"]
+    text = _post(client, "/ocr", PICTURES / "bubble.png")["text"]
+    return _report(f"the bubble says {truth}", Levenshtein.distance(text, truth) / len(truth), MOST_BUBBLE_ERRORS)
+
+
+def _read_page(client: httpx2.Client) -> bool:
+    text = _post(client, "/ocr", PICTURES / "page.png")["text"]
+    bubbles = json.loads((PICTURES / "page.json").read_text())["bubbles"]
+    return all([_report(f"the page says {bubble['text']}", _errors_within(text, bubble["text"]), MOST_PAGE_ERRORS)
+                for bubble in bubbles])  # fmt: skip
+
+
+def _errors_within(text: str, wanted: str) -> float:
+    """Character errors of the best place for `wanted` in a text, of its length."""
+    if len(text) < len(wanted):
+        return 1.0
+    place = fuzz.partial_ratio_alignment(wanted, text)
+    assert place is not None
+    return Levenshtein.distance(text[place.dest_start : place.dest_end], wanted) / len(wanted)
+
+
+def _ask_about_photo(client: httpx2.Client) -> bool:
+    analysis = _post(client, "/analyze_image", PHOTO, prompt="What's in this image?")["analysis"]
+    is_named = any(name in analysis.lower() for name in PHOTO_SHOWS)
+    return _report(f"the photo's subject is named ({' or '.join(PHOTO_SHOWS)})", 0.0 if is_named else 1.0, 0.0)
+
+
+def _report(what: str, errors: float, most: float) -> bool:
+    is_right = errors <= most
+    print(f"  {'ok   ' if is_right else 'WRONG'} {what}: {errors:.0%} wrong, at most {most:.0%}")
+    return is_right
+
+
+if __name__ == "__main__":
+    sys.exit(main())
