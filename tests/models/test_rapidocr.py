@@ -1,0 +1,162 @@
+"""The embedded reader on drawn crops and a page: the real model, in this process."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from rapidfuzz.distance import Levenshtein
+
+from fixtures.drawing import draw_bubble, draw_screentone, sample_bubbles, worn
+from fixtures.pages import draw_page
+from fixtures.sentences import FURIGANA
+from llm_vision.models.base import Item, JsonObject, LoadContext
+from llm_vision.models.rapidocr import RapidOcr
+
+
+class PictureItem(Item):
+    """An item without a worker process."""
+
+    cancelled = False
+
+    def __init__(self, picture: Image.Image, language: str = "ja", furigana: str = "strip") -> None:
+        self.images = (np.asarray(picture.convert("RGB")),)
+        self.params = {"language": language, "furigana": furigana}
+
+    def send_token(self, text: str) -> None:
+        raise AssertionError("reading sends no tokens")
+
+
+@pytest.fixture(scope="module")
+def reader() -> RapidOcr:
+    model = RapidOcr()
+    model.load(LoadContext(device="cpu", threads=2))
+    return model
+
+
+def read(reader: RapidOcr, picture: Image.Image, **options: str) -> JsonObject:
+    (result,) = reader.predict([PictureItem(picture, **options)])
+    assert not isinstance(result, Exception), result
+    return result
+
+
+def test_columns_are_read_from_the_right(reader: RapidOcr) -> None:
+    picture, text = draw_bubble(["この道を", "まっすぐ行けば", "海に出るよ"], 30)
+    result = read(reader, picture)
+    assert result["text"] == text
+    assert [line["vertical"] for line in result["lines"]] == [True] * 3
+    assert 0.8 < result["confidence"] <= 1
+
+
+def test_rows_are_read_from_the_top(reader: RapidOcr) -> None:
+    picture, text = draw_bubble(["電車に", "乗り遅れた！"], 30, vertical=False)
+    assert read(reader, picture)["text"] == text
+
+
+def test_lines_lie_where_they_are_in_the_picture(reader: RapidOcr) -> None:
+    picture, _ = draw_bubble(["明日は早く", "起きよう"], 40, margin=20)
+    first, second = (np.array(line["polygon"]) for line in read(reader, picture)["lines"])
+    assert abs(first[:, 0].mean() - (20 + 40 * 2)) < 12
+    assert abs(second[:, 0].mean() - (20 + 40 * 0.5)) < 12
+    assert abs(first[:, 1].min() - 20) < 12
+    assert abs(first[:, 1].max() - (20 + 5 * 40)) < 12
+
+
+def test_furigana_are_left_out_unless_asked_for(reader: RapidOcr) -> None:
+    picture, text = draw_bubble(["先生、質問が", "あります"], 36, furigana=FURIGANA)
+    assert read(reader, picture)["text"] == text
+    kept = read(reader, picture, furigana="keep")["text"]
+    assert "せんせい" in kept
+    assert len(kept) >= len(text) + len("せんせいしつもん")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"colour": "white", "background": "black"},
+        {"outline": True, "margin": 34},
+        {"tilt": 4.0},
+        {"tilt": -5.0},
+        {"margin": 2},
+        {"screentone": True, "margin": 14},
+    ],
+    ids=str,
+)
+def test_real_bubbles_are_not_clean(reader: RapidOcr, options: dict[str, object]) -> None:
+    picture, text = draw_bubble(["世界を", "救うのは", "俺たちだ"], 34, **options)  # type: ignore[arg-type]
+    assert read(reader, picture)["text"] == text
+
+
+def test_a_worn_scan_is_read(reader: RapidOcr) -> None:
+    picture, text = draw_bubble(["あの山の", "向こうに", "村がある"], 30)
+    assert read(reader, worn(picture, quality=30, blur=0.8, noise=40))["text"] == text
+
+
+def test_latin_lines_are_joined_with_spaces(reader: RapidOcr) -> None:
+    picture = Image.new("RGB", (420, 140), "white")
+    from PIL import ImageDraw
+
+    from fixtures.drawing import font
+
+    ImageDraw.Draw(picture).multiline_text((20, 20), "The quick brown\nfox is hungry", "black", font(40))
+    assert read(reader, picture, language="en")["text"] == "The quick brown fox is hungry"
+
+
+def _noise() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(3).integers(200, 256, (240, 180, 3), np.uint8))
+
+
+def _gradient() -> Image.Image:
+    return Image.linear_gradient("L").resize((200, 300)).convert("RGB")
+
+
+def _screentone() -> Image.Image:
+    picture = Image.new("RGB", (240, 300), "white")
+    draw_screentone(picture, (0, 0, 240, 300))
+    return picture
+
+
+BLANKS = {
+    "white": Image.new("RGB", (200, 300), "white"),
+    "black": Image.new("RGB", (300, 100), "black"),
+    "tiny": Image.new("RGB", (4, 4), "white"),
+    "gradient": _gradient(),
+    "noise": _noise(),
+    "screentone": _screentone(),
+}
+
+
+@pytest.mark.parametrize("name", BLANKS)
+def test_blank_pictures_give_no_text(reader: RapidOcr, name: str) -> None:
+    assert read(reader, BLANKS[name]) == {"text": "", "confidence": None, "lines": []}
+
+
+def test_drawn_bubbles_have_few_errors(reader: RapidOcr) -> None:
+    samples = sample_bubbles(64)
+    errors = sum(Levenshtein.distance(read(reader, picture)["text"], text) for picture, text, _ in samples)
+    assert errors / sum(len(text) for _, text, _ in samples) <= 0.04
+
+
+def test_every_bubble_of_a_page_is_found(reader: RapidOcr) -> None:
+    found = 0
+    for seed in range(3):
+        page, truth = draw_page(seed)
+        text = read(reader, page)["text"]
+        found += sum(bubble["text"] in text for bubble in truth["bubbles"])
+    assert found >= 0.85 * 3 * len(truth["bubbles"])
+
+
+def test_an_answer_does_not_depend_on_the_rest_of_the_batch(reader: RapidOcr) -> None:
+    pictures = [picture for picture, _, _ in sample_bubbles(12, seed=5)]
+    together = reader.predict([PictureItem(picture) for picture in pictures])
+    assert together == [read(reader, picture) for picture in pictures]
+
+
+def test_a_picture_that_breaks_the_reader_fails_alone(reader: RapidOcr) -> None:
+    good, text = draw_bubble(["ただいま！"], 30)
+    bad = PictureItem(good)
+    bad.images = (np.zeros((0, 0, 3), np.uint8),)
+    failed, result = reader.predict([bad, PictureItem(good)])
+    assert isinstance(failed, Exception)
+    assert not isinstance(result, Exception)
+    assert result["text"] == text
