@@ -1,0 +1,24 @@
+"""Runs one benchmark by name, or all; exit status 1 when a target is missed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+NAMES = ("start", "overhead", "ocr_crop", "concurrency")
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the drawn pictures
+
+
+def main() -> int:
+    names = sys.argv[1:] or NAMES
+    unknown = set(names) - set(NAMES)
+    if unknown:
+        print(f"there is no benchmark of that name; there are: {', '.join(NAMES)}", file=sys.stderr)
+        return 2
+    return max(importlib.import_module(f"benchmarks.{name}").main() for name in names)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
