@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -100,6 +102,32 @@ def test_latin_lines_are_joined_with_spaces(reader: RapidOcr) -> None:
 
     ImageDraw.Draw(picture).multiline_text((20, 20), "The quick brown\nfox is hungry", "black", font(40))
     assert read(reader, picture, language="en")["text"] == "The quick brown fox is hungry"
+
+
+LETTERS = {
+    "ja": "あア漢々〆ヶヴー", "zh": "们这说么", "af": "êëïôöüéèáîû", "az": "çəğıöşüİ", "bs": "čćđšž",
+    "ca": "àèéíïòóúüç·", "cs": "áčďéěíňóřšťúůýž", "cy": "âêîôûŵŷ", "da": "æøå", "de": "äöüß", "es": "áéíñóúü¿",
+    "et": "äõöüšž", "eu": "ñç", "fi": "äöå", "fr": "àâæçéèêëîïôœùûüÿ", "ga": "áéíóú", "gl": "áéíñóú",
+    "hr": "čćđšž", "hu": "áéíóöőúüű", "is": "áðéíóúýþæö", "it": "àèéìòù", "ku": "çêîşû", "la": "āēīōū",
+    "lb": "äëé", "lt": "ąčęėįšųūž", "lv": "āčēģīķļņšūž", "mi": "āēīōū", "mt": "ċġħż", "nl": "ëïéèö", "no": "æøå",
+    "oc": "àáèéíòóúç", "pl": "ąćęłńóśźż", "pt": "ãáàâçéêíõóôú", "qu": "ñ", "rm": "àèéìòù", "ro": "ăâîșț",
+    "sk": "áäčďéíĺľňóôŕšťúýž", "sl": "čšž", "sq": "çë", "sr-Latn": "čćđšž", "sv": "åäö", "tl": "ñ", "tr": "çğıöşüİ",
+}  # fmt: skip
+
+
+def test_the_model_knows_the_letters_of_every_language_it_claims() -> None:
+    from pathlib import Path
+
+    import onnxruntime
+    import rapidocr
+
+    path = Path(rapidocr.__file__).parent / "models" / "PP-OCRv6_rec_small.onnx"
+    metadata = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
+    known = set(metadata["character"].split("\n"))
+    assert len(RapidOcr.spec.languages or {}) >= 45
+    for code in RapidOcr.spec.languages or {}:
+        letters = LETTERS.get(code, "") + string.ascii_letters
+        assert not set(letters + letters.upper().replace("SS", "")) - known, code
 
 
 def _noise() -> Image.Image:

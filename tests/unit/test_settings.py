@@ -96,7 +96,7 @@ WRONG = [
 def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: str) -> None:
     environment = {**os.environ, name: value}
     answer = subprocess.run(
-        [sys.executable, "-m", "llm_vision.cli.main", "serve", "--port", "0"],
+        [sys.executable, "-m", "llm_vision.cli.main", "serve"],
         env=environment,
         capture_output=True,
         text=True,

@@ -9,10 +9,13 @@ from .lines import TextLine
 LARGEST_SIZE = 0.75
 """Of the base line's characters. Furigana are set at half size (JIS X 4051); a detector's margin makes small lines look
 larger, and readings of long words are spaced out."""
+LARGEST_BOX = 0.92
+"""Of the base line's size: what the box of any furigana may measure, margin included."""
 SHORT = 2
 """Characters up to which a line's length says little about their size, most of it being the detector's margin."""
-TOUCHING = 0.1
-"""Gap, in sizes of the base line, at which a short line is furigana although its box is not much smaller."""
+LARGEST_SHORT = 0.85
+"""Of the base line's size: what a short line's box may measure, being mostly margin. A short column of the text itself
+has the size of its neighbours."""
 FARTHEST = 0.6
 """Gap to the base line, in sizes of the base line: furigana touch it, the next line is half a size away or more."""
 LEAST_BESIDE = 0.6
@@ -35,20 +38,28 @@ def is_furigana(line: TextLine, base: TextLine) -> bool:
         return False
     if line.length > LONGEST * base.length or _kanji_share(line.text) > MOST_KANJI:
         return False
+    gap = _gap_on_its_side(line, base)
+    return gap is not None and gap <= FARTHEST * base.size and _is_small(line, base, touches=gap <= 0)
+
+
+def _gap_on_its_side(line: TextLine, base: TextLine) -> float | None:
+    """Pixels between the base line and a line that lies along it where furigana stand; None when it does not."""
     if base.vertical:
-        gap = line.left - base.right
-        is_on_its_side = line.center[0] > base.center[0]
-        beside = min(line.bottom, base.bottom) - max(line.top, base.top)
-        extent = line.bottom - line.top
+        gap, is_on_its_side = line.left - base.right, line.center[0] > base.center[0]
+        beside, extent = min(line.bottom, base.bottom) - max(line.top, base.top), line.bottom - line.top
     else:
-        gap = base.top - line.bottom
-        is_on_its_side = line.center[1] < base.center[1]
-        beside = min(line.right, base.right) - max(line.left, base.left)
-        extent = line.right - line.left
-    is_small = _character_size(line) <= LARGEST_SIZE * _character_size(base)
-    is_short_and_touches = len(line.text) <= SHORT and line.size < base.size and gap <= TOUCHING * base.size
-    is_near = gap <= FARTHEST * base.size and beside >= LEAST_BESIDE * extent
-    return is_on_its_side and is_near and (is_small or is_short_and_touches)
+        gap, is_on_its_side = base.top - line.bottom, line.center[1] < base.center[1]
+        beside, extent = min(line.right, base.right) - max(line.left, base.left), line.right - line.left
+    return gap if is_on_its_side and beside >= LEAST_BESIDE * extent else None
+
+
+def _is_small(line: TextLine, base: TextLine, *, touches: bool) -> bool:
+    """Whether a line is set in a smaller size, as its box or the distance of its characters shows."""
+    box = line.size / base.size
+    if len(line.text) <= SHORT and touches:
+        return box <= LARGEST_SHORT
+    pitch = _character_size(line) / _character_size(base)
+    return box <= LARGEST_BOX and min(box, pitch) <= LARGEST_SIZE
 
 
 def _character_size(line: TextLine) -> float:

@@ -9,6 +9,12 @@ from collections.abc import Callable, Iterable
 _KATAKANA = "ァ-ヺ"
 _KANA = "ぁ-ゖァ-ヺー"
 _LIKE_A_LONG_VOWEL = re.compile(rf"(?<=[{_KANA}])[|lI丨｜∣]|(?<=[{_KATAKANA}])[一—–―](?=[{_KANA}!?！？…。、]|$)")
+_KATAKANA_TWINS = str.maketrans("力口二八夕工卜一", "カロニハタエトー")
+_BESIDE_KATAKANA = re.compile(
+    rf"(?<=[{_KATAKANA}ー])[力口二八夕工卜一]+(?![一-鿿])|(?<![一-鿿])[力口二八夕工卜]+(?=[{_KATAKANA}])"
+)
+_STRAY = frozenset("1lI|/\\()（）丨丿-−")
+"""What a reader makes of a piece of a bubble's outline."""
 _DOTS = re.compile(r"(?:[.．・·]{2,}|…)+")
 _FULL_WIDTH = str.maketrans(
     {
@@ -50,7 +56,13 @@ def japanese_text(text: str, to_japanese_form: Callable[[str], str]) -> str:
     if not any(_is_spaceless(character) for character in text):
         return text  # words in Latin letters keep their own punctuation
     text = _LIKE_A_LONG_VOWEL.sub("ー", text.replace(" ", ""))
+    text = _BESIDE_KATAKANA.sub(lambda found: found[0].translate(_KATAKANA_TWINS), text)
     return _DOTS.sub("…", text).translate(_FULL_WIDTH)
+
+
+def is_stray(text: str) -> bool:
+    """Whether a whole line is only what a piece of an outline looks like."""
+    return len(text) == 1 and text in _STRAY
 
 
 def _is_spaceless(character: str) -> bool:

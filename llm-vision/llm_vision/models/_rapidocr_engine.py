@@ -65,7 +65,8 @@ class Engine:
         self._recognise(picture)
 
     def _detect(self, bgr: Pixels) -> list[NDArray[np.float32]]:
-        detector = self._crop_detector if max(bgr.shape[:2]) <= CROP_SIDE * 1.5 else self._page_detector
+        is_crop = max(bgr.shape[:2]) <= CROP_SIDE * (1 + 2 * BORDER_SHARE)
+        detector = self._crop_detector if is_crop else self._page_detector
         found = detector(bgr)
         return [] if found.boxes is None else list(found.boxes)
 
@@ -86,8 +87,8 @@ class Engine:
         height, width = padded.shape[:2]
         inner = padded[border // 2 : height - border // 2, border // 2 : width - border // 2]
         text, confidence = self._recognise(_turned(inner))
-        if not text or confidence < LEAST_WHOLE_CONFIDENCE:
-            return []
+        if confidence < LEAST_WHOLE_CONFIDENCE or not text or (len(text) == 1 and text.isascii()):
+            return []  # a lone digit or letter is what shapes look like
         right, bottom = float(width - border), float(height - border)
         low = float(border)
         corners = ((low, low), (right, low), (right, bottom), (low, bottom))
@@ -118,9 +119,8 @@ class Engine:
 
 def _with_border(bgr: Pixels) -> tuple[Pixels, int]:
     """A picture with a free border in the colour of its own edge, and the border's width."""
-    border = (
-        max(LEAST_BORDER, round(min(bgr.shape[:2]) * BORDER_SHARE)) if max(bgr.shape[:2]) <= CROP_SIDE else LEAST_BORDER
-    )
+    is_crop = max(bgr.shape[:2]) <= CROP_SIDE
+    border = max(LEAST_BORDER, round(min(bgr.shape[:2]) * BORDER_SHARE)) if is_crop else LEAST_BORDER
     edge = np.concatenate([bgr[0], bgr[-1], bgr[:, 0], bgr[:, -1]])
     colour = [int(value) for value in np.median(edge, axis=0)]
     padded = cv2.copyMakeBorder(bgr, border, border, border, border, cv2.BORDER_CONSTANT, value=colour)

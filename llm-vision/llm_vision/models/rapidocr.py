@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 from ..manga.furigana import split_furigana
 from ..manga.lines import TextLine
 from ..manga.ordering import reading_order
-from ..manga.text import japanese_text, join_lines
+from ..manga.text import is_stray, japanese_text, join_lines
+from ._rapidocr_languages import LANGUAGES
 from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
 from .registry import register
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 MAX_SIDE_BY_SIDE = 4
 """Engines in one process; each costs about 100 MiB."""
-LANGUAGES = {"ja": "Japanese", "zh": "Chinese", "en": "English"}
 
 
 @register
@@ -31,7 +31,7 @@ class RapidOcr(Model):
         title="PP-OCRv6 small, detector and recogniser",
         tasks=frozenset({Task.OCR}),
         license="Apache-2.0",
-        memory_bytes=450 * MEBIBYTE,
+        memory_bytes=500 * MEBIBYTE,
         max_batch=8,
         languages=LANGUAGES,
         embedded=True,
@@ -67,7 +67,7 @@ class RapidOcr(Model):
         except Exception as error:  # the others of the batch are not to blame
             return error
         if item.params["language"] == "ja":
-            lines = [self._in_japanese(line) for line in lines]
+            lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
         if item.params["furigana"] == "strip":
             lines, _ = split_furigana(lines)
         return as_result(reading_order(lines))
