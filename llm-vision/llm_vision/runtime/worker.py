@@ -70,6 +70,7 @@ class Worker:
         arriving: Callable[[], int] = lambda: 0,
         on_failed: Callable[[VisionError], None] = lambda error: None,
     ) -> None:
+        self.model_id = launch.model_id
         self._launch = launch
         self._limits = limits
         self._metrics = metrics

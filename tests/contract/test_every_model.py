@@ -1,0 +1,104 @@
+"""What every registered model must do in its worker: answer in the shapes of its tasks, alone and in batches."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from fixtures.drawing import sample_bubbles
+from llm_vision.errors import InferenceFailed
+from llm_vision.metrics import Metrics
+from llm_vision.models.base import JsonObject, Task
+from llm_vision.models.registry import Catalog
+from llm_vision.runtime.batching import WorkRequest
+from llm_vision.runtime.process import Launch
+from llm_vision.runtime.worker import Worker, WorkerLimits
+from llm_vision.services.inference import raw_image
+
+CATALOG = Catalog.discover()
+PARAMS: dict[Task, JsonObject] = {Task.OCR: {"language": "ja", "furigana": "strip"}, Task.CLASSIFY: {}}
+
+
+@pytest.fixture(scope="module", params=list(CATALOG))
+async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
+    entry = CATALOG[request.param]
+    launch = Launch(entry.spec.model_id, entry.class_path, "cpu", threads=2)
+    started = Worker(launch, WorkerLimits(max_batch=entry.spec.max_batch), Metrics())
+    await started.start()
+    yield started
+    await started.stop()
+
+
+def requests_for(worker: Worker, count: int) -> list[tuple[Task, WorkRequest]]:
+    tasks = CATALOG[worker.model_id].spec.tasks
+    pictures = [raw_image(picture) for picture, _, _ in sample_bubbles(count)]
+    return [(task, WorkRequest(PARAMS[task], (picture,))) for task in sorted(tasks) for picture in pictures]
+
+
+def check_ocr(result: JsonObject) -> None:
+    assert isinstance(result["text"], str)
+    assert result["confidence"] is None if not result["text"] else 0 <= result["confidence"] <= 1
+    for line in result["lines"]:
+        assert len(line["polygon"]) == 4
+        assert 0 <= line["confidence"] <= 1
+        assert isinstance(line["vertical"], bool)
+
+
+def check_classes(result: JsonObject) -> None:
+    confidences = [label["confidence"] for label in result["labels"]]
+    assert confidences == sorted(confidences, reverse=True)
+    assert 0 < sum(confidences) <= 1.001
+    assert all(label["label"] for label in result["labels"])
+
+
+CHECKS = {Task.OCR: check_ocr, Task.CLASSIFY: check_classes}
+
+
+async def test_answers_have_the_shape_of_their_task(worker: Worker) -> None:
+    for task, request in requests_for(worker, 3):
+        CHECKS[task]((await worker.infer(request)).value)
+
+
+async def test_a_batch_answers_like_one_by_one_and_in_order(worker: Worker) -> None:
+    requests = [request for _, request in requests_for(worker, 12)]
+    one_by_one = [(await worker.infer(request)).value for request in requests]
+    results = await asyncio.gather(*(worker.infer(request) for request in requests))
+    assert max(result.batch_size for result in results) > 1
+    for alone, together in zip(one_by_one, results, strict=True):
+        words, confidence = claim_of(together.value)
+        words_alone, confidence_alone = claim_of(alone)
+        assert words == words_alone
+        assert confidence == pytest.approx(confidence_alone, abs=0.02)
+
+
+def claim_of(result: JsonObject) -> tuple[str, float | None]:
+    if "text" in result:
+        return result["text"], result["confidence"]
+    return result["labels"][0]["label"], result["labels"][0]["confidence"]
+
+
+async def test_a_bad_request_fails_and_the_model_goes_on(worker: Worker) -> None:
+    ((_, good), *_) = requests_for(worker, 1)
+    with pytest.raises(InferenceFailed):
+        await worker.infer(WorkRequest(good.params, ()))
+    assert (await worker.infer(good)).value
+
+
+async def test_specs_are_complete() -> None:
+    for entry in CATALOG.values():
+        spec = entry.spec
+        assert spec.title
+        assert spec.license
+        assert spec.tasks <= CHECKS.keys()
+        assert spec.memory_bytes > 2**20
+        assert spec.max_batch >= 1
+        assert (Task.OCR in spec.tasks) == bool(spec.languages)
+
+
+async def test_memory_is_stated_honestly(worker: Worker) -> None:
+    for _, request in requests_for(worker, 8):
+        await worker.infer(request)
+    spec = CATALOG[worker.model_id].spec
+    assert worker.memory_bytes <= spec.memory_bytes * 1.1
