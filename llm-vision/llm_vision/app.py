@@ -15,6 +15,7 @@ from .api import analyze_image, docs, error_handlers, health, models, ocr
 from .api.access import AccessRules
 from .api.dependencies import Services
 from .api.gate import Gate, GateRules
+from .api.openapi import with_error_body
 from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
@@ -63,6 +64,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     error_handlers.install(app)
+    app.openapi = with_error_body(app.openapi)  # type: ignore[method-assign]
     rules = GateRules(
         access=_access_rules(settings),
         max_body_bytes=settings.max_body_bytes,

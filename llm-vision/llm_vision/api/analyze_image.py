@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request
 from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm
 from .dependencies import ServicesDep
 from .forms import picture_body, read_picture_form
-from .responses import error_responses
+from .openapi import error_responses
 
 router = APIRouter(tags=["Analysis"])
 

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Response
 from .. import __version__
 from ..schemas.health import Live, Ready, Version
 from .dependencies import ServicesDep
-from .responses import error_responses
+from .openapi import error_responses
 
 router = APIRouter(tags=["Health"])
 
@@ -28,20 +28,17 @@ _REPORTED_PACKAGES = (
 )
 
 
-@router.api_route("/livez", methods=["GET", "HEAD"], summary="Is the process alive?", operation_id="livez")
-@router.api_route("/health", methods=["GET", "HEAD"], summary="Same as /livez", operation_id="health")
+@router.get("/livez", summary="Is the process alive?")
+@router.get("/health", summary="Same as /livez", operation_id="health")
+@router.head("/livez", include_in_schema=False)
+@router.head("/health", include_in_schema=False)
 async def livez() -> Live:
     """Answers as long as the gateway runs, whatever the models do."""
     return Live(status="ok")
 
 
-@router.api_route(
-    "/readyz",
-    methods=["GET", "HEAD"],
-    responses={503: {"model": Ready}},
-    summary="Can it serve requests?",
-    operation_id="readyz",
-)
+@router.get("/readyz", responses={503: {"model": Ready}}, summary="Can it serve requests?")
+@router.head("/readyz", include_in_schema=False)
 async def readyz(services: ServicesDep, response: Response) -> Ready:
     """503 while models are preloaded and while the service shuts down. A lazy model counts as ready."""
     reason = services.lifecycle.not_ready_reason

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from ..runtime.slots import ModelStatus
 from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
 from .dependencies import Services, ServicesDep
-from .responses import error_responses
+from .openapi import error_responses
 
 router = APIRouter(prefix="/models", tags=["Models"])
 

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse, Response
 from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm
 from .dependencies import ServicesDep
 from .forms import picture_body, read_picture_form
-from .responses import error_responses
+from .openapi import error_responses
 
 router = APIRouter(tags=["OCR"])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .confidence import Confidence
+
 DEFAULT_PROMPT = "What's in this image?"
 
 
@@ -33,7 +35,7 @@ class AnalyzeAnswer(BaseModel):
 
     analysis: str
     """The answer."""
-    confidence: float | None
+    confidence: Confidence | None
     """0..1 for the main claim; null when there is none to be sure of."""
     model: str
     """Id of the model that answered."""

@@ -6,6 +6,8 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from .confidence import Confidence
+
 
 class Furigana(StrEnum):
     """What happens to the small kana beside kanji."""
@@ -36,7 +38,7 @@ class OcrAnswer(BaseModel):
     """The text; empty when there is none."""
     language: str
     """The language that was asked for."""
-    confidence: float | None
+    confidence: Confidence | None
     """0..1, how sure the model is of its characters; null when there is no text or the model cannot say."""
     engine: str
     """Id of the model that read."""

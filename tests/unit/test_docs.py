@@ -1,0 +1,94 @@
+"""What is written about the code stays true: the OpenAPI file, codes, routes, links, names of tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from llm_vision.errors import registry
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+OPENAPI = ROOT / "docs" / "openapi.json"
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def test_the_openapi_file_is_that_of_the_app() -> None:
+    content = runpy.run_path(str(ROOT / "docs" / "write_openapi.py"))["content"]()
+    assert OPENAPI.read_text() == content, "run `make openapi`"
+
+
+def test_every_reference_of_the_openapi_file_leads_somewhere() -> None:
+    document = json.loads(OPENAPI.read_text())
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', OPENAPI.read_text()):
+        found = document
+        for part in reference.split("/"):
+            found = found[part]
+
+
+def test_every_route_is_on_the_api_page() -> None:
+    for path, methods in json.loads(OPENAPI.read_text())["paths"].items():
+        assert re.search(rf"\b({'|'.join(methods).upper()}) {path}`?\b", page("api.md")), path
+
+
+def test_the_api_page_lists_every_code_with_its_status() -> None:
+    listed = {
+        code: int(status) for status, code in re.findall(r"^\| (\d+) \| `(\w+)` \|", page("api.md"), re.MULTILINE)
+    }
+    assert listed == {code: error.status for code, error in registry().items()}
+
+
+def test_errors_are_complete_and_drawn() -> None:
+    from llm_vision import errors
+
+    codes = [error.code for error in registry().values()]
+    assert len(codes) == len(set(codes))
+    for code, error in registry().items():
+        assert error.title
+        assert 400 <= error.status < 600
+        assert code in (errors.__doc__ or "") or error.__name__ in (errors.__doc__ or "") or error.status == 422
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", path.read_text()):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_tests_that_the_architecture_page_names_exist() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = re.findall(r"^\| (\d+) \| .+ \| (.+) \|$", page("architecture.md"), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 14))
+    for _, tests in rows:
+        for name in re.findall(r"`(test_\w+)`", tests):
+            assert f"def {name}(" in sources, name
+
+
+def test_the_example_of_a_model_is_one(tmp_path: Path) -> None:
+    import numpy as np
+
+    from llm_vision.models import base
+
+    source = re.search(r"```python\n(.+?)```", page("adding-a-model.md"), re.DOTALL)
+    assert source
+    text = source[1].replace("from .base", "from llm_vision.models.base").replace("@register\n", "")
+    space: dict = {}
+    exec(text.replace("from .registry import register\n", ""), space)
+
+    class Picture(base.Item):
+        images = (np.full((2, 2, 3), 255, np.uint8),)
+        params = None
+        cancelled = False
+
+        def send_token(self, text: str) -> None: ...
+
+    model = space["Brightness"]()
+    model.load(base.LoadContext("cpu", 1))
+    assert model.predict([Picture()])[0]["labels"][0] == {"label": "bright", "confidence": 1.0}
