@@ -23,6 +23,16 @@ def state_of(pool: ModelPool, model_id: str) -> str:
     return next(status.state for status in pool.status() if status.spec.model_id == model_id)
 
 
+def leases_of(pool: ModelPool, model_id: str) -> int:
+    return next(status.leases for status in pool.status() if status.spec.model_id == model_id)
+
+
+async def let_others_run() -> None:
+    """Let every task go on until it waits for another process or for us."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
 async def test_nothing_is_loaded_before_it_is_used(kit: PoolKit, journal: Journal) -> None:
     pool = kit.pool()
     assert {status.state for status in pool.status()} == {"not_loaded"}
@@ -37,8 +47,9 @@ async def test_trap_1_a_client_that_hangs_up_during_a_load_does_not_cause_a_seco
     first = asyncio.create_task(answer(pool, "slow-to-load"))
     await until(lambda: journal.details("load"))
     first.cancel()
+    await until(first.done)
     second = asyncio.create_task(answer(pool, "slow-to-load", "second"))
-    await asyncio.sleep(0.05)
+    await until(lambda: leases_of(pool, "slow-to-load") == 1)
     may_load.touch()
     assert await second == "second"
     assert journal.count("load") == 1
@@ -48,23 +59,27 @@ async def test_trap_1_a_client_that_hangs_up_during_a_load_does_not_cause_a_seco
 async def test_trap_2_a_request_during_an_unload_waits_for_it_and_loads_again(kit: PoolKit, journal: Journal) -> None:
     pool = kit.pool(keep_alive=10)
     await answer(pool, "faulty")
-    first_pid = kit.workers[0].pid
-    alive_at_second_load: list[bool] = []
-    original_stop = kit.workers[0].stop
+    old = kit.workers[0]
+    is_stopping, may_stop = asyncio.Event(), asyncio.Event()
+    original_stop = old.stop
 
     async def slow_stop(grace: float = 5.0) -> None:
-        await asyncio.sleep(0.1)
-        alive_at_second_load.append(len(kit.workers) > 1)
+        is_stopping.set()
+        await may_stop.wait()
         await original_stop(grace)
 
-    kit.workers[0].stop = slow_stop  # type: ignore[method-assign]
+    old.stop = slow_stop  # type: ignore[method-assign]
     kit.clock.now += 11
     expiring = asyncio.create_task(pool.expire())
-    await asyncio.sleep(0.02)
-    assert await answer(pool, "faulty", "again") == "again"
+    await is_stopping.wait()
+    again = asyncio.create_task(answer(pool, "faulty", "again"))
+    await until(lambda: state_of(pool, "faulty") == "loading")
+    await let_others_run()
+    assert kit.workers == [old], "two copies were in memory"
+    may_stop.set()
+    assert await again == "again"
     await expiring
-    assert alive_at_second_load == [False], "two copies were in memory"
-    assert kit.workers[1].pid != first_pid
+    assert len(kit.workers) == 2
 
 
 async def test_trap_2_a_lease_that_came_first_stops_the_unload(kit: PoolKit, may_load: Path, journal: Journal) -> None:
@@ -74,7 +89,7 @@ async def test_trap_2_a_lease_that_came_first_stops_the_unload(kit: PoolKit, may
     await until(lambda: "slow-to-load" in journal.details("load"))
     kit.clock.now += 11
     expiring = asyncio.create_task(pool.expire())
-    await asyncio.sleep(0.02)
+    await let_others_run()
     async with pool.lease("faulty") as worker:
         may_load.touch()
         await expiring
@@ -139,7 +154,8 @@ async def test_a_load_waits_for_a_busy_model_to_become_idle(kit: PoolKit, journa
     pool = kit.pool(max_loaded=1, room_seconds=10)
     async with pool.lease("faulty"):
         second = asyncio.create_task(answer(pool, "second", "room"))
-        await asyncio.sleep(0.05)
+        await until(lambda: state_of(pool, "second") == "loading")
+        await let_others_run()
         assert journal.details("load") == ["faulty"]
     assert await second == "room"
 

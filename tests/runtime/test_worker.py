@@ -178,9 +178,9 @@ async def test_a_hung_batch_that_nobody_waits_for_is_ended(worker: Worker, journ
     assert (await worker.infer(request(mark="next"))).value["pid"] != pid
 
 
-async def test_one_client_of_several_that_leaves_does_not_end_the_batch(
-    worker: Worker, journal: Journal, tmp_path: Path
-) -> None:
+async def test_one_client_of_several_that_leaves_does_not_end_the_batch(journal: Journal, tmp_path: Path) -> None:
+    worker = make_worker(abandoned_grace=0)
+    await worker.start()
     pid, gate, go = worker.pid, tmp_path / "first", tmp_path / "go"
     first = asyncio.create_task(worker.infer(request("wait_for", file=str(gate), mark="first")))
     await until(lambda: journal.details("started"))
@@ -190,10 +190,11 @@ async def test_one_client_of_several_that_leaves_does_not_end_the_batch(
     gate.touch()
     await until(lambda: "stays" in journal.details("started"))
     leaves.cancel()
-    await asyncio.sleep(0.2)  # four times the grace after which an abandoned batch is ended
+    await until(leaves.done)
     go.touch()
     assert (await stays).value["pid"] == pid
     await first
+    await worker.stop()
 
 
 @pytest.mark.parametrize("do", ["kill", "segfault"])

@@ -253,16 +253,18 @@ class ModelPool:
         need = f"{spec.model_id} needs {spec.memory_bytes >> 20} MiB"
         if spec.memory_bytes > self._limits.memory_bytes:
             raise InsufficientMemory(f"{need}; models may use {self._limits.memory_bytes >> 20} MiB")
-        try:
-            async with asyncio.timeout(self._limits.room_seconds):
-                while not self._fits(spec):
-                    self._lease_ended.clear()
-                    if not await self._unload_oldest_idle():
-                        await self._lease_ended.wait()
-        except TimeoutError:
-            raise InsufficientMemory(
-                f"{need} and the models in memory are all in use", retry_after=RETRY_AFTER_SECONDS
-            ) from None
+        deadline = asyncio.get_running_loop().time() + self._limits.room_seconds
+        while not self._fits(spec):
+            self._lease_ended.clear()
+            if await self._unload_oldest_idle():
+                continue
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._lease_ended.wait()
+            except TimeoutError:
+                raise InsufficientMemory(
+                    f"{need} and the models in memory are all in use", retry_after=RETRY_AFTER_SECONDS
+                ) from None
 
     async def _unload_oldest_idle(self) -> bool:
         idle = [slot for slot in self._slots.values() if slot.worker and not slot.leases]
