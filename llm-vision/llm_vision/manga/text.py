@@ -13,8 +13,8 @@ _KATAKANA_TWINS = str.maketrans("力口二八夕工卜一", "カロニハタエ�
 _BESIDE_KATAKANA = re.compile(
     rf"(?<=[{_KATAKANA}ー])[力口二八夕工卜一]+(?![一-鿿])|(?<![一-鿿])[力口二八夕工卜]+(?=[{_KATAKANA}])"
 )
-_STRAY = frozenset("1lI|/\\()（）丨丿-−")
-"""What a reader makes of a piece of a bubble's outline."""
+_STRAY = re.compile(r"[!-~]|[0OoXx]{2,3}|[（）丨丿−]")
+"""What a reader makes of a piece of an outline or of the small circles of a thought: no word of Japanese."""
 _DOTS = re.compile(r"(?:[.．・·]{2,}|…)+")
 _FULL_WIDTH = str.maketrans(
     {
@@ -62,7 +62,7 @@ def japanese_text(text: str, to_japanese_form: Callable[[str], str]) -> str:
 
 def is_stray(text: str) -> bool:
     """Whether a whole line is only what a piece of an outline looks like."""
-    return len(text) == 1 and text in _STRAY
+    return _STRAY.fullmatch(text) is not None and text not in "!?"
 
 
 def _is_spaceless(character: str) -> bool:
