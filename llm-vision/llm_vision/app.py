@@ -15,10 +15,11 @@ from .api import analyze_image, docs, error_handlers, health, models, ocr
 from .api.access import AccessRules
 from .api.dependencies import Services
 from .api.gate import Gate, GateRules
-from .api.openapi import with_error_body
+from .api.openapi import with_errors_and_keys
 from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
+from .models.base import Task
 from .models.registry import Catalog, CatalogEntry
 from .runtime.device import choose_device, cpu_cores, memory_limit_bytes
 from .runtime.pool import ModelPool, PoolLimits, WorkerFactory
@@ -64,7 +65,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     for router in _ROUTERS:
         app.include_router(router)
     error_handlers.install(app)
-    app.openapi = with_error_body(app.openapi)  # type: ignore[method-assign]
+    app.openapi = with_errors_and_keys(app.openapi)  # type: ignore[method-assign]
     rules = GateRules(
         access=_access_rules(settings),
         max_body_bytes=settings.max_body_bytes,
@@ -163,10 +164,11 @@ def _access_rules(settings: Settings) -> AccessRules:
 
 
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:
-    for name in (settings.ocr_engine, *settings.preload):
-        if name not in catalog:
-            known = ", ".join(catalog)
-            raise ValueError(f"VISION_OCR_ENGINE or VISION_PRELOAD names an unknown model; there are: {known}")
+    readers = [spec.model_id for spec in catalog.with_task(Task.OCR)]
+    if settings.ocr_engine not in readers:
+        raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
+    if not catalog.keys() >= set(settings.preload):
+        raise ValueError(f"VISION_PRELOAD names an unknown model; there are: {', '.join(catalog)}")
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
 
     # Keys
     api_keys: SecretList = ()
-    """Keys that may use the service, comma separated. Empty: no key is asked for."""
+    """Keys that may use the service, comma separated. Without these and admin keys, no key is asked for."""
     admin_keys: SecretList = ()
     """Keys that may also load and unload models. Empty: every valid key may."""
 
@@ -124,6 +124,13 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("keep_alive")
+    @classmethod
+    def _keep_alive_is_a_time_or_for_ever(cls, seconds: float) -> float:
+        if seconds < 0 and seconds != -1:
+            raise ValueError("seconds from 0, or -1 for ever")
+        return seconds
 
     @field_validator("bind")
     @classmethod

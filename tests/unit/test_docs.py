@@ -33,6 +33,11 @@ def test_every_reference_of_the_openapi_file_leads_somewhere() -> None:
             found = found[part]
 
 
+def test_every_code_that_a_route_can_answer_is_in_the_openapi_file() -> None:
+    outside_routes = {"not_found", "method_not_allowed", "client_closed"}
+    assert not [code for code in registry().keys() - outside_routes if f"`{code}`" not in OPENAPI.read_text()]
+
+
 def test_every_route_is_on_the_api_page() -> None:
     for path, methods in json.loads(OPENAPI.read_text())["paths"].items():
         assert re.search(rf"\b({'|'.join(methods).upper()}) {path}`?\b", page("api.md")), path

@@ -125,6 +125,16 @@ def test_other_lines_are_not_furigana(line: TextLine) -> None:
     assert furigana == []
 
 
+def test_a_column_beside_one_whose_box_is_too_wide_is_no_furigana() -> None:
+    swollen = TextLine(box(57, 17, 102, 104), "飲器に", 0.9, True)  # with its furigana inside, and a character missed
+    others = [
+        TextLine(box(40, 21, 67, 116), "こんなにも", 0.9, True),
+        TextLine(box(18, 21, 46, 151), "感激するなんて", 0.9, True),
+    ]
+    beside = TextLine(box(87, 23, 112, 98), "たかだか", 0.9, True)
+    assert split_furigana([swollen, beside, *others])[1] == []
+
+
 def test_small_kana_above_a_row_are_furigana_and_below_are_not() -> None:
     base = row("先生の質問", 40)
     above, below = row("せんせい", 24, size=15), row("せんせい", 72, size=15)

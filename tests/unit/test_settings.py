@@ -82,6 +82,8 @@ WRONG = [
     ("VISION_PORT", "nine"),
     ("VISION_BIND", "everywhere"),
     ("VISION_KEEP_ALIVE", "-5"),
+    ("VISION_KEEP_ALIVE", "-0.5"),
+    ("VISION_OCR_ENGINE", "efficientnet-lite0"),
     ("VISION_DEVICE", "tpu"),
     ("VISION_MAX_FILE_MB", "0"),
     ("VISION_LOG_FORMAT", "xml"),

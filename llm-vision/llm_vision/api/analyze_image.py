@@ -7,15 +7,11 @@ from fastapi import APIRouter, Request
 from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm
 from .dependencies import ServicesDep
 from .forms import picture_body, read_picture_form
-from .openapi import error_responses
+from .openapi import PICTURE_CODES, error_responses
 
 router = APIRouter(tags=["Analysis"])
 
-_ERRORS = error_responses(
-    "file_required", "invalid_image", "unsupported_image_format", "prompt_too_long", "model_not_found",
-    "payload_too_large", "queue_full", "model_load_failed", "inference_failed", "deadline_exceeded",
-    "malformed_multipart",
-)  # fmt: skip
+_ERRORS = error_responses(*PICTURE_CODES, "prompt_too_long")
 
 
 @router.post(

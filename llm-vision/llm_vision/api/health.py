@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 from fastapi import APIRouter, Response
+from fastapi.responses import PlainTextResponse
 
 from .. import __version__
 from ..schemas.health import Live, Ready, Version
@@ -53,7 +54,7 @@ async def versions() -> Version:
     return Version(version=__version__, python=platform.python_version(), packages=_packages())
 
 
-@router.get("/metrics", responses=error_responses(), summary="Prometheus metrics", response_class=Response)
+@router.get("/metrics", responses=error_responses(), summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(services: ServicesDep) -> Response:
     """Requests, latency per stage, batch sizes, loaded models and memory, in Prometheus's text format."""
     gateway_bytes = psutil.Process(os.getpid()).memory_info().rss

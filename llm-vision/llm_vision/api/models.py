@@ -7,11 +7,9 @@ from fastapi import APIRouter
 from ..runtime.slots import ModelStatus
 from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
 from .dependencies import Services, ServicesDep
-from .openapi import error_responses
+from .openapi import BODY_CODES, error_responses
 
 router = APIRouter(prefix="/models", tags=["Models"])
-
-_BODY_ERRORS = ("model_not_found", "invalid_parameter", "malformed_json", "payload_too_large")
 
 
 @router.get("", responses=error_responses(), summary="All models")
@@ -22,7 +20,7 @@ async def models(services: ServicesDep) -> ModelList:
 
 @router.post(
     "/load",
-    responses=error_responses(*_BODY_ERRORS, "model_load_failed", "insufficient_memory"),
+    responses=error_responses(*BODY_CODES, "model_load_failed", "insufficient_memory"),
     summary="Load a model into memory",
 )
 async def load(body: LoadBody, services: ServicesDep) -> ModelInfo:
@@ -31,7 +29,7 @@ async def load(body: LoadBody, services: ServicesDep) -> ModelInfo:
     return _info_of(body.model, services)
 
 
-@router.post("/unload", responses=error_responses(*_BODY_ERRORS, "model_in_use"), summary="Remove a model from memory")
+@router.post("/unload", responses=error_responses(*BODY_CODES, "model_in_use"), summary="Remove a model from memory")
 async def unload(body: UnloadBody, services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
     return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))

@@ -10,18 +10,14 @@ from fastapi.responses import PlainTextResponse, Response
 from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm
 from .dependencies import ServicesDep
 from .forms import picture_body, read_picture_form
-from .openapi import error_responses
+from .openapi import PICTURE_CODES, error_responses
 
 router = APIRouter(tags=["OCR"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-    **error_responses(
-        "file_required", "invalid_image", "unsupported_image_format", "unsupported_language",
-        "model_not_found", "payload_too_large", "queue_full", "model_load_failed", "inference_failed",
-        "deadline_exceeded", "malformed_multipart",
-    ),
-}  # fmt: skip
+    **error_responses(*PICTURE_CODES, "unsupported_language"),
+}
 
 
 @router.post(
@@ -53,7 +49,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     )
 
 
-@router.head("/ocr", summary="Is there an OCR service here?")
+@router.head("/ocr", summary="Is there an OCR service here?", response_class=Response)
 async def ocr_exists() -> Response:
     """Answers without a body; some clients ask this as a health check."""
     return Response(media_type="text/plain")

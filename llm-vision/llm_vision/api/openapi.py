@@ -11,8 +11,22 @@ from ..schemas.errors import ErrorBody
 # What the gate can answer on any route.
 _EVERYWHERE = (
     "invalid_host", "missing_credentials", "invalid_credentials", "forbidden", "uri_too_long",
-    "headers_too_large", "internal_error", "shutting_down",
+    "headers_too_large", "unsupported_encoding", "internal_error", "shutting_down",
 )  # fmt: skip
+# What a JSON body can be wrong in.
+BODY_CODES = ("malformed_json", "invalid_parameter", "unknown_parameter", "payload_too_large", "model_not_found")
+# What a route that takes a picture and runs a model can answer.
+PICTURE_CODES = (
+    "malformed_multipart", "multipart_limits", "malformed_json", "invalid_request", "invalid_parameter",
+    "invalid_text", "unsupported_media_type", "payload_too_large", "file_required", "too_many_files",
+    "unsupported_image_format", "invalid_image", "image_too_large", "image_bad_dimensions", "image_too_small",
+    "model_not_found", "unsupported_task", "queue_full", "model_load_failed", "insufficient_memory",
+    "worker_crashed", "inference_failed", "deadline_exceeded",
+)  # fmt: skip
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 _COMPONENT = "#/components/schemas/{model}"
 
 
@@ -32,13 +46,15 @@ def error_responses(*codes: str) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def with_error_body(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
-    """FastAPI's `app.openapi` with the components that `error_responses` refers to."""
+def with_errors_and_keys(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """FastAPI's `app.openapi` with the components that `error_responses` refers to, and the two ways to send a key."""
 
     def document() -> dict[str, Any]:
         found = openapi()
         body = ErrorBody.model_json_schema(ref_template=_COMPONENT)
         found["components"]["schemas"] |= {**body.pop("$defs"), ErrorBody.__name__: body}
+        found["components"]["securitySchemes"] = _KEYS
+        found["security"] = [{}, *({name: []} for name in _KEYS)]  # keys are asked for only where some are set
         return found
 
     return document

@@ -51,7 +51,7 @@ def _serve(settings: Settings) -> int:
     from ..server import serve  # noqa: PLC0415
 
     logs.configure(settings.log_level, settings.log_format)
-    if not settings.is_loopback and not settings.api_keys:
+    if not settings.is_loopback and not (settings.api_keys or settings.admin_keys):
         log.warning("open to the network without a key: set VISION_API_KEYS, or VISION_BIND=127.0.0.1")
     try:
         app = create_app(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .lines import TextLine
 
@@ -11,6 +11,9 @@ LARGEST_SIZE = 0.75
 larger, and readings of long words are spaced out."""
 LARGEST_BOX = 0.92
 """Of the base line's size: what the box of any furigana may measure, margin included."""
+SMALLER = 0.8
+"""Of the picture's typical line: one whose box and whose characters are both larger than this is text itself, however
+wide its neighbour's box became, for instance by furigana inside it."""
 SHORT = 2
 """Characters up to which a line's length says little about their size, most of it being the detector's margin."""
 LARGEST_SHORT = 0.85
@@ -28,8 +31,21 @@ LONGEST = 1.05
 
 def split_furigana(lines: Sequence[TextLine]) -> tuple[list[TextLine], list[TextLine]]:
     """Base lines and furigana lines, each in the order in which they came."""
-    furigana = [line for line in lines if any(is_furigana(line, base) for base in lines if base is not line)]
+    box = _typical(lines, lambda line: line.size)
+    character = _typical(lines, _character_size)
+    small = [line for line in lines if line.size <= SMALLER * box or _character_size(line) <= SMALLER * character]
+    furigana = [line for line in small if any(is_furigana(line, base) for base in lines if base is not line)]
     return [line for line in lines if line not in furigana], furigana
+
+
+def _typical(lines: Sequence[TextLine], measure: Callable[[TextLine], float]) -> float:
+    """The value that half of the text, by its length, does not exceed; 0 without lines."""
+    half, passed = sum(line.length for line in lines) / 2, 0.0
+    for line in sorted(lines, key=measure):
+        passed += line.length
+        if passed >= half:
+            return measure(line)
+    return 0.0
 
 
 def is_furigana(line: TextLine, base: TextLine) -> bool:

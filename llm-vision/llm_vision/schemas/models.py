@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+ONE_YEAR = 31_536_000
+
+
+def _check_keep_alive(seconds: float) -> float:
+    if seconds < 0 and seconds != -1:
+        raise ValueError("seconds from 0, or -1 for ever")
+    return seconds
+
+
+KeepAlive = Annotated[float, Field(ge=-1, le=ONE_YEAR, allow_inf_nan=False), AfterValidator(_check_keep_alive)]
 
 
 class ModelInfo(BaseModel):
@@ -45,7 +58,7 @@ class LoadBody(BaseModel):
 
     model: str = Field(max_length=256)
     """Model id."""
-    keep_alive: float | None = Field(None, ge=-1, le=31_536_000, allow_inf_nan=False)
+    keep_alive: KeepAlive | None = None
     """Seconds that it stays in memory when idle; -1 for ever."""
 
 

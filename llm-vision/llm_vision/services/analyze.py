@@ -18,8 +18,8 @@ from .prompts import Fact, understand
 MODEL_NAME = "embedded-analysis"
 NOTICE = (
     "This answer is made of measured facts, without a vision-language model: this version has none yet. "
-    "Support for LLaVA comes with the next release; then set LLAVA_MODEL_ID and put the weights on the "
-    "data/llava_models volume, as docs/models.md describes."
+    "LLaVA comes with the next release: LLAVA_MODEL_ID will choose it, and its weights will lie on the "
+    "data/llava_models volume. docs/models.md says what there is."
 )
 OCR_PARAMS = {"language": "ja", "furigana": "strip"}
 """The embedded reader reads Latin scripts in the same go as Japanese."""
