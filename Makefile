@@ -13,7 +13,7 @@ CONSTRAINTS := llm-vision/constraints.txt
 INSTALLED := $(VENV)/.installed
 TORCH := $(shell sed -n '/^torch==/p' $(CONSTRAINTS))
 
-.PHONY: help install run demo test lint check bench openapi clean
+.PHONY: help install run demo test lint check bench docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,8 +47,8 @@ check: lint ## Check style and types
 bench: install ## Measure against named peers (make bench NAME=start for one)
 	$(BIN)/python -m benchmarks $(NAME)
 
-openapi: install ## Write docs/openapi.json anew
-	$(BIN)/python docs/write_openapi.py
+docs: install ## Write docs/openapi.json and the table of errors anew
+	$(BIN)/python docs/write_docs.py
 
 clean: ## Remove what make made
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .mypy_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -14,17 +14,23 @@ from . import __version__
 from .api import analyze_image, docs, error_handlers, health, models, ocr
 from .api.access import AccessRules
 from .api.dependencies import Services
+from .api.exchange import BodyRules
 from .api.gate import Gate, GateRules
+from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
 from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
 from .models.base import Task
 from .models.registry import Catalog, CatalogEntry
+from .runtime.decoders import DecoderLimits, Decoders
 from .runtime.device import choose_device, cpu_cores, memory_limit_bytes
 from .runtime.pool import ModelPool, PoolLimits, WorkerFactory
-from .runtime.process import Launch
-from .runtime.worker import Worker, WorkerLimits
+from .runtime.shared import CoreShare, Shared
+from .runtime.worker import Worker
+from .runtime.worker_limits import WorkerLimits
+from .runtime.worker_process import Launch
+from .services.deadlines import Deadlines
 from .services.inference import Inference
 from .services.lifecycle import Lifecycle
 from .services.ocr import OcrService
@@ -34,6 +40,7 @@ from .settings import MEBIBYTE, Settings
 
 EMBEDDED_OCR = "rapidocr"
 EMBEDDED_CLASSIFIER = "efficientnet-lite0"
+MOST_DECODERS = 2
 _ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
 
 
@@ -50,7 +57,8 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     catalog = Catalog.discover() if catalog is None else catalog
     _check_model_names(settings, catalog)
     metrics = Metrics()
-    services = _build_services(settings, catalog, metrics)
+    deadlines = Deadlines()
+    services = _build_services(settings, catalog, metrics, deadlines)
 
     app = FastAPI(
         title="LLM Vision",
@@ -68,7 +76,12 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     app.openapi = with_errors_and_keys(app.openapi)  # type: ignore[method-assign]
     rules = GateRules(
         access=_access_rules(settings),
-        max_body_bytes=settings.max_body_bytes,
+        body=BodyRules(
+            max_bytes=settings.max_body_bytes,
+            seconds=settings.body_seconds,
+            budget=BodyBudget(settings.buffer_bytes),
+            deadlines=deadlines,
+        ),
         is_draining=lambda: services.lifecycle.is_draining,
     )
     app.add_middleware(Gate, rules=rules, metrics=metrics)
@@ -93,7 +106,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await services.lifecycle.stop()
 
 
-def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics) -> Services:
+def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, deadlines: Deadlines) -> Services:
     limits = PoolLimits(
         max_loaded=settings.max_loaded_models,
         memory_bytes=(settings.memory_limit_mb or 0) * MEBIBYTE or memory_limit_bytes(),
@@ -102,14 +115,8 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics) -> S
         failed_load_seconds=settings.failed_load_seconds,
     )
     pool = ModelPool(catalog, _worker_factory(settings, metrics), limits, metrics)
-    inference = Inference(pool, metrics)
-    image_limits = ImageLimits(
-        max_pixels=int(settings.max_megapixels * 1_000_000),
-        max_side=settings.max_side,
-        max_ratio=settings.max_ratio,
-        min_side=settings.min_side,
-        allow_tiff=settings.allow_tiff,
-    )
+    inference = Inference(pool, metrics, deadlines)
+    decoders = _build_decoders(settings, metrics)
     return Services(
         ocr=OcrService(inference, catalog, settings.ocr_engine, settings.ocr_seconds),
         vision=VisionService(
@@ -119,16 +126,29 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics) -> S
             seconds=settings.analyze_seconds,
             max_prompt_chars=settings.max_prompt_chars,
         ),
-        pictures=PictureDecoder(image_limits, metrics),
+        pictures=PictureDecoder(decoders, metrics),
         pool=pool,
         metrics=metrics,
-        lifecycle=Lifecycle(pool, inference, settings.preload, settings.drain_seconds),
+        lifecycle=Lifecycle(pool, decoders, deadlines, settings.preload, settings.drain_seconds),
         max_file_bytes=settings.max_file_bytes,
     )
 
 
+def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
+    image_limits = ImageLimits(
+        max_pixels=int(settings.max_megapixels * 1_000_000),
+        max_side=settings.max_side,
+        max_ratio=settings.max_ratio,
+        min_side=settings.min_side,
+        allow_tiff=settings.allow_tiff,
+    )
+    limits = DecoderLimits(processes=min(MOST_DECODERS, cpu_cores()), budget_bytes=settings.buffer_bytes)
+    return Decoders(asdict(image_limits), limits, metrics)
+
+
 def _worker_factory(settings: Settings, metrics: Metrics) -> WorkerFactory:
     threads = cpu_cores()
+    shared = Shared(metrics, CoreShare(threads))
     limits = WorkerLimits(
         max_batch=1,
         max_queue=settings.queue_size,
@@ -148,7 +168,7 @@ def _worker_factory(settings: Settings, metrics: Metrics) -> WorkerFactory:
             threads=threads,
             environment={"HF_HUB_CACHE": str(settings.transformers_cache.absolute())},
         )
-        return Worker(launch, replace(limits, max_batch=entry.spec.max_batch), metrics, arriving, on_failed)
+        return Worker(launch, replace(limits, max_batch=entry.spec.max_batch), shared, arriving, on_failed)
 
     return make_worker
 

@@ -1,19 +1,21 @@
 """Every deliberate error, with the status and code that clients see.
 
 VisionError
-├── BadRequest 400          malformed_json, malformed_multipart, multipart_limits, invalid_host
+├── BadRequest 400          invalid_host, malformed_http, malformed_json, invalid_encoding, json_too_deep,
+│                           duplicate_key, malformed_multipart, multipart_limits
 ├── MissingCredentials 401  InvalidCredentials 401   Forbidden 403
 ├── NotFound 404            ModelNotFound 404        MethodNotAllowed 405
-├── ModelInUse 409
+├── RequestTimeout 408      ModelInUse 409
 ├── PayloadTooLarge 413     ImageTooLarge 413        UriTooLong 414
 ├── Unsupported 415         unsupported_media_type, unsupported_encoding, unsupported_image_format
 ├── Unprocessable 422       the content of a well-formed request is wrong
 ├── HeadersTooLarge 431
-├── QueueFull 429
+├── TooManyRequests 429     queue_full, rate_limited
 ├── ClientClosed 499        only in the log: nobody is there to read it
 ├── InternalError 500       InferenceFailed 500
-├── Unavailable 503         model_load_failed, insufficient_memory, worker_crashed, shutting_down
-└── DeadlineExceeded 504
+├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down
+├── DeadlineExceeded 504
+└── StorageFull 507
 
 `code` is the contract and never changes; texts are for people. A detail is made of our own words
 and numbers: never of an exception's text, never of a value that a client sent.
@@ -36,7 +38,8 @@ class VisionError(Exception):
 
     status: ClassVar[int]
     code: ClassVar[str]
-    title: ClassVar[str]
+    when: ClassVar[str]
+    """When clients see it, for docs/api.md."""
     retryable: ClassVar[bool] = False
 
     def __init__(self, detail: str, *, param: str | None = None, retry_after: int | None = None) -> None:
@@ -45,14 +48,20 @@ class VisionError(Exception):
         self.param = param
         self.retry_after = retry_after
 
+    @property
+    def title(self) -> str:
+        """The code in words."""
+        words = self.code.replace("_", " ").capitalize()
+        return words.replace("json", "JSON").replace("Json", "JSON").replace("http", "HTTP").replace("Uri", "URI")
+
     @classmethod
-    def with_code(cls, code: str, detail: str) -> VisionError:
+    def with_code(cls, code: str, detail: str, param: str | None = None) -> VisionError:
         """The error of that code: how an error crosses from a worker process.
 
         Raises:
             KeyError: no error has the code.
         """
-        return registry()[code](detail)
+        return registry()[code](detail, param=param)
 
 
 class BadRequest(VisionError):
@@ -60,59 +69,96 @@ class BadRequest(VisionError):
 
 
 class InvalidHost(BadRequest):
-    code, title = "invalid_host", "Host not accepted"
+    code, when = (
+        "invalid_host",
+        "`Host` is missing, malformed, or a foreign name while only this machine is served.",
+    )
+
+
+class MalformedHttp(BadRequest):
+    code, when = "malformed_http", "This is no HTTP that can be understood; the connection is closed."
 
 
 class MalformedJson(BadRequest):
-    code, title = "malformed_json", "Malformed JSON"
+    code, when = "malformed_json", "The body is empty or not JSON, or holds NaN or Infinity."
+
+
+class InvalidEncoding(BadRequest):
+    code, when = "invalid_encoding", "The JSON body is not UTF-8, or has a byte order mark."
+
+
+class JsonTooDeep(BadRequest):
+    code, when = "json_too_deep", "JSON nested more than 64 levels."
+
+
+class DuplicateKey(BadRequest):
+    code, when = "duplicate_key", "An object of the JSON body has the same key twice."
 
 
 class MalformedMultipart(BadRequest):
-    code, title = "malformed_multipart", "Malformed multipart body"
+    code, when = (
+        "malformed_multipart",
+        "The form has no boundary, a part without name, or no final boundary.",
+    )
 
 
 class MultipartLimits(BadRequest):
-    code, title = "multipart_limits", "Too many or too large form fields"
+    code, when = "multipart_limits", "More than 16 parts, a field above 64 KiB, or headers of a part above 16 KiB."
 
 
 class MissingCredentials(VisionError):
-    status, code, title = 401, "missing_credentials", "API key required"
+    status = 401
+    code, when = "missing_credentials", "Keys are set and the request has none."
 
 
 class InvalidCredentials(VisionError):
-    status, code, title = 401, "invalid_credentials", "API key not accepted"
+    status = 401
+    code, when = "invalid_credentials", "The key is not one of them."
 
 
 class Forbidden(VisionError):
-    status, code, title = 403, "forbidden", "Not allowed"
+    status = 403
+    code, when = "forbidden", "A web page of another origin posts, or the key may not load and unload models."
 
 
 class NotFound(VisionError):
-    status, code, title = 404, "not_found", "No such route"
+    status = 404
+    code, when = "not_found", "No such route."
 
 
 class ModelNotFound(VisionError):
-    status, code, title = 404, "model_not_found", "No such model"
+    status = 404
+    code, when = "model_not_found", "No model has the name; the text lists those there are."
 
 
 class MethodNotAllowed(VisionError):
-    status, code, title = 405, "method_not_allowed", "Method not allowed"
+    status = 405
+    code, when = "method_not_allowed", "The route does not answer this method."
+
+
+class RequestTimeout(VisionError):
+    status = 408
+    code, when = "request_timeout", "The body took longer than `VISION_BODY_SECONDS`."
 
 
 class ModelInUse(VisionError):
-    status, code, title = 409, "model_in_use", "Model in use"
+    status = 409
+    code, when = "model_in_use", "The model to unload is in use."
 
 
 class PayloadTooLarge(VisionError):
-    status, code, title = 413, "payload_too_large", "Body too large"
+    status = 413
+    code, when = "payload_too_large", "The file or body is above its limit."
 
 
 class ImageTooLarge(VisionError):
-    status, code, title = 413, "image_too_large", "Image too large"
+    status = 413
+    code, when = "image_too_large", "More pixels than `VISION_MAX_MEGAPIXELS` (of a WebP: five eighths of them)."
 
 
 class UriTooLong(VisionError):
-    status, code, title = 414, "uri_too_long", "URL too long"
+    status = 414
+    code, when = "uri_too_long", "A URL above 8 KiB."
 
 
 class Unsupported(VisionError):
@@ -120,15 +166,15 @@ class Unsupported(VisionError):
 
 
 class UnsupportedMediaType(Unsupported):
-    code, title = "unsupported_media_type", "Content type not supported"
+    code, when = "unsupported_media_type", "A content type that the route does not take."
 
 
 class UnsupportedEncoding(Unsupported):
-    code, title = "unsupported_encoding", "Content encoding not supported"
+    code, when = "unsupported_encoding", "A compressed request body."
 
 
 class UnsupportedImageFormat(Unsupported):
-    code, title = "unsupported_image_format", "Image format not supported"
+    code, when = "unsupported_image_format", "The file is not a picture in an accepted format, whatever its name says."
 
 
 class Unprocessable(VisionError):
@@ -136,72 +182,93 @@ class Unprocessable(VisionError):
 
 
 class InvalidRequest(Unprocessable):
-    code, title = "invalid_request", "Invalid request"
+    code, when = "invalid_request", "The JSON body is not an object."
 
 
 class InvalidParameter(Unprocessable):
-    code, title = "invalid_parameter", "Invalid parameter"
+    code, when = "invalid_parameter", "A field is not what it must be; `error.param` names it."
 
 
 class UnknownParameter(Unprocessable):
-    code, title = "unknown_parameter", "Unknown parameter"
+    code, when = (
+        "unknown_parameter",
+        "A field that `/models/load` or `/models/unload` does not know; other routes ignore such.",
+    )
 
 
 class InvalidText(Unprocessable):
-    code, title = "invalid_text", "Invalid text"
+    code, when = "invalid_text", "Control characters, lone surrogates, or a form field that is not UTF-8."
 
 
 class FileRequired(Unprocessable):
-    code, title = "file_required", "A file is required"
+    code, when = "file_required", "No file, one without a name, or `file` sent as text."
 
 
 class TooManyFiles(Unprocessable):
-    code, title = "too_many_files", "Too many files"
+    code, when = "too_many_files", "More than one `file`."
 
 
 class InvalidImage(Unprocessable):
-    code, title = "invalid_image", "Invalid image"
+    code, when = "invalid_image", "A damaged or incomplete picture, or one that takes its decoder longer than 5 s."
 
 
 class ImageBadDimensions(Unprocessable):
-    code, title = "image_bad_dimensions", "Image dimensions not supported"
+    code, when = "image_bad_dimensions", "A side above `VISION_MAX_SIDE`, or sides above `VISION_MAX_RATIO` to 1."
 
 
 class ImageTooSmall(Unprocessable):
-    code, title = "image_too_small", "Image too small"
+    code, when = "image_too_small", "A side below `VISION_MIN_SIDE`."
 
 
 class PromptTooLong(Unprocessable):
-    code, title = "prompt_too_long", "Prompt too long"
+    code, when = "prompt_too_long", "A prompt above `VISION_MAX_PROMPT_CHARS`."
 
 
 class UnsupportedLanguage(Unprocessable):
-    code, title = "unsupported_language", "Language not supported"
+    code, when = "unsupported_language", "The model does not read the language; the text lists those it reads."
 
 
 class UnsupportedTask(Unprocessable):
-    code, title = "unsupported_task", "The model cannot do this"
+    code, when = "unsupported_task", "The named model cannot do what the route asks."
 
 
 class HeadersTooLarge(VisionError):
-    status, code, title = 431, "headers_too_large", "Headers too large"
+    status = 431
+    code, when = "headers_too_large", "More than 100 headers, or above 64 KiB."
 
 
-class QueueFull(VisionError):
-    status, code, title = 429, "queue_full", "Queue full"
+class TooManyRequests(VisionError):
+    status = 429
     retryable = True
 
 
+class QueueFull(TooManyRequests):
+    code, when = (
+        "queue_full",
+        "The model has as many requests as it may, the wait was too long, or too many pictures wait.",
+    )
+
+
+class RateLimited(TooManyRequests):
+    code, when = (
+        "rate_limited",
+        "The model is full, this client has most of its places, and another one needs one.",
+    )
+
+
 class ClientClosed(VisionError):
-    status, code, title = 499, "client_closed", "The client left"
+    status = 499
+    code, when = "client_closed", "Only in log and metrics: the client left before the answer."
 
 
 class InternalError(VisionError):
-    status, code, title = 500, "internal_error", "Internal error"
+    status = 500
+    code, when = "internal_error", "Our fault; the log has the cause under the request's id."
 
 
 class InferenceFailed(VisionError):
-    status, code, title = 500, "inference_failed", "The model failed"
+    status = 500
+    code, when = "inference_failed", "The model failed on this request; the log has the cause."
 
 
 class Unavailable(VisionError):
@@ -209,24 +276,34 @@ class Unavailable(VisionError):
     retryable = True
 
 
+class ModelLoading(Unavailable):
+    code, when = "model_loading", "The request's time was over while the model was still being loaded."
+
+
 class ModelLoadFailed(Unavailable):
-    code, title = "model_load_failed", "The model could not be loaded"
+    code, when = "model_load_failed", "The model could not be loaded; the next try comes after `Retry-After`."
 
 
 class InsufficientMemory(Unavailable):
-    code, title = "insufficient_memory", "Not enough memory"
+    code, when = "insufficient_memory", "No memory for the model or the request."
 
 
 class WorkerCrashed(Unavailable):
-    code, title = "worker_crashed", "The model's process ended"
+    code, when = "worker_crashed", "The model's process ended during the request; it starts again by itself."
 
 
 class ShuttingDown(Unavailable):
-    code, title = "shutting_down", "Shutting down"
+    code, when = "shutting_down", "The service stops."
 
 
 class DeadlineExceeded(VisionError):
-    status, code, title = 504, "deadline_exceeded", "Deadline exceeded"
+    status = 504
+    code, when = "deadline_exceeded", "The request took longer than it may."
+
+
+class StorageFull(VisionError):
+    status = 507
+    code, when = "storage_full", "No room in the temporary folder for the upload."
 
 
 def _subclasses(error: type[VisionError]) -> Iterator[type[VisionError]]:

@@ -56,6 +56,9 @@ class Metrics:
             ["model"],
             registry=self._registry,
         )
+        self._decoders_lost = Counter(
+            "llm_vision_decoders_lost", "Decoder processes that crashed or hung", registry=self._registry
+        )
         self._loads = Counter(
             "llm_vision_model_loads", "Models that were loaded", ["model", "outcome"], registry=self._registry
         )
@@ -88,6 +91,10 @@ class Metrics:
     def worker_restarted(self, model_id: str) -> None:
         """A worker process ended by itself."""
         self._restarts.labels(model_id).inc()
+
+    def decoder_lost(self) -> None:
+        """A decoder process crashed or hung."""
+        self._decoders_lost.inc()
 
     def model_load_ended(self, model_id: str, *, succeeded: bool) -> None:
         """A load came to its end."""

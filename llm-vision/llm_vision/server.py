@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
+from .api.limits import MAX_HEADER_BYTES, MAX_URL_BYTES
+from .http_protocol import DeadlineProtocol
+
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BACKLOG = 2048
 _AFTER_DRAIN_SECONDS = 5  # for the answers that say that the time is over
+_MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)  # what is a little too large is told so by the gate
 
 
 class Server(uvicorn.Server):
@@ -42,18 +49,36 @@ class Server(uvicorn.Server):
         self._on_stop()
 
 
-def serve(app: FastAPI, host: str, port: int, drain_seconds: float) -> None:
+@dataclass(frozen=True)
+class Seconds:
+    """Deadlines: of a request's head, of its body, and of what runs when the service is stopped."""
+
+    header: float
+    body: float
+    drain: float
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, before anything is started.
+
+    Raises:
+        OSError: the address is not this machine's, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+
+
+def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
     """Serve until a signal, then finish what runs."""
     config = uvicorn.Config(
         app,
-        host=host,
-        port=port,
-        http="h11",  # stricter than httptools about headers and hosts
+        http=DeadlineProtocol.with_deadlines(seconds.header, seconds.body),  # h11: stricter than httptools
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(drain_seconds) + _AFTER_DRAIN_SECONDS,
+        timeout_graceful_shutdown=int(seconds.drain) + _AFTER_DRAIN_SECONDS,
     )
-    Server(config, app.state.services.lifecycle.drain).run()
+    Server(config, app.state.services.lifecycle.drain).run([sock])

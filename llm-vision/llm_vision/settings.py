@@ -47,6 +47,12 @@ class Settings(BaseSettings):
     """Host names that clients may use besides localhost, comma separated. Empty: any, unless bound to loopback."""
     cors_origins: CommaList = ()
     """Web origins (`https://reader.example`) whose pages may call the service, comma separated."""
+    header_seconds: Annotated[float, Field(gt=0)] = 10
+    """Longest time that the head of a request may take to come."""
+    body_seconds: Annotated[float, Field(gt=0)] = 60
+    """Longest time that the body of a request may take to come, and that an answer may take to be fetched."""
+    buffer_mb: Annotated[float, Field(ge=16)] = 512
+    """Memory, in MiB, that all uploads together may take, and again all decoded pictures that wait; above it, 429."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 30
     """After SIGTERM, how long running requests may take to finish."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -156,6 +162,11 @@ class Settings(BaseSettings):
     def max_file_bytes(self) -> int:
         """Largest picture file, in bytes."""
         return int(self.max_file_mb * MEBIBYTE)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """What uploads, or decoded pictures, may take together, in bytes."""
+        return int(self.buffer_mb * MEBIBYTE)
 
     @property
     def max_body_bytes(self) -> int:

@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fixtures.drawing import sample_bubbles
+from fixtures.pixels import raw_image
 from llm_vision.errors import InferenceFailed
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, Task
 from llm_vision.models.registry import Catalog
 from llm_vision.runtime.batching import WorkRequest
-from llm_vision.runtime.process import Launch
-from llm_vision.runtime.worker import Worker, WorkerLimits
-from llm_vision.services.inference import raw_image
+from llm_vision.runtime.shared import CoreShare, Shared
+from llm_vision.runtime.worker import Worker
+from llm_vision.runtime.worker_limits import WorkerLimits
+from llm_vision.runtime.worker_process import Launch
 
 CATALOG = Catalog.discover()
 PARAMS: dict[Task, JsonObject] = {Task.OCR: {"language": "ja", "furigana": "strip"}, Task.CLASSIFY: {}}
@@ -25,7 +27,7 @@ PARAMS: dict[Task, JsonObject] = {Task.OCR: {"language": "ja", "furigana": "stri
 async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
     launch = Launch(entry.spec.model_id, entry.class_path, "cpu", threads=2)
-    started = Worker(launch, WorkerLimits(max_batch=entry.spec.max_batch), Metrics())
+    started = Worker(launch, WorkerLimits(max_batch=entry.spec.max_batch), Shared(Metrics(), CoreShare(2)))
     await started.start()
     yield started
     await started.stop()

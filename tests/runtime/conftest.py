@@ -12,13 +12,16 @@ import pytest
 from conftest import Journal
 from fixtures.faulty_models import ALL, Faulty
 from llm_vision.errors import VisionError
+from llm_vision.images.raw import RawImage
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import Model
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.batching import RawImage, WorkRequest
+from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.pool import ModelPool, PoolLimits
-from llm_vision.runtime.process import Launch
-from llm_vision.runtime.worker import Worker, WorkerLimits
+from llm_vision.runtime.shared import CoreShare, Shared
+from llm_vision.runtime.worker import Worker
+from llm_vision.runtime.worker_limits import WorkerLimits
+from llm_vision.runtime.worker_process import Launch
 
 PATIENCE = 20.0  # seconds until a condition that never comes fails a test
 
@@ -61,7 +64,7 @@ def make_worker(
     return Worker(
         Launch(entry.spec.model_id, entry.class_path, device, threads=1),
         WorkerLimits(**{"max_batch": entry.spec.max_batch, "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
-        Metrics(),
+        Shared(Metrics(), CoreShare(1)),
         arriving,
         on_failed,
     )
@@ -102,7 +105,7 @@ class PoolKit:
         made = Worker(
             Launch(entry.spec.model_id, entry.class_path, "cpu", threads=1),
             WorkerLimits(max_batch=entry.spec.max_batch, max_queue=4),
-            self.metrics,
+            Shared(self.metrics, CoreShare(1)),
             arriving,
             on_failed,
         )

@@ -221,13 +221,13 @@ async def test_keep_alive_of_nothing_unloads_after_the_request(kit: PoolKit) -> 
 
 async def test_admission_is_bounded_by_batch_and_queue(kit: PoolKit) -> None:
     pool = kit.pool(max_queue=2)
-    admitted = [pool.admit("second") for _ in range(3)]
+    admitted = [pool.admit("second", "anyone") for _ in range(3)]
     for admission in admitted:
         admission.__enter__()
-    with pytest.raises(QueueFull), pool.admit("second"):
+    with pytest.raises(QueueFull), pool.admit("second", "anyone"):
         pass
     admitted[0].__exit__(None, None, None)
-    with pool.admit("second"):
+    with pool.admit("second", "anyone"):
         pass
     for admission in admitted[1:]:
         admission.__exit__(None, None, None)

@@ -11,9 +11,11 @@ import pytest
 import skimage
 from PIL import Image
 
+from fixtures.pixels import raw_image
 from llm_vision.errors import QueueFull
 from llm_vision.images.colors import NamedColor
 from llm_vision.images.kind import PictureKind
+from llm_vision.images.raw import RawImage
 from llm_vision.models.base import Task
 from llm_vision.services.analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
 from llm_vision.services.answers import NO_MODEL, Label, PictureFacts, compose_answer
@@ -197,7 +199,7 @@ class RecordingInference:
         self._failing = failing
 
     async def run(
-        self, model_id: str, task: Task, images: Sequence[Image.Image], params: dict[str, Any]
+        self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any]
     ) -> dict[str, Any]:
         self.asked.append((model_id, task))
         await asyncio.sleep(0)
@@ -213,7 +215,7 @@ class RecordingInference:
 
 def analyze(inference: RecordingInference, prompt: str) -> Any:
     analysis = EmbeddedAnalysis(inference, ocr_model="reader", classifier_model="namer")
-    return asyncio.run(analysis.analyze(Image.open(COFFEE).convert("RGB"), prompt))
+    return asyncio.run(analysis.analyze(raw_image(Image.open(COFFEE)), prompt))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_both_models_work_at_the_same_time() -> None:
             self._both = asyncio.Barrier(2)
 
         async def run(
-            self, model_id: str, task: Task, images: Sequence[Image.Image], params: dict[str, Any]
+            self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any]
         ) -> dict[str, Any]:
             async with asyncio.timeout(5):
                 await self._both.wait()

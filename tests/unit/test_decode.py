@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures.pixels import decode_rgb
 from llm_vision.errors import (
     ImageBadDimensions,
     ImageTooLarge,
@@ -41,7 +42,7 @@ def colour_at(picture: Image.Image, x: int, y: int) -> np.ndarray:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF"])
 def test_every_accepted_format_is_decoded(kind: str) -> None:
     options = {"quality": 95} if kind in ("JPEG", "WEBP", "AVIF") else {}
-    picture = decode(encoded(halves(), kind, **options), LIMITS)
+    picture = decode_rgb(encoded(halves(), kind, **options), LIMITS)
     assert (picture.mode, picture.size) == ("RGB", (32, 16))
     assert abs(colour_at(picture, 4, 8) - RED).max() <= 12
     assert abs(colour_at(picture, 28, 8) - BLUE).max() <= 12
@@ -51,14 +52,14 @@ def test_tiff_only_by_setting() -> None:
     data = encoded(halves(), "TIFF")
     with pytest.raises(UnsupportedImageFormat):
         decode(data, LIMITS)
-    assert tuple(colour_at(decode(data, ImageLimits(allow_tiff=True)), 4, 8)) == RED
+    assert tuple(colour_at(decode_rgb(data, ImageLimits(allow_tiff=True)), 4, 8)) == RED
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
 def test_of_an_animation_the_first_frame_is_taken(kind: str) -> None:
     frames = [Image.new("RGB", (20, 20), colour) for colour in (GREEN, RED, BLUE)]
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=50)
-    assert abs(colour_at(decode(data, LIMITS), 10, 10) - GREEN).max() <= 12
+    assert abs(colour_at(decode_rgb(data, LIMITS), 10, 10) - GREEN).max() <= 12
 
 
 ORIENTED = {
@@ -81,7 +82,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
         picture.paste(Image.new("RGB", (20, 10), colour), (number % 2 * 20, number // 2 * 10))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    upright = decode(encoded(picture, "PNG", exif=exif), LIMITS)
+    upright = decode_rgb(encoded(picture, "PNG", exif=exif), LIMITS)
     width, height = upright.size
     assert (width, height) == ((40, 20) if orientation < 5 else (20, 40))
     corners = [(2, 2), (width - 3, 2), (2, height - 3), (width - 3, height - 3)]
@@ -90,7 +91,7 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 def test_a_broken_exif_block_does_not_matter() -> None:
     data = encoded(halves(), "JPEG", quality=95, exif=b"Exif\x00\x00II*\x00\xff\xff\xff\xffgarbage")
-    assert abs(colour_at(decode(data, LIMITS), 4, 8) - RED).max() <= 12
+    assert abs(colour_at(decode_rgb(data, LIMITS), 4, 8) - RED).max() <= 12
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
@@ -105,13 +106,13 @@ def test_transparency_is_laid_on_white(mode: str) -> None:
         data = encoded(picture, "PNG", transparency=0)
     else:
         data = encoded(picture.convert("LA") if mode == "LA" else picture, "PNG")
-    decoded = decode(data, LIMITS)
+    decoded = decode_rgb(data, LIMITS)
     assert decoded.getpixel((4, 8)) == WHITE
     assert decoded.getpixel((28, 8)) == (0, 0, 0)
 
 
 def test_half_transparency_is_mixed_with_white() -> None:
-    decoded = decode(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "PNG"), LIMITS)
+    decoded = decode_rgb(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 128)), "PNG"), LIMITS)
     assert abs(colour_at(decoded, 4, 4) - (255, 127, 127)).max() <= 1
 
 
@@ -119,7 +120,7 @@ def test_sixteen_bit_pictures_keep_their_greys() -> None:
     grey = np.zeros((16, 32), np.uint16)
     grey[:, 8:16], grey[:, 16:24], grey[:, 24:] = 0x4000, 0x8000, 0xFFFF
     for kind in ("PNG", "TIFF"):
-        decoded = decode(encoded(Image.fromarray(grey), kind), ImageLimits(allow_tiff=True))
+        decoded = decode_rgb(encoded(Image.fromarray(grey), kind), ImageLimits(allow_tiff=True))
         greys = [int(colour_at(decoded, x, 8)[0]) for x in (4, 12, 20, 28)]
         assert greys == [0, 64, 128, 255]
 
@@ -127,12 +128,12 @@ def test_sixteen_bit_pictures_keep_their_greys() -> None:
 def test_cmyk_pictures_come_out_in_their_colours() -> None:
     for colour in (RED, BLUE, WHITE, (0, 0, 0)):
         data = encoded(Image.new("RGB", (16, 16), colour).convert("CMYK"), "JPEG", quality=95)
-        assert abs(colour_at(decode(data, LIMITS), 8, 8) - colour).max() <= 12
+        assert abs(colour_at(decode_rgb(data, LIMITS), 8, 8) - colour).max() <= 12
 
 
 @pytest.mark.parametrize("mode", ["1", "L"])
 def test_black_and_white_and_grey_pictures(mode: str) -> None:
-    decoded = decode(encoded(halves(WHITE, (0, 0, 0)).convert(mode), "PNG"), LIMITS)
+    decoded = decode_rgb(encoded(halves(WHITE, (0, 0, 0)).convert(mode), "PNG"), LIMITS)
     assert (decoded.getpixel((4, 8)), decoded.getpixel((28, 8))) == (WHITE, (0, 0, 0))
 
 

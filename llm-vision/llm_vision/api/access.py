@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.types import Scope
 
 from ..errors import Forbidden, InvalidCredentials, InvalidHost, MissingCredentials
 
@@ -100,6 +101,15 @@ def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> N
         raise InvalidCredentials("this key is not accepted")
     if path in ADMIN_ROUTES and rules.admin_keys and not is_admin:
         raise Forbidden("this route needs a key of VISION_ADMIN_KEYS")
+
+
+def client_of(scope: Scope, headers: Headers, rules: AccessRules) -> str:
+    """Who sent the request, for fairness: the number of its key, else its address."""
+    key = _presented_key(headers)
+    for number, accepted in enumerate((*rules.api_keys, *rules.admin_keys)):
+        if key is not None and hmac.compare_digest(key.encode(), accepted.encode()):
+            return f"key {number}"
+    return str(scope["client"][0]) if scope.get("client") else "unknown"
 
 
 def _presented_key(headers: Headers) -> str | None:

@@ -27,8 +27,10 @@ async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswe
     text), `degraded` is true and `notice` says what is missing.
     """
     data, form = await read_picture_form(request, AnalyzeForm, services.max_file_bytes)
-    async with services.vision.admit(form.model, form.prompt) as analyst:
-        picture = await services.pictures.decode(data)
+    async with (
+        services.vision.admit(form.model, form.prompt, request.state.client) as analyst,
+        services.pictures.decoded(data) as picture,
+    ):
         analysis = await analyst.analyze(picture)
     return AnalyzeAnswer(
         analysis=analysis.text,

@@ -7,8 +7,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from ..errors import InternalError, MalformedJson, MethodNotAllowed, NotFound
-from .forms import invalid_parameter
+from ..errors import InternalError, MalformedHttp, MethodNotAllowed, NotFound
+from .fields import invalid_parameter
 
 
 def install(app: FastAPI) -> None:
@@ -19,10 +19,7 @@ def install(app: FastAPI) -> None:
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101
-    errors = error.errors()
-    if errors[0]["type"] == "json_invalid":
-        raise MalformedJson("the body is not JSON")
-    raise invalid_parameter(errors)
+    raise invalid_parameter(error.errors())
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -32,5 +29,5 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         raise MethodNotAllowed("this route does not answer this method; GET /docs lists what it answers")
     if error.status_code < 500:
-        raise MalformedJson("the body cannot be read")
+        raise MalformedHttp("the request cannot be read")
     raise InternalError("something went wrong on our side; the log has it")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from fastapi import APIRouter
 
 from ..runtime.slots import ModelStatus
 from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
 from .dependencies import Services, ServicesDep
+from .forms import json_request
+from .json_body import json_body
 from .openapi import BODY_CODES, error_responses
 
 router = APIRouter(prefix="/models", tags=["Models"])
@@ -21,16 +25,22 @@ async def models(services: ServicesDep) -> ModelList:
 @router.post(
     "/load",
     responses=error_responses(*BODY_CODES, "model_load_failed", "insufficient_memory"),
+    openapi_extra=json_request(LoadBody),
     summary="Load a model into memory",
 )
-async def load(body: LoadBody, services: ServicesDep) -> ModelInfo:
+async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
     """Load a model now; answers when it is ready."""
     await services.pool.load(body.model, body.keep_alive)
     return _info_of(body.model, services)
 
 
-@router.post("/unload", responses=error_responses(*BODY_CODES, "model_in_use"), summary="Remove a model from memory")
-async def unload(body: UnloadBody, services: ServicesDep) -> UnloadAnswer:
+@router.post(
+    "/unload",
+    responses=error_responses(*BODY_CODES, "model_in_use"),
+    openapi_extra=json_request(UnloadBody),
+    summary="Remove a model from memory",
+)
+async def unload(body: Annotated[UnloadBody, json_body(UnloadBody)], services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
     return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
 

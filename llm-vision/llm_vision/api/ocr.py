@@ -33,8 +33,10 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     Send `Accept: text/plain` for the text alone.
     """
     data, form = await read_picture_form(request, OcrForm, services.max_file_bytes)
-    async with services.ocr.admit(form.engine, form.language, form.furigana) as reader:
-        picture = await services.pictures.decode(data)
+    async with (
+        services.ocr.admit(form.engine, form.language, form.furigana, request.state.client) as reader,
+        services.pictures.decoded(data) as picture,
+    ):
         reading = await reader.read(picture)
     if prefers_plain_text(request.headers.get("accept", "")):
         return PlainTextResponse(reading.text)

@@ -11,17 +11,20 @@ from ..schemas.errors import ErrorBody
 # What the gate can answer on any route.
 _EVERYWHERE = (
     "invalid_host", "missing_credentials", "invalid_credentials", "forbidden", "uri_too_long",
-    "headers_too_large", "unsupported_encoding", "internal_error", "shutting_down",
+    "headers_too_large", "malformed_http", "unsupported_encoding", "internal_error", "shutting_down",
 )  # fmt: skip
 # What a JSON body can be wrong in.
-BODY_CODES = ("malformed_json", "invalid_parameter", "unknown_parameter", "payload_too_large", "model_not_found")
+_JSON_CODES = (
+    "malformed_json", "invalid_encoding", "json_too_deep", "duplicate_key", "invalid_request", "invalid_parameter",
+    "invalid_text", "unsupported_media_type", "payload_too_large", "request_timeout",
+)  # fmt: skip
+BODY_CODES = (*_JSON_CODES, "unknown_parameter", "model_not_found")
 # What a route that takes a picture and runs a model can answer.
 PICTURE_CODES = (
-    "malformed_multipart", "multipart_limits", "malformed_json", "invalid_request", "invalid_parameter",
-    "invalid_text", "unsupported_media_type", "payload_too_large", "file_required", "too_many_files",
+    *_JSON_CODES, "malformed_multipart", "multipart_limits", "file_required", "too_many_files", "storage_full",
     "unsupported_image_format", "invalid_image", "image_too_large", "image_bad_dimensions", "image_too_small",
-    "model_not_found", "unsupported_task", "queue_full", "model_load_failed", "insufficient_memory",
-    "worker_crashed", "inference_failed", "deadline_exceeded",
+    "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_load_failed",
+    "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded",
 )  # fmt: skip
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -48,7 +48,7 @@ def _variable(problem: ErrorDetails) -> str:
 
 def _serve(settings: Settings) -> int:
     from ..app import create_app  # noqa: PLC0415  (bad settings are told without importing everything)
-    from ..server import serve  # noqa: PLC0415
+    from ..server import Seconds, listen, serve  # noqa: PLC0415
 
     logs.configure(settings.log_level, settings.log_format)
     if not settings.is_loopback and not (settings.api_keys or settings.admin_keys):
@@ -58,7 +58,12 @@ def _serve(settings: Settings) -> int:
     except ValueError as error:
         print(f"llm-vision: {error}", file=sys.stderr)
         return EX_CONFIG
-    serve(app, settings.bind, settings.port, settings.drain_seconds)
+    try:
+        sock = listen(settings.bind, settings.port)
+    except OSError as error:
+        print(f"llm-vision: VISION_BIND, VISION_PORT: cannot listen there: {error.strerror}", file=sys.stderr)
+        return EX_CONFIG
+    serve(app, sock, Seconds(settings.header_seconds, settings.body_seconds, settings.drain_seconds))
     return 0
 
 

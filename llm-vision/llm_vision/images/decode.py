@@ -1,10 +1,11 @@
-"""Bytes to an upright RGB picture: sniffed, measured before decoding, laid on white."""
+"""Bytes to an upright picture: sniffed, measured before decoding, laid on white. Runs in a process of its own."""
 
 from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from PIL import ExifTags, Image, ImageOps
 
@@ -27,6 +28,10 @@ _MAGIC = (
 _DETERMINED_BY_BRAND = b"ftyp"  # ISO base media file: the brand behind it tells AVIF from video
 _AVIF_BRANDS = (b"avif", b"avis")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+MEMORY_PER_PIXEL = 10
+"""Bytes that decoding a pixel may take."""
+_WEBP_MEMORY_PER_PIXEL = 16
+"""Pillow reads every WebP with the decoder for animations, which keeps four copies of 4 bytes a pixel."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class ImageLimits:
     allow_tiff: bool = False
 
 
-def sniff_format(data: bytes, *, allow_tiff: bool = False) -> str:
+def sniff_format(data: bytes | bytearray, *, allow_tiff: bool = False) -> str:
     """Pillow's name of the format, from the first bytes; names and content types are not trusted.
 
     Raises:
@@ -57,6 +62,13 @@ def sniff_format(data: bytes, *, allow_tiff: bool = False) -> str:
         return "TIFF"
     accepted = "PNG, JPEG, WebP, GIF, BMP, AVIF" + (", TIFF" if allow_tiff else "")
     raise UnsupportedImageFormat(f"the file is not a picture in an accepted format: {accepted}", param="file")
+
+
+def limits_of(name: str, limits: ImageLimits) -> ImageLimits:
+    """The limits for a format: fewer pixels where decoding takes more memory."""
+    if name != "WEBP":
+        return limits
+    return replace(limits, max_pixels=limits.max_pixels * MEMORY_PER_PIXEL // _WEBP_MEMORY_PER_PIXEL)
 
 
 def check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
@@ -78,12 +90,17 @@ def check_dimensions(width: int, height: int, limits: ImageLimits) -> None:
         raise ImageTooSmall(f"a side of {shortest} pixels; at least {limits.min_side} are needed", param="file")
 
 
-def decode(data: bytes, limits: ImageLimits) -> Image.Image:
-    """Decode the first frame to RGB, upright by its EXIF orientation, transparency laid on white.
+def decode(
+    data: bytes | bytearray,
+    limits: ImageLimits,
+    on_measured: Callable[[int, int], None] = lambda width, height: None,
+) -> Image.Image:
+    """Decode the first frame, upright by its EXIF orientation, in whatever mode it has.
 
     Args:
         data: a picture file.
         limits: what it may be; checked on the header, before any pixel is decoded.
+        on_measured: called with width and height before any pixel is decoded; what it raises ends the decoding.
 
     Raises:
         UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall: by its header.
@@ -93,14 +110,15 @@ def decode(data: bytes, limits: ImageLimits) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit is higher than ours
-            with Image.open(io.BytesIO(data), formats=[name]) as picture:
-                check_dimensions(picture.width, picture.height, limits)
-                picture.load()
-                return to_rgb(_upright(picture))
-    except VisionError:
+            picture = Image.open(io.BytesIO(data), formats=[name])
+            check_dimensions(picture.width, picture.height, limits_of(name, limits))
+            on_measured(picture.width, picture.height)
+            picture.load()
+            return _upright(picture)
+    except (VisionError, ConnectionError):
         raise
-    except Image.DecompressionBombError:
-        raise ImageTooLarge(f"more pixels than the limit of {limits.max_pixels}", param="file") from None
+    except (Image.DecompressionBombError, MemoryError):
+        raise ImageTooLarge(f"more than the limit of {limits.max_pixels} pixels", param="file") from None
     except Exception:  # what Pillow raises on damaged files has no common class, and its texts may not leave
         raise InvalidImage("the picture is damaged or incomplete", param="file") from None
 
@@ -122,4 +140,4 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.has_transparency_data:
         canvas = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -111,7 +111,10 @@ class Look:
 
 
 def picture_kind(
-    picture: Image.Image, lines: Sequence[TextLine] = (), labels: Mapping[str, float] | None = None
+    picture: Image.Image,
+    lines: Sequence[TextLine] = (),
+    labels: Mapping[str, float] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> PictureKind:
     """The kind of the picture.
 
@@ -119,16 +122,18 @@ def picture_kind(
         picture: any size, RGB.
         lines: the text that was read in it, if it was.
         labels: ImageNet names and their confidences, if a classifier saw it.
+        size: width and height in which the lines are given, if `picture` is a reduced copy.
     """
     look = measure(picture)
+    width, height = size or picture.size
     comic = (labels or {}).get(COMIC_LABEL, 0.0)
     page = sum((labels or {}).get(name, 0.0) for name in PAGE_LABELS)
     if comic >= COMIC_CONFIDENCE and comic > page:
         return PictureKind.COMIC
     if page >= (PAGE_CONFIDENCE_FRAMED if look.is_framed else PAGE_CONFIDENCE):
         return PictureKind.DOCUMENT
-    running = [line for line in lines if line.thickness <= THICKEST_LINE * max(picture.size)]
-    text = sum(line.area for line in running) / (picture.width * picture.height)
+    running = [line for line in lines if line.thickness <= THICKEST_LINE * max(width, height)]
+    text = sum(line.area for line in running) / (width * height)
     if len(running) >= LINES_OF_PAGE and text >= (TEXT_OF_PHOTOGRAPHED_PAGE if look.is_photographic else TEXT_OF_PAGE):
         is_vertical = sum(line.vertical for line in running) > VERTICAL_OF_COMIC * len(running)
         return PictureKind.COMIC if is_vertical and look.is_framed else PictureKind.DOCUMENT

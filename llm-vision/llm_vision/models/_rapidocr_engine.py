@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from math import sqrt
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ CROP_SIDE = 640
 """Longest side, in pixels, up to which a picture is taken for a crop."""
 PAGE_SIDE = 1600
 """Longest side at which larger pictures are detected: characters of 20 px on a scan of 2400 stay 13 px high."""
+MOST_PIXELS = 16_000_000
+"""Larger pictures are reduced: what the detector sees at PAGE_SIDE stays legible, and memory has a bound."""
 SMALL_SIDE = 480
 """A smaller crop is detected at this size and at its own: enlarged, short columns of small characters are found (on
 simulated scans at 15 to 20 px a character, errors fall from 7 % to 3 %); much larger, the detector reads worse."""
@@ -34,7 +37,7 @@ LEAST_CONFIDENCE = 0.55
 LEAST_WHOLE_CONFIDENCE = 0.7
 """The same for a whole crop that is read without any line found: there is more to be wrong about."""
 FLAT = 12
-"""Standard deviation of grey values (0..255) below which a picture is blank."""
+"""Standard deviation (of values 0..255) in every channel below which a picture is blank."""
 WHOLE_RATIO = 1.3
 """A crop this many times taller than wide is read as one column when no line was found."""
 
@@ -55,15 +58,18 @@ class Engine:
 
     def read(self, rgb: Pixels) -> list[TextLine]:
         """The lines of a picture of shape (height, width, 3), in no order, with raw texts."""
+        scale = min(1.0, sqrt(MOST_PIXELS / (rgb.shape[0] * rgb.shape[1])))
+        if scale < 1:
+            rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         bgr = np.ascontiguousarray(rgb[:, :, ::-1])
-        if float(bgr.std()) < FLAT:
+        if float(cv2.meanStdDev(bgr)[1].max()) < FLAT:
             return []
         padded, border = _with_border(bgr)
         polygons = self._detect(padded)
         lines = self._recognise_lines(padded, polygons)
         if not lines and max(bgr.shape[:2]) <= CROP_SIDE:
             lines = self._read_whole(padded, border)
-        return [_moved(line, -border) for line in lines]
+        return [_in_original(line, border, scale) for line in lines]
 
     def warm_up(self) -> None:
         """Run both networks once."""
@@ -169,6 +175,7 @@ def _as_points(polygon: Polygon) -> tuple[Point, Point, Point, Point]:
     return first, second, third, fourth
 
 
-def _moved(line: TextLine, offset: float) -> TextLine:
-    first, second, third, fourth = ((x + offset, y + offset) for x, y in line.polygon)
+def _in_original(line: TextLine, border: int, scale: float) -> TextLine:
+    """A line of the padded, perhaps reduced, picture with the places that it has in the original."""
+    first, second, third, fourth = (((x - border) / scale, (y - border) / scale) for x, y in line.polygon)
     return TextLine((first, second, third, fourth), line.text, line.confidence, line.vertical)

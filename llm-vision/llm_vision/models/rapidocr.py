@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, ClassVar
 
 from ..manga.furigana import split_furigana
 from ..manga.lines import TextLine
 from ..manga.ordering import reading_order
 from ..manga.text import is_stray, japanese_text, join_lines
+from ._packages import package_files
 from ._rapidocr_languages import LANGUAGES
 from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
 from .registry import register
@@ -35,6 +38,7 @@ class RapidOcr(Model):
         max_batch=8,
         languages=LANGUAGES,
         embedded=True,
+        weight_files=partial(package_files, "rapidocr", "models/*.onnx"),
     )
 
     def load(self, context: LoadContext) -> None:
@@ -50,14 +54,16 @@ class RapidOcr(Model):
 
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
         """Items run side by side, each on an engine of one thread, so that an answer does not depend on the others."""
-        free = list(self._engines)
+        free: SimpleQueue[Engine] = SimpleQueue()
+        for engine in self._engines[: self.threads]:
+            free.put(engine)
 
         def read(item: Item) -> JsonObject | Exception:
-            engine = free.pop()
+            engine = free.get()
             try:
                 return self._read(item, engine)
             finally:
-                free.append(engine)
+                free.put(engine)
 
         return list(self._threads.map(read, batch))
 

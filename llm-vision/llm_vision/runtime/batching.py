@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..errors import QueueFull
+from ..images.raw import RawImage
 from ..models.base import JsonObject
 
 RETRY_AFTER_SECONDS = 1
-
-
-@dataclass(frozen=True)
-class RawImage:
-    """An RGB picture as rows of bytes, 3 a pixel."""
-
-    width: int
-    height: int
-    data: bytes
 
 
 @dataclass(frozen=True)
@@ -29,6 +22,10 @@ class WorkRequest:
 
     params: JsonObject
     images: tuple[RawImage, ...]
+    client: str = ""
+    """Who asks; clients take turns."""
+    ends_at: float = math.inf
+    """When nobody waits for the answer any more, on the event loop's clock."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,8 @@ class WorkResult:
 
 
 _ids = itertools.count(1)
+_A_DAY = 86_400.0  # as long as for ever
+_MOST_REMEMBERED = 1024  # clients
 
 
 @dataclass(eq=False)
@@ -55,6 +54,7 @@ class Ticket:
     future: asyncio.Future[WorkResult]
     enqueued_at: float
     on_token: Callable[[str], None] | None = None
+    on_started: Callable[[], None] = lambda: None
     ticket_id: int = field(default_factory=lambda: next(_ids))
     started_at: float = 0.0
 
@@ -65,8 +65,10 @@ class Ticket:
 
     def as_entry(self) -> JsonObject:
         """What the worker process is told of it; the pictures' bytes follow in the payload."""
+        left = self.request.ends_at - asyncio.get_running_loop().time()
         return {
             "id": self.ticket_id,
+            "seconds": min(max(left, 0.0), _A_DAY),
             "params": self.request.params,
             "sizes": [(image.width, image.height) for image in self.request.images],
         }
@@ -79,7 +81,7 @@ class Ticket:
 
 
 class BatchQueue:
-    """First in, first out, bounded; hands out batches.
+    """Bounded; hands out batches in which clients take turns, each one's requests in their order.
 
     Args:
         max_queue: tickets that may wait.
@@ -94,6 +96,8 @@ class BatchQueue:
         self._batch_wait = batch_wait
         self._arriving = arriving
         self._tickets: deque[Ticket] = deque()
+        self._turns = itertools.count(1)
+        self._last_turn: dict[str, int] = {}
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -147,4 +151,13 @@ class BatchQueue:
             except TimeoutError:
                 break
         size = min(self._max_batch, len(self._tickets))
-        return [self._tickets.popleft() for _ in range(size)]
+        return [self._take() for _ in range(size)]
+
+    def _take(self) -> Ticket:
+        """The oldest ticket of the client whose last turn is longest ago."""
+        ticket = min(self._tickets, key=lambda waiting: self._last_turn.get(waiting.request.client, 0))
+        self._tickets.remove(ticket)
+        if not self._tickets or len(self._last_turn) >= _MOST_REMEMBERED:
+            self._last_turn.clear()
+        self._last_turn[ticket.request.client] = next(self._turns)
+        return ticket

@@ -8,13 +8,10 @@ error are log pipes only.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import faulthandler
 import importlib
 import json
 import os
 import queue
-import signal
 import socket
 import sys
 import threading
@@ -26,13 +23,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..models.base import Item, JsonObject, LoadContext, Model
 from . import wire
+from .guard import guard_process
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_OOM_SCORE_ADJ = "500"  # when memory runs out the kernel ends a worker, which restarts, not the gateway
 
 
 class Connection:
@@ -66,13 +61,14 @@ class WorkItem(Item):
 
     def __init__(self, connection: Connection, entry: JsonObject, images: tuple[NDArray[np.uint8], ...]) -> None:
         self._connection = connection
+        self._ends_at = time.monotonic() + entry["seconds"]
         self.item_id: int = entry["id"]
         self.params = entry["params"]
         self.images = images
 
     @property
     def cancelled(self) -> bool:
-        return self.item_id in self._connection.cancelled
+        return self.item_id in self._connection.cancelled or time.monotonic() > self._ends_at
 
     def send_token(self, text: str) -> None:
         self._connection.send({"type": "token", "id": self.item_id, "text": text})
@@ -148,22 +144,10 @@ def load(launch: dict[str, Any]) -> Model:
     return model
 
 
-def _guard_process(parent_pid: int) -> None:
-    """Die with the gateway, ignore the terminal's Ctrl+C, and be the first to go when memory runs out."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        with contextlib.suppress(OSError):
-            Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
-    if os.getppid() != parent_pid:  # it died before the line above
-        os._exit(0)
-
-
 def main() -> None:
     """Load the model, then run batches until told to stop."""
     descriptor, parent_pid, launch = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
-    _guard_process(parent_pid)
+    guard_process(parent_pid)
     connection = Connection(socket.socket(fileno=descriptor))
     threading.Thread(target=connection.read_forever, daemon=True).start()
     try:
@@ -180,6 +164,7 @@ def main() -> None:
         if header["type"] == "stop":
             sys.stderr.flush()
             os._exit(0)  # libraries with threads of their own can hang in an orderly exit
+        model.threads = header["threads"]
         run_batch(connection, model, items_of(connection, header, payload))
         del payload
 

@@ -88,17 +88,20 @@ class ModelPool:
         return self._slot(model_id).spec
 
     @contextmanager
-    def admit(self, model_id: str) -> Iterator[Admission]:
+    def admit(self, model_id: str, client: str) -> Iterator[Admission]:
         """Take a request in, before its picture is decoded.
+
+        When all places are taken, the client that has most of them gives one up for a client that has fewer.
 
         Raises:
             ModelNotFound: there is no such model.
             QueueFull: it has as many requests as can run and wait.
         """
         slot = self._slot(model_id)
-        if slot.admitted >= slot.spec.max_batch + self._limits.max_queue:
+        is_full = len(slot.admissions) >= slot.spec.max_batch + self._limits.max_queue
+        if is_full and not Admission.displace_for(slot, client):
             raise QueueFull("this model has as many requests as it may", retry_after=RETRY_AFTER_SECONDS)
-        admission = Admission(slot)
+        admission = Admission(slot, client)
         try:
             yield admission
         finally:
@@ -174,6 +177,10 @@ class ModelPool:
         await asyncio.gather(*(self._unload(slot) for slot in self._slots.values()))
         await asyncio.gather(*self._stopping)
 
+    def is_loading(self, model_id: str) -> bool:
+        """Whether requests for a model wait for its load."""
+        return self._slot(model_id).status(self._clock()).state == "loading"
+
     def status(self) -> list[ModelStatus]:
         """Every model and its state."""
         return [slot.status(self._clock()) for slot in self._slots.values()]
@@ -196,7 +203,8 @@ class ModelPool:
             if self._closed:
                 raise ShuttingDown("the service is shutting down", retry_after=RETRY_AFTER_SECONDS)
             if slot.loading is None:
-                self._raise_recent_failure(slot, ignore=retry_failed)
+                if not retry_failed:
+                    slot.failures.check(self._clock(), self._limits.failed_load_seconds)
                 slot.loading = asyncio.create_task(self._load(slot))
                 slot.loading.add_done_callback(_read_exception)
             try:
@@ -206,11 +214,6 @@ class ModelPool:
                     raise ShuttingDown("the service is shutting down") from None
                 raise
         return slot.worker
-
-    def _raise_recent_failure(self, slot: Slot, *, ignore: bool) -> None:
-        wait = slot.failed_at + self._limits.failed_load_seconds - self._clock()
-        if slot.failure is not None and not ignore and wait > 0:
-            raise type(slot.failure)(slot.failure.detail, retry_after=max(1, int(wait)))
 
     async def _load(self, slot: Slot) -> None:
         model_id = slot.spec.model_id
@@ -234,12 +237,12 @@ class ModelPool:
         except VisionError as error:
             self._remember_failure(slot, error)
             raise
-        slot.failure = None
+        slot.failures.forget()
         self._metrics.model_load_ended(slot.spec.model_id, succeeded=True)
         return worker
 
     def _remember_failure(self, slot: Slot, error: VisionError) -> None:
-        slot.failure, slot.failed_at = error, self._clock()
+        slot.failures.remember(error, self._clock())
         self._metrics.model_load_ended(slot.spec.model_id, succeeded=False)
         log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
 

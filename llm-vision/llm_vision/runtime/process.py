@@ -1,4 +1,4 @@
-"""One worker process as the gateway sees it: started, talked to, noticed when it dies, ended."""
+"""One child process as the gateway sees it: started, talked to, noticed when it dies, ended."""
 
 from __future__ import annotations
 
@@ -12,43 +12,31 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
+from typing import Any, Self
 
 import psutil
 
-from ..errors import ModelLoadFailed, VisionError
 from . import wire
 
 log = logging.getLogger(__name__)
 
-# What a model's library may need; keys and other secrets of the gateway stay with the gateway.
+# What a library may need; keys and other secrets of the gateway stay with the gateway.
 _PASSED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
 _PASSED_PREFIXES = ("LC_", "HF_", "CUDA_", "NVIDIA_", "COVERAGE_")
-RETRY_LOAD = 30  # seconds until a model that did not load is tried again
 _LOG_CHUNK_BYTES = 64 * 1024
 _LOG_LINE_CHARS = 2000
-_LAST_LOG_SECONDS = 1.0  # a process that the model started may hold the pipe open
+_LAST_LOG_SECONDS = 1.0  # a process that the child started may hold the pipe open
 
 
 @dataclass(frozen=True)
-class Launch:
-    """What a worker process is told at its start."""
+class Command:
+    """What to start: `python -P -m MODULE FD PARENT_PID ARGUMENT_AS_JSON`."""
 
-    model_id: str
-    class_path: str
-    device: str
-    threads: int
-    weights_root: str | None = None
+    name: str
+    """Stands in log lines."""
+    module: str
+    argument: Mapping[str, Any]
     environment: Mapping[str, str] = field(default_factory=dict)
-
-    def as_json(self) -> str:
-        return json.dumps(
-            {
-                "class_path": self.class_path,
-                "device": self.device,
-                "threads": self.threads,
-                "weights_root": self.weights_root,
-            }
-        )
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
@@ -60,22 +48,22 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**passed, **extra}
 
 
-class WorkerProcess:
-    """A running worker process. Make one with `spawn`, and always `close` it."""
+class ChildProcess:
+    """A running child process. Make one with `spawn`, and always `close` it."""
 
-    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket, model_id: str) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, sock: socket.socket, name: str) -> None:
         self._process = process
         self._sock = sock
-        self._model_id = model_id
-        self._outbox: asyncio.Queue[tuple[wire.Header, Sequence[bytes]]] = asyncio.Queue()
-        outside = Context()  # these outlive the request that needed the model, and must not log its id
+        self._name = name
+        self._outbox: asyncio.Queue[tuple[wire.Header, Sequence[bytes | bytearray]]] = asyncio.Queue()
+        outside = Context()  # these outlive the request that needed the process, and must not log its id
         self._tasks = (
             asyncio.create_task(self._copy_log(), context=outside),
             asyncio.create_task(self._send_forever(), context=outside),
         )
 
     @classmethod
-    async def spawn(cls, launch: Launch) -> WorkerProcess:
+    async def spawn(cls, command: Command) -> Self:
         """Start a process on the event loop's own thread: the kernel ends it when that thread ends.
 
         Raises:
@@ -85,11 +73,11 @@ class WorkerProcess:
         ours.setblocking(False)
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "llm_vision.runtime.child",
-                str(theirs.fileno()), str(os.getpid()), launch.as_json(),
+                sys.executable, "-P", "-m", command.module,
+                str(theirs.fileno()), str(os.getpid()), json.dumps(command.argument),
                 pass_fds=(theirs.fileno(),),
                 process_group=0,
-                env=_environment(launch.environment),
+                env=_environment(command.environment),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
@@ -99,40 +87,7 @@ class WorkerProcess:
             raise
         finally:
             theirs.close()
-        return cls(process, ours, launch.model_id)
-
-    @classmethod
-    async def start(cls, launch: Launch, seconds: float) -> WorkerProcess:
-        """Spawn a process and wait until its model is ready.
-
-        Raises:
-            ModelLoadFailed: the model did not load within `seconds`, or not at all.
-            InsufficientMemory: it ran out of memory while it loaded.
-        """
-        try:
-            process = await cls.spawn(launch)
-        except OSError as error:
-            raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
-        try:
-            async with asyncio.timeout(seconds):
-                await process._wait_until_ready()
-        except TimeoutError:
-            await process.close()
-            raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
-        except BaseException:
-            await process.close()
-            raise
-        return process
-
-    async def _wait_until_ready(self) -> None:
-        async for message in self.messages():
-            if message["type"] == "ready":
-                return
-            detail = f"{self._model_id} did not load ({message['exception']})"
-            error = VisionError.with_code(message["code"], detail)
-            error.retry_after = RETRY_LOAD
-            raise error
-        raise ModelLoadFailed(f"the process of {self._model_id} ended while it loaded", retry_after=RETRY_LOAD)
+        return cls(process, ours, command.name)
 
     @property
     def pid(self) -> int:
@@ -147,15 +102,24 @@ class WorkerProcess:
         except psutil.Error:
             return 0
 
-    def send(self, header: wire.Header, buffers: Sequence[bytes] = ()) -> None:
+    def send(self, header: wire.Header, buffers: Sequence[bytes | bytearray] = ()) -> None:
         """Queue a message; messages arrive in order."""
         self._outbox.put_nowait((header, buffers))
+
+    async def receive(self) -> tuple[wire.Header, bytearray]:
+        """The next message of the process, and its payload.
+
+        Raises:
+            PeerClosed, BadFrame, OSError: the process is gone or broken.
+        """
+        return await wire.receive(self._sock)
 
     async def messages(self) -> AsyncIterator[wire.Header]:
         """What the process sends, until it ends."""
         with contextlib.suppress(wire.PeerClosed, wire.BadFrame, OSError):
             while True:
-                yield await wire.receive(self._sock)
+                header, _ = await self.receive()
+                yield header
 
     def kill(self) -> None:
         """End the process now, whatever it does."""
@@ -182,6 +146,7 @@ class WorkerProcess:
             while True:
                 header, buffers = await self._outbox.get()
                 await wire.send(self._sock, header, buffers)
+                del buffers  # a picture must not stay until the next message
 
     async def _copy_log(self) -> None:
         """Copy the process's output into our log; in chunks, since libraries print lines of any length."""
@@ -189,4 +154,4 @@ class WorkerProcess:
         while chunk := await self._process.stdout.read(_LOG_CHUNK_BYTES):
             for line in chunk.decode("utf-8", "replace").splitlines():
                 if line.strip():
-                    log.info(line[:_LOG_LINE_CHARS], extra={"worker": self._model_id, "pid": self.pid})
+                    log.info(line[:_LOG_LINE_CHARS], extra={"worker": self._name, "pid": self.pid})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import VisionError
 from ..models.base import ModelSpec
 from ..models.registry import CatalogEntry
+from .load_failures import LoadFailures
 from .worker import Worker
 
 KEEP_FOR_EVER = -1.0
@@ -38,11 +40,10 @@ class Slot:
         self.worker: Worker | None = None
         self.loading: asyncio.Task[None] | None = None
         self.leases = 0
-        self.admitted = 0
+        self.admissions: list[Admission] = []
         self.arriving = 0
         self.last_used = 0.0
-        self.failure: VisionError | None = None
-        self.failed_at = 0.0
+        self.failures = LoadFailures(entry.spec)
 
     @property
     def spec(self) -> ModelSpec:
@@ -67,7 +68,7 @@ class Slot:
             memory_bytes=worker.memory_bytes if worker else 0,
             pid=worker.pid if worker else None,
             expires_in=self.expires_in(now),
-            last_error=self.failure.detail if self.failure else None,
+            last_error=self.failures.last.detail if self.failures.last else None,
         )
 
     def _state(self) -> str:
@@ -75,16 +76,24 @@ class Slot:
             return self.worker.state.value
         if self.loading:
             return "loading"
-        return "failed" if self.failure else "not_loaded"
+        return "failed" if self.failures.last else "not_loaded"
 
 
 class Admission:
-    """A request that a model has taken in; `arrived` when it has reached the worker's queue."""
+    """A request that a model has taken in: on its way, then queued, then running.
 
-    def __init__(self, slot: Slot) -> None:
+    Args:
+        slot: the model's place.
+        client: who asks.
+    """
+
+    def __init__(self, slot: Slot, client: str) -> None:
         self._slot = slot
         self._is_arriving = True
-        slot.admitted += 1
+        self._is_running = False
+        self.client = client
+        self.on_displaced: Callable[[], None] = lambda: None
+        slot.admissions.append(self)
         slot.arriving += 1
 
     def arrived(self) -> None:
@@ -93,7 +102,28 @@ class Admission:
             self._is_arriving = False
             self._slot.arriving -= 1
 
+    def started(self) -> None:
+        """It runs."""
+        self._is_running = True
+
     def close(self) -> None:
         """The request has ended."""
         self.arrived()
-        self._slot.admitted -= 1
+        if self in self._slot.admissions:
+            self._slot.admissions.remove(self)
+
+    @classmethod
+    def displace_for(cls, slot: Slot, client: str) -> bool:
+        """Make a full slot give up the youngest waiting request of the client that has most of them.
+
+        Returns:
+            Whether a place is free now: not when the new request's own client has as many as any other.
+        """
+        places = Counter(admission.client for admission in slot.admissions)
+        greediest, most = places.most_common(1)[0]
+        waiting = [found for found in slot.admissions if found.client == greediest and not found._is_running]
+        if most <= places[client] + 1 or not waiting:
+            return False
+        slot.admissions.remove(waiting[-1])
+        waiting[-1].on_displaced()
+        return True

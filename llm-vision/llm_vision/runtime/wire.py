@@ -3,8 +3,8 @@
 A frame is two unsigned 32-bit lengths in network order, then the header as UTF-8 JSON, then the
 payload. Both lengths are capped, so that a broken peer cannot make the other side allocate.
 
-To the worker:   batch, cancel, stop
-From the worker: ready, load_error, token, end, batch_end
+To a worker:    batch, cancel, stop          From it: ready, load_error, token, end, batch_end
+To a decoder:   decode, go, skip, stop       From it: ready, measured, decoded, refused
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _check_lengths(header_bytes: int, payload_bytes: int) -> None:
         raise BadFrame(f"a frame of {header_bytes} + {payload_bytes} bytes")
 
 
-async def send(sock: socket.socket, header: Header, buffers: Sequence[bytes] = ()) -> None:
+async def send(sock: socket.socket, header: Header, buffers: Sequence[bytes | bytearray] = ()) -> None:
     """Send a frame from an event loop; one sender at a time."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(sock, encode(header, sum(map(len, buffers))))
@@ -66,8 +66,8 @@ async def send(sock: socket.socket, header: Header, buffers: Sequence[bytes] = (
         await loop.sock_sendall(sock, buffer)
 
 
-async def receive(sock: socket.socket) -> Header:
-    """Receive a frame that has no payload, as all frames from a worker.
+async def receive(sock: socket.socket) -> tuple[Header, bytearray]:
+    """Receive a frame in an event loop.
 
     Raises:
         PeerClosed: the other side is gone.
@@ -76,7 +76,7 @@ async def receive(sock: socket.socket) -> Header:
     header_bytes, payload_bytes = _LENGTHS.unpack(await _receive_exactly(sock, _LENGTHS.size))
     _check_lengths(header_bytes, payload_bytes)
     header: Header = json.loads(await _receive_exactly(sock, header_bytes))
-    return header
+    return header, await _receive_exactly(sock, payload_bytes)
 
 
 async def _receive_exactly(sock: socket.socket, size: int) -> bytearray:
@@ -89,6 +89,11 @@ async def _receive_exactly(sock: socket.socket, size: int) -> bytearray:
             raise PeerClosed
         filled += count
     return data
+
+
+def send_blocking(sock: socket.socket, header: Header, payload_bytes: int = 0) -> None:
+    """Send the start of a frame in a thread that may wait; the payload is the caller's to send."""
+    sock.sendall(encode(header, payload_bytes))
 
 
 def receive_blocking(sock: socket.socket) -> tuple[Header, bytearray]:

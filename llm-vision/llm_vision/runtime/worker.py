@@ -7,8 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from ..errors import (
     InferenceFailed,
@@ -17,38 +16,16 @@ from ..errors import (
     VisionError,
     WorkerCrashed,
 )
-from ..metrics import Metrics
 from .batching import RETRY_AFTER_SECONDS, BatchQueue, Ticket, WorkRequest, WorkResult
-from .process import Launch, WorkerProcess
+from .shared import Shared
 from .wire import Header
+from .worker_limits import WorkerLimits, WorkerState
+from .worker_process import Launch, WorkerProcess
 
 log = logging.getLogger(__name__)
 
 CRASH_BACKOFF_SECONDS = (0.0, 0.5, 2.0, 10.0)  # the first restart is at once: most crashes happen once
 CALM_SECONDS = 60.0  # a worker that has run this long starts its count of crashes anew
-
-
-class WorkerState(StrEnum):
-    """Where a worker is in its life: loading -> ready -> (loading -> ready)* -> stopped | failed."""
-
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-    STOPPED = "stopped"
-
-
-@dataclass(frozen=True)
-class WorkerLimits:
-    """How much a worker takes in and how long it waits, in seconds."""
-
-    max_batch: int
-    max_queue: int = 32
-    queue_seconds: float = 30
-    batch_wait: float = 0.003
-    load_seconds: float = 600
-    abandoned_grace: float = 2.0
-    """A batch that nobody waits for any more may run this long before its process is killed."""
-    cpu_fallback: bool = True
 
 
 class Worker:
@@ -57,7 +34,7 @@ class Worker:
     Args:
         launch: what to start.
         limits: how much it takes in.
-        metrics: where batches and restarts are counted.
+        shared: the metrics and cores of all workers.
         arriving: how many admitted requests are still on their way to the queue.
         on_failed: called once when a restart failed and the worker is of no use any more.
     """
@@ -66,14 +43,15 @@ class Worker:
         self,
         launch: Launch,
         limits: WorkerLimits,
-        metrics: Metrics,
+        shared: Shared,
         arriving: Callable[[], int] = lambda: 0,
         on_failed: Callable[[VisionError], None] = lambda error: None,
     ) -> None:
         self.model_id = launch.model_id
         self._launch = launch
         self._limits = limits
-        self._metrics = metrics
+        self._metrics = shared.metrics
+        self._cores = shared.cores
         self._on_failed = on_failed
         self._queue = BatchQueue(limits.max_queue, limits.max_batch, limits.batch_wait, arriving)
         self._running: dict[int, Ticket] = {}
@@ -125,6 +103,7 @@ class Worker:
         *,
         on_token: Callable[[str], None] | None = None,
         on_queued: Callable[[], None] = lambda: None,
+        on_started: Callable[[], None] = lambda: None,
     ) -> WorkResult:
         """Run a request; cancelling the caller's task cancels the request.
 
@@ -132,6 +111,7 @@ class Worker:
             request: options and pictures.
             on_token: called with each piece of generated text, in order.
             on_queued: called once, when the request has its place in the queue.
+            on_started: called once, when the model takes it.
 
         Raises:
             QueueFull: too many wait, or this one has waited too long.
@@ -140,7 +120,7 @@ class Worker:
         if self.state in (WorkerState.FAILED, WorkerState.STOPPED):
             raise WorkerCrashed("the model's process is gone", retry_after=RETRY_AFTER_SECONDS)
         loop = asyncio.get_running_loop()
-        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_token)
+        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_token, on_started)
         self._queue.put(ticket)
         on_queued()
         expiry = loop.call_later(self._limits.queue_seconds, self._expire, ticket)
@@ -245,12 +225,15 @@ class Worker:
             now = time.perf_counter()
             for ticket in batch:
                 ticket.started_at = now
+                ticket.on_started()
                 self._running[ticket.ticket_id] = ticket
-            process.send(
-                {"type": "batch", "items": [ticket.as_entry() for ticket in batch]},
-                [image.data for ticket in batch for image in ticket.request.images],
-            )
-            await self._batch_done.wait()
+            with self._cores.shared() as threads:
+                process.send(
+                    {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]},
+                    [image.data for ticket in batch for image in ticket.request.images],
+                )
+                del batch, ticket  # a picture stays no longer than its request
+                await self._batch_done.wait()
 
     def _take(self, message: Header, process: WorkerProcess) -> None:
         """Act on one message of the process."""

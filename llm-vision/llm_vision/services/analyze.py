@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from PIL import Image
 
+from ..errors import VisionError
 from ..images.colors import NamedColor, main_colors
-from ..images.kind import TextLine, picture_kind
+from ..images.kind import PictureKind, TextLine, picture_kind
+from ..images.raw import RawImage, for_pillow
 from ..models.base import Task
 from .answers import SURE_TEXT, Label, PictureFacts, compose_answer
 from .prompts import Fact, understand
@@ -29,7 +31,7 @@ class Inference(Protocol):
     """The one door to the models, as far as it is needed here."""
 
     async def run(
-        self, model_id: str, task: Task, images: Sequence[Image.Image], params: dict[str, Any]
+        self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any]
     ) -> dict[str, Any]: ...
 
 
@@ -63,7 +65,7 @@ class EmbeddedAnalysis:
         self._ocr_model = ocr_model
         self._classifier_model = classifier_model
 
-    async def analyze(self, picture: Image.Image, prompt: str) -> Analysis:
+    async def analyze(self, picture: RawImage, prompt: str) -> Analysis:
         """The answer to the prompt about an RGB picture.
 
         Raises:
@@ -71,16 +73,19 @@ class EmbeddedAnalysis:
         """
         tasks = tasks_needed(prompt)
         facts = understand(prompt).facts
-        text, labels, colors = await asyncio.gather(
-            self._read(picture, wanted=Task.OCR in tasks),
-            self._classify(picture, wanted=Task.CLASSIFY in tasks),
-            _find_colors(picture, wanted=Fact.COLORS in facts),
-        )
+        try:
+            async with asyncio.TaskGroup() as group:  # when one fails, the others end too
+                reading = group.create_task(self._read(picture, wanted=Task.OCR in tasks))
+                naming = group.create_task(self._classify(picture, wanted=Task.CLASSIFY in tasks))
+                coloring = group.create_task(_find_colors(picture, wanted=Fact.COLORS in facts))
+        except* VisionError as failures:
+            raise failures.exceptions[0] from None
+        text, labels, colors = reading.result(), naming.result(), coloring.result()
         evidence = (_sure_lines(text), {label.name: label.confidence for label in labels})
         found = PictureFacts(
             width=picture.width,
             height=picture.height,
-            kind=await asyncio.to_thread(picture_kind, picture, *evidence) if Fact.KIND in facts else None,
+            kind=await _find_kind(picture, *evidence) if Fact.KIND in facts else None,
             labels=labels,
             colors=colors,
             text=text["text"],
@@ -89,20 +94,30 @@ class EmbeddedAnalysis:
         answer = compose_answer(prompt, found)
         return Analysis(answer.analysis, answer.confidence)
 
-    async def _read(self, picture: Image.Image, *, wanted: bool) -> dict[str, Any]:
+    async def _read(self, picture: RawImage, *, wanted: bool) -> dict[str, Any]:
         if not wanted:
             return {"text": "", "confidence": None, "lines": []}
         return await self._inference.run(self._ocr_model, Task.OCR, [picture], OCR_PARAMS)
 
-    async def _classify(self, picture: Image.Image, *, wanted: bool) -> list[Label]:
+    async def _classify(self, picture: RawImage, *, wanted: bool) -> list[Label]:
         if not wanted:
             return []
         result = await self._inference.run(self._classifier_model, Task.CLASSIFY, [picture], {})
         return [Label(found["label"], found["confidence"]) for found in result["labels"]]
 
 
-async def _find_colors(picture: Image.Image, *, wanted: bool) -> list[NamedColor]:
-    return await asyncio.to_thread(main_colors, picture) if wanted else []
+async def _find_colors(picture: RawImage, *, wanted: bool) -> list[NamedColor]:
+    if not wanted:
+        return []
+    return await asyncio.to_thread(lambda: main_colors(for_pillow(picture, Image.Resampling.NEAREST)))
+
+
+async def _find_kind(picture: RawImage, lines: Sequence[TextLine], labels: Mapping[str, float]) -> PictureKind:
+    def find() -> PictureKind:
+        small = for_pillow(picture, Image.Resampling.BOX)
+        return picture_kind(small, lines, labels, (picture.width, picture.height))
+
+    return await asyncio.to_thread(find)
 
 
 def _sure_lines(text: dict[str, Any]) -> list[TextLine]:

@@ -7,21 +7,17 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from PIL import Image
-
-from ..errors import DeadlineExceeded, ShuttingDown, UnsupportedTask
+from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
+from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import JsonObject, ModelSpec, Task
-from ..runtime.batching import RawImage, WorkRequest, WorkResult
+from ..runtime.batching import RETRY_AFTER_SECONDS, WorkRequest, WorkResult
 from ..runtime.pool import ModelPool
 from ..runtime.slots import Admission
+from .deadlines import Deadlines
 
 Wanted = tuple[str, Task]
-
-
-def raw_image(picture: Image.Image) -> RawImage:
-    """An RGB picture's pixels, as a worker takes them."""
-    return RawImage(picture.width, picture.height, picture.tobytes())
+_RETRY_LOADING = 10  # seconds
 
 
 @dataclass(frozen=True)
@@ -31,11 +27,14 @@ class Permit:
     pool: ModelPool
     metrics: Metrics
     admissions: dict[str, Admission]
+    client: str
+    ends_at: float
+    """On the event loop's clock."""
 
     async def run(
         self,
         model_id: str,
-        images: Sequence[Image.Image],
+        images: Sequence[RawImage],
         params: JsonObject,
         on_token: Callable[[str], None] | None = None,
     ) -> WorkResult:
@@ -50,10 +49,12 @@ class Permit:
         Raises:
             VisionError: the model could not be loaded or did not answer.
         """
-        raw = await asyncio.to_thread(lambda: tuple(raw_image(image) for image in images))
+        admission = self.admissions[model_id]
+        request = WorkRequest(params, tuple(images), self.client, self.ends_at)
         async with self.pool.lease(model_id) as worker:
-            arrived = self.admissions[model_id].arrived
-            result = await worker.infer(WorkRequest(params, raw), on_token=on_token, on_queued=arrived)
+            result = await worker.infer(
+                request, on_token=on_token, on_queued=admission.arrived, on_started=admission.started
+            )
         self.metrics.stage_ended("queue", model_id, result.queue_seconds)
         self.metrics.stage_ended("run", model_id, result.run_seconds)
         return result
@@ -65,13 +66,13 @@ class Inference:
     Args:
         pool: the models.
         metrics: where queue and run times are observed.
+        deadlines: where the requests' time counts.
     """
 
-    def __init__(self, pool: ModelPool, metrics: Metrics) -> None:
+    def __init__(self, pool: ModelPool, metrics: Metrics, deadlines: Deadlines) -> None:
         self._pool = pool
         self._metrics = metrics
-        self._deadlines: set[asyncio.Timeout] = set()
-        self._drain_at: float | None = None
+        self._deadlines = deadlines
 
     def spec(self, model_id: str, task: Task) -> ModelSpec:
         """What is known of a model that has the task.
@@ -87,42 +88,42 @@ class Inference:
         return spec
 
     @asynccontextmanager
-    async def admit(self, wanted: Sequence[Wanted], seconds: float) -> AsyncIterator[Permit]:
+    async def admit(self, wanted: Sequence[Wanted], client: str, seconds: float) -> AsyncIterator[Permit]:
         """Admit a request to models, before its picture is decoded, and end it after `seconds`.
+
+        Args:
+            wanted: models, and what each shall do.
+            client: who asks; clients share the models' places fairly.
+            seconds: from now until the answer.
 
         Raises:
             ModelNotFound, UnsupportedTask, QueueFull: the request is refused.
-            DeadlineExceeded: it took too long.
+            RateLimited: it waited, and its place is needed for a client that has fewer.
+            DeadlineExceeded, ModelLoading: it took too long, to answer or to load a model.
             ShuttingDown: the service's time to finish is over.
         """
         for model_id, task in wanted:
             self.spec(model_id, task)
+        was_displaced = False
+
+        def late() -> VisionError:
+            if was_displaced:
+                return RateLimited(
+                    "other clients wait too, and this one has most places", retry_after=RETRY_AFTER_SECONDS
+                )
+            if any(self._pool.is_loading(model_id) for model_id, _ in wanted):
+                return ModelLoading("the model is still being loaded", retry_after=_RETRY_LOADING)
+            return DeadlineExceeded(f"the request took longer than {seconds:g} s")
+
+        def displace() -> None:
+            nonlocal was_displaced
+            was_displaced = True
+            deadline.reschedule(0)
+
         with ExitStack() as stack:
-            admissions = {model_id: stack.enter_context(self._pool.admit(model_id)) for model_id, _ in wanted}
-            async with self._deadline(seconds):
-                yield Permit(self._pool, self._metrics, admissions)
-
-    @asynccontextmanager
-    async def _deadline(self, seconds: float) -> AsyncIterator[None]:
-        ends_at = asyncio.get_running_loop().time() + seconds
-        deadline = asyncio.timeout_at(min(ends_at, self._drain_at) if self._drain_at else ends_at)
-        try:
-            async with deadline:
-                self._deadlines.add(deadline)
-                yield
-        except TimeoutError:
-            if not deadline.expired():
-                raise
-            if self._drain_at is not None:
-                raise ShuttingDown("the service is shutting down") from None
-            raise DeadlineExceeded(f"the request took longer than {seconds:g} s") from None
-        finally:
-            self._deadlines.discard(deadline)
-
-    def drain(self, seconds: float) -> None:
-        """End every running request within `seconds`, and every later one by then."""
-        self._drain_at = asyncio.get_running_loop().time() + seconds
-        for deadline in self._deadlines:
-            when = deadline.when()
-            if when is None or when > self._drain_at:
-                deadline.reschedule(self._drain_at)
+            admissions = {model_id: stack.enter_context(self._pool.admit(model_id, client)) for model_id, _ in wanted}
+            ends_at = asyncio.get_running_loop().time() + seconds
+            async with self._deadlines.within(seconds, late) as deadline:
+                for admission in admissions.values():
+                    admission.on_displaced = displace
+                yield Permit(self._pool, self._metrics, admissions, client, ends_at)

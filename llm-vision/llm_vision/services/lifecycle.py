@@ -7,8 +7,9 @@ import logging
 from collections.abc import Sequence
 
 from ..errors import VisionError
+from ..runtime.decoders import Decoders
 from ..runtime.pool import ModelPool
-from .inference import Inference
+from .deadlines import Deadlines
 
 log = logging.getLogger(__name__)
 
@@ -18,14 +19,18 @@ class Lifecycle:
 
     Args:
         pool: the models.
-        inference: the door whose requests are ended.
+        decoders: what decodes pictures.
+        deadlines: those of the requests that are ended.
         preload: model ids to load at the start.
         drain_seconds: how long running requests may go on after the stop was asked for.
     """
 
-    def __init__(self, pool: ModelPool, inference: Inference, preload: Sequence[str], drain_seconds: float) -> None:
+    def __init__(
+        self, pool: ModelPool, decoders: Decoders, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float
+    ) -> None:
         self._pool = pool
-        self._inference = inference
+        self._decoders = decoders
+        self._deadlines = deadlines
         self._preload = preload
         self._drain_seconds = drain_seconds
         self._tasks: list[asyncio.Task[None]] = []
@@ -37,13 +42,14 @@ class Lifecycle:
         self._tasks = [
             asyncio.create_task(self._load_all()),
             asyncio.create_task(self._pool.expire_forever()),
+            asyncio.create_task(self._decoders.warm_up()),
         ]
 
     def drain(self) -> None:
         """Take no more requests; what runs may finish within the time limit."""
         if not self.is_draining:
             self.is_draining = True
-            self._inference.drain(self._drain_seconds)
+            self._deadlines.drain(self._drain_seconds)
 
     async def stop(self) -> None:
         """End everything."""
@@ -52,6 +58,7 @@ class Lifecycle:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.close()
+        await self._decoders.close()
 
     @property
     def not_ready_reason(self) -> str | None:

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from PIL import Image
-
 from ..errors import UnsupportedLanguage
+from ..images.raw import RawImage
 from ..models.base import ModelSpec, Task
 from ..models.registry import Catalog
 from .inference import Inference, Permit
@@ -33,7 +32,7 @@ class Reader:
     language: str
     furigana: str
 
-    async def read(self, picture: Image.Image) -> Reading:
+    async def read(self, picture: RawImage) -> Reading:
         """The text of an RGB picture.
 
         Raises:
@@ -67,16 +66,16 @@ class OcrService:
         self._seconds = seconds
 
     @asynccontextmanager
-    async def admit(self, engine: str | None, language: str, furigana: str) -> AsyncIterator[Reader]:
+    async def admit(self, engine: str | None, language: str, furigana: str, client: str) -> AsyncIterator[Reader]:
         """Admit a request before its picture is decoded.
 
         Raises:
-            ModelNotFound, UnsupportedTask, UnsupportedLanguage, QueueFull: the request is refused.
-            DeadlineExceeded: it took too long.
+            ModelNotFound, UnsupportedTask, UnsupportedLanguage, QueueFull, RateLimited: the request is refused.
+            DeadlineExceeded, ModelLoading: it took too long.
         """
         spec = self._inference.spec(engine or self._default_engine, Task.OCR)
         code = _known_language(spec, language)
-        async with self._inference.admit([(spec.model_id, Task.OCR)], self._seconds) as permit:
+        async with self._inference.admit([(spec.model_id, Task.OCR)], client, self._seconds) as permit:
             yield Reader(permit, spec.model_id, code, furigana)
 
     def languages(self) -> dict[str, tuple[str, list[str]]]:

@@ -1,30 +1,32 @@
-"""Decodes pictures in threads, so that the event loop goes on answering."""
+"""Files to pictures: decoded outside this process, timed, held within a budget."""
 
 from __future__ import annotations
 
-import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-from PIL import Image
-
-from ..images.decode import ImageLimits, decode
+from ..images.raw import RawImage
 from ..metrics import Metrics
+from ..runtime.decoders import Decoders
 
 
 class PictureDecoder:
     """Turns files into RGB pictures within limits."""
 
-    def __init__(self, limits: ImageLimits, metrics: Metrics) -> None:
-        self._limits = limits
+    def __init__(self, decoders: Decoders, metrics: Metrics) -> None:
+        self._decoders = decoders
         self._metrics = metrics
 
-    async def decode(self, data: bytes) -> Image.Image:
-        """An upright RGB picture.
+    @asynccontextmanager
+    async def decoded(self, data: bytes) -> AsyncIterator[RawImage]:
+        """An upright RGB picture, for as long as the context lasts.
 
         Raises:
-            UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage.
+            UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage: by the file.
+            QueueFull: too many decoded pictures wait.
         """
         started = time.perf_counter()
-        picture = await asyncio.to_thread(decode, data, self._limits)
-        self._metrics.stage_ended("decode", "", time.perf_counter() - started)
-        return picture
+        async with self._decoders.decoded(data) as picture:
+            self._metrics.stage_ended("decode", "", time.perf_counter() - started)
+            yield picture

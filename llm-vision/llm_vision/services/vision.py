@@ -7,9 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from PIL import Image
-
 from ..errors import PromptTooLong
+from ..images.raw import RawImage
 from ..models.base import JsonObject, Task
 from .analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
 from .inference import Inference, Permit
@@ -28,7 +27,7 @@ class VisionAnswer:
 class Analyst(Protocol):
     """Whoever answers an admitted request."""
 
-    async def analyze(self, picture: Image.Image) -> VisionAnswer:
+    async def analyze(self, picture: RawImage) -> VisionAnswer:
         """The answer about an RGB picture.
 
         Raises:
@@ -44,7 +43,7 @@ class ModelAnalyst:
     model_id: str
     prompt: str
 
-    async def analyze(self, picture: Image.Image) -> VisionAnswer:
+    async def analyze(self, picture: RawImage) -> VisionAnswer:
         """See `Analyst`."""
         result = await self.permit.run(self.model_id, [picture], {"prompt": self.prompt})
         value = result.value
@@ -60,13 +59,13 @@ class EmbeddedAnalyst:
     ocr_model: str
     classifier_model: str
 
-    async def analyze(self, picture: Image.Image) -> VisionAnswer:
+    async def analyze(self, picture: RawImage) -> VisionAnswer:
         """See `Analyst`."""
         analysis = EmbeddedAnalysis(self, ocr_model=self.ocr_model, classifier_model=self.classifier_model)
         found = await analysis.analyze(picture, self.prompt)
         return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, NOTICE)
 
-    async def run(self, model_id: str, task: Task, images: Sequence[Image.Image], params: JsonObject) -> JsonObject:
+    async def run(self, model_id: str, task: Task, images: Sequence[RawImage], params: JsonObject) -> JsonObject:
         """Run one of the embedded models: what `EmbeddedAnalysis` asks of the door."""
         return (await self.permit.run(model_id, images, params)).value
 
@@ -91,20 +90,20 @@ class VisionService:
         self._max_prompt_chars = max_prompt_chars
 
     @asynccontextmanager
-    async def admit(self, model_id: str | None, prompt: str) -> AsyncIterator[Analyst]:
+    async def admit(self, model_id: str | None, prompt: str, client: str) -> AsyncIterator[Analyst]:
         """Admit a request before its picture is decoded.
 
         Raises:
-            PromptTooLong, ModelNotFound, UnsupportedTask, QueueFull: the request is refused.
-            DeadlineExceeded: it took too long.
+            PromptTooLong, ModelNotFound, UnsupportedTask, QueueFull, RateLimited: the request is refused.
+            DeadlineExceeded, ModelLoading: it took too long.
         """
         if len(prompt) > self._max_prompt_chars:
             raise PromptTooLong(f"{len(prompt)} characters; the limit is {self._max_prompt_chars}", param="prompt")
         if model_id is not None and model_id != MODEL_NAME:
             self._inference.spec(model_id, Task.CHAT)
-            async with self._inference.admit([(model_id, Task.CHAT)], self._seconds) as permit:
+            async with self._inference.admit([(model_id, Task.CHAT)], client, self._seconds) as permit:
                 yield ModelAnalyst(permit, model_id, prompt)
             return
         wanted = [(self._embedded[task], task) for task in sorted(tasks_needed(prompt))]
-        async with self._inference.admit(wanted, self._seconds) as permit:
+        async with self._inference.admit(wanted, client, self._seconds) as permit:
             yield EmbeddedAnalyst(permit, prompt, self._embedded[Task.OCR], self._embedded[Task.CLASSIFY])

@@ -1,0 +1,98 @@
+"""uvicorn's HTTP connection with deadlines for reading and writing, and our error body for what is no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .api.gate import accepted_request_id
+from .api.limits import MAX_URL_BYTES, headers_too_large, uri_too_long
+from .api.problem import problem_response
+from .errors import MalformedHttp, VisionError
+
+_LATER_THAN_THE_GATE = 1.0  # the gate answers a late body with 408 first; this ends what is left
+_TOO_LARGE = 431  # h11's hint for a head above its limit
+
+
+class DeadlineProtocol(H11Protocol):
+    """A connection that no client can keep for ever by being slow.
+
+    A head must be complete `header_seconds` after the connection or the last answer, a body
+    `body_seconds` after its head, and an answer must be taken within `body_seconds`.
+    """
+
+    header_seconds: ClassVar[float]
+    body_seconds: ClassVar[float]
+
+    @classmethod
+    def with_deadlines(cls, header_seconds: float, body_seconds: float) -> type[DeadlineProtocol]:
+        """The class that uvicorn makes connections of."""
+        return type(cls.__name__, (cls,), {"header_seconds": header_seconds, "body_seconds": body_seconds})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_deadline: asyncio.TimerHandle | None = None
+        self._write_deadline: asyncio.TimerHandle | None = None
+        self._awaited: Any = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await(h11.IDLE)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._await(None)
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._await(self.conn.their_state)
+        super().data_received(data)
+        self._await(self.conn.their_state)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.IDLE:
+            self._await(None)  # idle between requests: uvicorn's keep-alive time counts
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._write_deadline = self._close_after(self.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._write_deadline:
+            self._write_deadline.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what h11 could not read; called while its exception is handled."""
+        error = self._error_of(sys.exception())
+        self.logger.warning("refused before it was a request", extra={"code": error.code})
+        response = problem_response(error, accepted_request_id(None), close=True)
+        head = h11.Response(status_code=error.status, headers=response.raw_headers)
+        for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _error_of(self, problem: BaseException | None) -> VisionError:
+        if getattr(problem, "error_status_hint", None) != _TOO_LARGE:
+            return MalformedHttp("this is not an HTTP request")
+        head = self.conn.trailing_data[0]
+        return headers_too_large() if b"\r\n" in head[:MAX_URL_BYTES] else uri_too_long()
+
+    def _await(self, what: Any) -> None:
+        """Start the deadline for what the client has to send next, unless it runs already."""
+        if what is self._awaited:
+            return
+        self._awaited = what
+        if self._read_deadline:
+            self._read_deadline.cancel()
+        seconds = {h11.IDLE: self.header_seconds, h11.SEND_BODY: self.body_seconds + _LATER_THAN_THE_GATE}.get(what)
+        self._read_deadline = self._close_after(seconds, self.transport.abort) if seconds is not None else None
+
+    def _close_after(self, seconds: float, close: Callable[[], None]) -> asyncio.TimerHandle:
+        return self.loop.call_later(seconds, close)

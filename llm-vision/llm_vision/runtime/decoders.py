@@ -1,0 +1,155 @@
+"""Decodes pictures in processes of their own: a file that hangs or crashes its decoder costs that file only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InternalError, InvalidImage, QueueFull, VisionError
+from ..images.raw import RawImage
+from ..metrics import Metrics
+from . import wire
+from .process import ChildProcess, Command
+
+log = logging.getLogger(__name__)
+
+_LARGE_BYTES = 32 * 1024 * 1024  # pixels of about 11 megapixels
+_START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class DecoderLimits:
+    """How many decode at the same time, how long one may take, and how many bytes of pixels may wait."""
+
+    processes: int
+    budget_bytes: int
+    seconds: float = 5.0
+
+
+class Decoders:
+    """A few decoder processes, started when they are needed.
+
+    Args:
+        image_limits: the fields of `images.decode.ImageLimits`.
+        limits: how many, how long, how much.
+        metrics: where crashes are counted.
+    """
+
+    def __init__(self, image_limits: Mapping[str, Any], limits: DecoderLimits, metrics: Metrics) -> None:
+        self._command = Command("decoder", "llm_vision.runtime.decoder_child", image_limits)
+        self._limits = limits
+        self._metrics = metrics
+        self._idle: list[ChildProcess] = []
+        self._places = asyncio.Semaphore(limits.processes)
+        self._one_large = asyncio.Lock()  # two large pictures at the same time could take all memory
+        self._held_bytes = 0
+
+    async def warm_up(self) -> None:
+        """Start one process before it is needed."""
+        async with self._process():
+            pass
+
+    async def close(self) -> None:
+        """End every process."""
+        idle, self._idle = self._idle, []
+        await asyncio.gather(*(process.close() for process in idle))
+
+    @asynccontextmanager
+    async def decoded(self, data: bytes) -> AsyncIterator[RawImage]:
+        """Decode a file; its pixels count against the budget until the context ends.
+
+        Raises:
+            UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage: by its content.
+            QueueFull: too many decoded pictures wait already.
+        """
+        held = 0
+        try:
+            async with self._process() as process:
+                size = await self._measure(process, data)
+                held = self._hold(size)
+                if not held:
+                    process.send({"type": "skip"})
+                    raise QueueFull("too many pictures wait")
+                async with self._one_large if size > _LARGE_BYTES else contextlib.nullcontext():
+                    process.send({"type": "go"})
+                    picture = await self._pixels(process)
+            yield picture
+        finally:
+            self._held_bytes -= held
+
+    def _hold(self, size: int) -> int:
+        """Count a picture against the budget; 0 when there is no room for it beside others."""
+        if self._held_bytes and self._held_bytes + size > self._limits.budget_bytes:
+            return 0
+        self._held_bytes += size
+        return size
+
+    async def _measure(self, process: ChildProcess, data: bytes) -> int:
+        process.send({"type": "decode"}, [data])
+        header, _ = await self._answer(process)
+        return int(header["width"]) * int(header["height"]) * 3
+
+    async def _pixels(self, process: ChildProcess) -> RawImage:
+        header, pixels = await self._answer(process)
+        return RawImage(header["width"], header["height"], pixels)
+
+    async def _answer(self, process: ChildProcess) -> tuple[wire.Header, bytearray]:
+        try:
+            async with asyncio.timeout(self._limits.seconds):
+                header, payload = await process.receive()
+        except (TimeoutError, wire.PeerClosed, wire.BadFrame, OSError) as error:
+            raise _DecoderLost from error
+        if header["type"] == "refused":
+            raise VisionError.with_code(header["code"], header["detail"], param="file")
+        return header, payload
+
+    @asynccontextmanager
+    async def _process(self) -> AsyncIterator[ChildProcess]:
+        """A decoder process for one file; it is replaced unless the file's exchange came to its end."""
+        async with self._places:
+            process = self._idle.pop() if self._idle else await self._start()
+            try:
+                yield process
+            except VisionError:
+                self._idle.append(process)
+                raise
+            except _DecoderLost:
+                self._metrics.decoder_lost()
+                status = await self._end(process)
+                log.error("a decoder process was lost", extra={"status": status})
+                limit = f"the picture cannot be decoded within {self._limits.seconds:g} s"
+                raise InvalidImage(limit, param="file") from None
+            except BaseException:  # the client left in the middle
+                await self._end(process)
+                raise
+            self._idle.append(process)
+
+    async def _start(self) -> ChildProcess:
+        process = await ChildProcess.spawn(self._command)
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                await process.receive()
+        except (TimeoutError, wire.PeerClosed, OSError):
+            await self._end(process)
+            raise InternalError("the decoder process does not start; the log has it") from None
+        except BaseException:
+            await self._end(process)
+            raise
+        return process
+
+    @staticmethod
+    async def _end(process: ChildProcess) -> int:
+        """Kill a process; nobody who leaves can leave it half ended."""
+        process.kill()
+        ending = asyncio.create_task(process.close(), context=Context())
+        return await asyncio.shield(ending)
+
+
+class _DecoderLost(Exception):
+    """The process died, or took too long."""
