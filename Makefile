@@ -9,24 +9,38 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
 BIN := $(VENV)/bin
-CONSTRAINTS := llm-vision/constraints.txt
+LOCK := llm-vision/requirements.lock
 INSTALLED := $(VENV)/.installed
-TORCH := $(shell sed -n '/^torch==/p' $(CONSTRAINTS))
+TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' llm-vision/pyproject.toml)
+UV := uv==0.13.8
+LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install run demo test lint check bench docs clean
+.PHONY: help install lock run demo test faults fuzz soak lint check bench docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with everything pinned (CPU torch; TORCH_INDEX_URL=... for another)
 
-# torch alone is taken from its own index (or from pip's find-links), so that PyPI's CUDA build is never pulled.
-$(INSTALLED): llm-vision/pyproject.toml $(CONSTRAINTS)
+# setuptools comes first, so that what has no wheel is built with the lock's, not with one that pip fetches unhashed.
+# torch has no hash: each index has builds of its own. It is taken from its own index (or from pip's find-links), so
+# that PyPI's CUDA build is never pulled; a CUDA build finds NVIDIA's libraries there, the CPU build needs only the lock.
+$(INSTALLED): llm-vision/pyproject.toml $(LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --retries 1 --no-deps --index-url $(TORCH_INDEX_URL) $(TORCH)
-	$(BIN)/pip install --quiet --constraint $(CONSTRAINTS) --editable "llm-vision[dev]"
+	$(LOCKED) --requirement <(sed -n '/^setuptools==/,/[^\]$$/p' $(LOCK))
+	$(LOCKED) --requirement $(LOCK)
+	$(BIN)/pip install --quiet --retries 1 --index-url $(TORCH_INDEX_URL) $(TORCH)
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable llm-vision
+	$(BIN)/pip check
 	@touch $@
+
+lock: ## Write the lock anew from pyproject.toml (NAME=pillow for that package's newest version)
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet $(UV)
+	build/lock/bin/uv pip compile --quiet --project llm-vision --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-package torch $(NAME:%=--upgrade-package %) \
+		--custom-compile-command "make lock" --output-file $(LOCK) llm-vision/pyproject.toml
 
 run: install ## Serve on port 9100 (PORT=... for another)
 	$(BIN)/llm-vision serve --port $(PORT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ from fastapi import FastAPI
 
 from .api.limits import MAX_HEADER_BYTES, MAX_URL_BYTES
 from .http_protocol import DeadlineProtocol
+
+log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
@@ -65,7 +68,16 @@ def listen(host: str, port: int) -> socket.socket:
         OSError: the address is not this machine's, or the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, or asyncio leaves Nagle's delay on
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    log.info("listening on http://%s:%d", f"[{host}]" if family == socket.AF_INET6 else host, sock.getsockname()[1])
+    return sock
 
 
 def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
