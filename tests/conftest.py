@@ -1,13 +1,16 @@
-"""What every test may use: a journal of what worker processes did, and a check that none stays behind."""
+"""What every test may use: live servers, a journal of what worker processes did, a check that none stays behind."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import httpx2
 import psutil
 import pytest
+
+from fixtures.live import LiveServer
 
 TESTS = Path(__file__).parent
 os.environ["PYTHONPATH"] = str(TESTS)  # worker processes import the faulty models from here
@@ -48,3 +51,31 @@ def no_process_stays_behind() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    started = LiveServer(tmp_path_factory.mktemp("server"))
+    yield started
+    assert started.stop() == 0, started.log
+
+
+@pytest.fixture
+def client(server: LiveServer) -> httpx2.Client:
+    return server.client
+
+
+@pytest.fixture
+def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
+    """Starts a server with settings of its own; it is stopped after the test."""
+    started: list[LiveServer] = []
+
+    def start(environment: Mapping[str, str] | None = None) -> LiveServer:
+        folder = tmp_path / f"server{len(started)}"
+        folder.mkdir()
+        started.append(LiveServer(folder, environment))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()

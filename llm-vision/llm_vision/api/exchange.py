@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from ..errors import ClientClosed, RequestTimeout
@@ -97,6 +97,13 @@ class Exchange:
         if self._disconnect:
             self._disconnect.cancel()
             await asyncio.gather(self._disconnect, return_exceptions=True)
+
+    @property
+    def has_unread_body(self) -> bool:
+        """Whether more of the body may come, in front of the connection's next request."""
+        headers = Headers(scope=self.scope)
+        announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+        return announced and not self.body_ended.is_set()
 
     @property
     def route(self) -> str:

@@ -111,8 +111,8 @@ class Gate:
         if isinstance(error, ClientClosed):
             exchange.status = error.status
             return
-        unread = not exchange.body_ended.is_set()
-        response = problem_response(error, exchange.request_id, close=unread or isinstance(error, ShuttingDown))
+        close = exchange.has_unread_body or isinstance(error, ShuttingDown)
+        response = problem_response(error, exchange.request_id, close=close)
         await response(exchange.scope, exchange.receive, exchange.send)
 
     def _record(self, exchange: Exchange, seconds: float) -> None:

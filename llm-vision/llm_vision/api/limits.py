@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from ..errors import HeadersTooLarge, PayloadTooLarge, QueueFull, UnsupportedEncoding, UriTooLong
+from ..errors import HeadersTooLarge, MalformedHttp, PayloadTooLarge, QueueFull, UnsupportedEncoding, UriTooLong
 
 MAX_URL_BYTES = 8 * 1024
 MAX_HEADERS = 100
@@ -54,16 +54,18 @@ def headers_too_large() -> HeadersTooLarge:
 
 
 def check_head(scope: Scope) -> None:
-    """Check the size of the URL and the headers.
+    """Check the size of the URL and the headers, and that the body has one length.
 
     Raises:
-        UriTooLong, HeadersTooLarge: as their names say.
+        UriTooLong, HeadersTooLarge, MalformedHttp: as their names say.
     """
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_BYTES:
         raise uri_too_long()
     header_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
     if len(scope["headers"]) > MAX_HEADERS or header_bytes > MAX_HEADER_BYTES:
         raise headers_too_large()
+    if {b"content-length", b"transfer-encoding"} <= {name for name, _ in scope["headers"]}:
+        raise MalformedHttp("send Content-Length or Transfer-Encoding, not both")  # servers in between may disagree
 
 
 def check_announced_body(headers: Headers, max_body_bytes: int) -> None:

@@ -113,6 +113,8 @@ def decode(
             picture = Image.open(io.BytesIO(data), formats=[name])
             check_dimensions(picture.width, picture.height, limits_of(name, limits))
             on_measured(picture.width, picture.height)
+            if name == "PNG":
+                Image.open(io.BytesIO(data), formats=[name]).verify()  # loading does not look at the checksums
             picture.load()
             return _upright(picture)
     except (VisionError, ConnectionError):
