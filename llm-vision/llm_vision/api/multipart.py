@@ -108,6 +108,8 @@ class _Reader:
         self._parser = MultipartParser(
             boundary, callbacks, max_header_count=MAX_PART_HEADERS, max_header_size=MAX_PART_HEADER_BYTES
         )
+        self._delimiter = b"\r\n--" + boundary
+        self._preamble: bytes | None = b"\r\n"  # as if a line ended before the body; None behind the first boundary
         self._file_name = file_name
         self._max_file_bytes = max_file_bytes
         self._parts = 0
@@ -121,7 +123,7 @@ class _Reader:
     async def feed(self, chunk: bytes) -> None:
         """Take more of the body."""
         try:
-            self._parser.write(chunk)
+            self._parser.write(self._without_preamble(chunk))
         except FormParserError as error:
             if str(error).startswith("Maximum header"):
                 raise MultipartLimits(
@@ -134,6 +136,17 @@ class _Reader:
                 await asyncio.to_thread(_write_all, unwritten)
             else:
                 _write_all(unwritten)
+
+    def _without_preamble(self, chunk: bytes) -> bytes:
+        """What stands in front of the first boundary means nothing (RFC 2046, 5.1.1)."""
+        if self._preamble is None:
+            return chunk
+        start = (self._preamble + chunk).find(self._delimiter)
+        if start < 0:
+            self._preamble = (self._preamble + chunk)[-len(self._delimiter) :]
+            return b""
+        body, self._preamble = (self._preamble + chunk)[start + 2 :], None
+        return body
 
     def on_part_begin(self) -> None:
         self._parts += 1

@@ -113,7 +113,7 @@ class Decoders:
     async def _process(self) -> AsyncIterator[ChildProcess]:
         """A decoder process for one file; it is replaced unless the file's exchange came to its end."""
         async with self._places:
-            process = self._idle.pop() if self._idle else await self._start()
+            process = await self._take_idle() or await self._start()
             try:
                 yield process
             except VisionError:
@@ -129,6 +129,14 @@ class Decoders:
                 await self._end(process)
                 raise
             self._idle.append(process)
+
+    async def _take_idle(self) -> ChildProcess | None:
+        while self._idle:
+            process = self._idle.pop()
+            if process.is_alive:
+                return process
+            await self._end(process)
+        return None
 
     async def _start(self) -> ChildProcess:
         process = await ChildProcess.spawn(self._command)

@@ -95,6 +95,11 @@ class ChildProcess:
         return self._process.pid
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it is not known to have ended."""
+        return self._process.returncode is None
+
+    @property
     def memory_bytes(self) -> int:
         """Resident memory now; 0 when the process is gone."""
         try:
