@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
 _AFTER_DRAIN_SECONDS = 5  # for the answers that say that the time is over
+_TICK_SECONDS, _TELLING_TICKS = 0.1, 5  # /readyz and kept connections answer 503 for half a second
 _MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)  # what is a little too large is told so by the gate
 
 
@@ -50,6 +51,13 @@ class Server(uvicorn.Server):
             self.force_exit = True
         self.should_exit = True
         self._on_stop()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Tell everybody who asks that the service ends, then stop listening and end what runs."""
+        for _ in range(_TELLING_TICKS):
+            if not self.force_exit:
+                await asyncio.sleep(_TICK_SECONDS)
+        await super().shutdown(sockets)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,16 @@ TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60)
 MOST_ERROR_BYTES = 4096
 
 
+INTERNAL = re.compile(
+    rb"0x[0-9a-f]{6,}|Traceback|site-packages|\.py\b|/(usr|home|root|tmp|work|proc|etc)/|\b\d+\.\d+\.\d+\.\d+\b"
+)
+"""Promise 31: memory addresses, paths, stacks and addresses that no answer may hold."""
+
+
 def check(answer: RawAnswer, status: int, code: str | None, *, closed: bool | None = None) -> None:
     assert (answer.status, answer.code) == (status, code), answer.body[:300]
     assert len(answer.body) <= MOST_ERROR_BYTES
+    assert not INTERNAL.search(answer.body), answer.body
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.problem["request_id"]
     if closed is not None:

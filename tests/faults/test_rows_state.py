@@ -1,0 +1,234 @@
+"""Rows 77-87 of docs/reliability.md: keys, unknown names, and what happens inside a request's life."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from faults.test_rows_framing import check
+from fixtures.live import LiveServer, picture_bytes
+from fixtures.multipart import CONTENT_TYPE, field, form, part
+from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
+from fixtures.requests import model_request, ocr_request
+
+Start = Callable[..., LiveServer]
+NEVER_RETRY = {"x-should-retry": "false"}
+
+
+def load(server: LiveServer, action: str, model: str, key: str = "") -> RawAnswer:
+    return send_raw(server.port, model_request(action, model, key))
+
+
+class Asking:
+    """A request in a thread of its own."""
+
+    def __init__(self, port: int, data: bytes) -> None:
+        self._answers: list[RawAnswer] = []
+        self._thread = threading.Thread(target=lambda: self._answers.append(send_raw(port, data)), daemon=True)
+        self._thread.start()
+
+    @property
+    def answer(self) -> RawAnswer:
+        self._thread.join(60)
+        return self._answers[0]
+
+
+def wait_for_journal(server: LiveServer, start: str, count: int = 1) -> None:
+    ends = time.monotonic() + 20
+    while sum(line.startswith(start) for line in server.journal) < count:
+        assert time.monotonic() < ends, server.log[-3000:]
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    started = LiveServer(tmp_path_factory.mktemp("locked"), {"VISION_API_KEYS": "user", "VISION_ADMIN_KEYS": "chief"})
+    yield started
+    assert started.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "code"),
+    [
+        ("/version", {}, "missing_credentials"),
+        ("/version", {"X-API-Key": ""}, "missing_credentials"),
+        ("/version", {"Authorization": "Basic dXNlcjo="}, "missing_credentials"),
+        ("/version?api_key=user&key=user&token=user", {}, "missing_credentials"),
+        ("/version", {"X-API-Key": "usser"}, "invalid_credentials"),
+        ("/version", {"Authorization": "Bearer use"}, "invalid_credentials"),
+        ("/version", {"X-API-Key": "user,chief"}, "invalid_credentials"),
+        ("/version", {"X-API-Key": "\xfc\xdf"}, "invalid_credentials"),
+    ],
+)
+def test_row_77_no_or_wrong_key(locked: LiveServer, path: str, headers: dict[str, str], code: str) -> None:
+    answer = send_raw(locked.port, request(path, method="GET", headers=headers))
+    check(answer, 401, code)
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_row_78_admin_route_with_a_users_key(locked: LiveServer) -> None:
+    for action in ("load", "unload"):
+        check(load(locked, action, "faulty", "user"), 403, "forbidden")
+        assert load(locked, action, "faulty", "chief").status == 200
+
+
+@pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "../../x", "%2e%2e/x", "", "FAULTY", "x" * 256])
+def test_row_79_unknown_model(survivor: LiveServer, name: str) -> None:
+    check(load(survivor, "load", name), 404, "model_not_found")
+    check(load(survivor, "unload", name), 404, "model_not_found")
+    if name:
+        check(send_raw(survivor.port, ocr_request(engine=name)), 404, "model_not_found")
+        body = form(part(picture_bytes()), field("model", name.encode()))
+        asked = send_raw(survivor.port, request("/analyze_image", body, headers={"Content-Type": CONTENT_TYPE}))
+        check(asked, 404, "model_not_found")
+        assert name.encode() not in asked.body or name == "x"
+
+
+def test_row_79a_language_and_task_that_the_model_lacks(survivor: LiveServer) -> None:
+    answer = send_raw(survivor.port, ocr_request(language="tlh"))
+    check(answer, 422, "unsupported_language")
+    assert "ja, en" in answer.problem["detail"]
+    check(send_raw(survivor.port, ocr_request(engine="second")), 422, "unsupported_task")
+
+
+def test_row_79b_unload_of_a_model_in_use(start_server: Start) -> None:
+    server = start_server()
+    running = Asking(server.port, ocr_request("wait_for"))
+    wait_for_journal(server, "started")
+    answer = load(server, "unload", "faulty")
+    check(answer, 409, "model_in_use")
+    assert answer.headers.items() >= NEVER_RETRY.items()
+    server.journal_path.with_name("go").touch()
+    assert running.answer.status == 200
+    assert load(server, "unload", "faulty").problem["unloaded"] is True
+
+
+@pytest.mark.parametrize("do", ["raise", "nan", "huge", "drop_one"])
+def test_row_79d_a_models_own_failure(survivor: LiveServer, do: str) -> None:
+    answer = send_raw(survivor.port, ocr_request(do))
+    check(answer, 500, "inference_failed")
+    assert answer.headers.items() >= NEVER_RETRY.items()
+    assert answer.problem["retryable"] is False
+
+
+def test_row_80_a_load_that_outlasts_the_request(start_server: Start) -> None:
+    server = start_server({"VISION_OCR_SECONDS": "0.5"})
+    answer = send_raw(server.port, ocr_request(engine="slow-to-load"))
+    check(answer, 503, "model_loading")
+    assert int(answer.headers["retry-after"]) >= 1
+    server.journal_path.with_name("may_load").touch()
+    wait_for_journal(server, "load")
+    ends = time.monotonic() + 20
+    while (answer := send_raw(server.port, ocr_request(engine="slow-to-load"))).status != 200:
+        assert time.monotonic() < ends
+    assert sum(line.startswith("load slow-to-load") for line in server.journal) == 1
+
+
+def test_row_81_a_model_that_does_not_load(start_server: Start) -> None:
+    server = start_server()
+    answer = send_raw(server.port, ocr_request(engine="broken-load"))
+    check(answer, 503, "model_load_failed")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "FileNotFoundError" in answer.problem["detail"]
+    assert "secret" not in str(answer.body)
+    server.journal_path.with_name("repaired").touch()
+    assert send_raw(server.port, ocr_request(engine="broken-load")).status == 200, "a changed file is tried at once"
+
+
+def test_row_82_out_of_memory(survivor: LiveServer) -> None:
+    answer = send_raw(survivor.port, ocr_request("out_of_memory"))
+    check(answer, 503, "insufficient_memory")
+    assert int(answer.headers["retry-after"]) >= 1
+
+
+def test_row_83_full_queue(start_server: Start) -> None:
+    server = start_server({"VISION_QUEUE_SIZE": "1"})
+    running = [Asking(server.port, ocr_request("wait_for", engine="one-by-one")) for _ in range(2)]
+    wait_for_journal(server, "started")
+    wait_for_places(server, "one-by-one", 2)
+    answer = send_raw(server.port, ocr_request(engine="one-by-one"))
+    check(answer, 429, "queue_full")
+    assert int(answer.headers["retry-after"]) >= 1
+    server.journal_path.with_name("go").touch()
+    assert [asked.answer.status for asked in running] == [200, 200]
+
+
+def wait_for_places(server: LiveServer, model: str, count: int) -> None:
+    """Until so many requests use a model, running or queued."""
+    ends = time.monotonic() + 20
+    while True:
+        models = {found["id"]: found for found in server.client.get("/models").json()["models"]}
+        if models[model]["in_use"] == count:
+            return
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def test_row_83_the_greediest_client_gives_up_a_place(start_server: Start) -> None:
+    server = start_server({"VISION_QUEUE_SIZE": "2", "VISION_API_KEYS": "greedy,polite"})
+    server.client.headers["X-API-Key"] = "polite"
+    greedy = [Asking(server.port, ocr_request("wait_for", engine="one-by-one", key="greedy")) for _ in range(3)]
+    wait_for_journal(server, "started")
+    wait_for_places(server, "one-by-one", 3)
+    polite = Asking(server.port, ocr_request("wait_for", engine="one-by-one", key="polite"))
+    refused = next(asked.answer for asked in greedy if not asked._thread.join(0.5) and asked._answers)
+    check(refused, 429, "rate_limited")
+    assert int(refused.headers["retry-after"]) >= 1
+    server.journal_path.with_name("go").touch()
+    assert polite.answer.status == 200
+    assert sorted(asked.answer.status for asked in greedy) == [200, 200, 429]
+
+
+@pytest.mark.parametrize("do", ["kill", "segfault"])
+def test_row_84_a_worker_that_crashes(survivor: LiveServer, do: str) -> None:
+    answer = send_raw(survivor.port, ocr_request(do))
+    check(answer, 503, "worker_crashed")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert send_raw(survivor.port, ocr_request(mark=5)).problem["text"] == "5"
+
+
+def test_row_85_deadline(start_server: Start) -> None:
+    server = start_server({"VISION_OCR_SECONDS": "1"})
+    send_raw(server.port, ocr_request())
+    answer = send_raw(server.port, ocr_request("hang"))
+    check(answer, 504, "deadline_exceeded")
+    assert answer.headers.items() >= NEVER_RETRY.items()
+
+
+def test_row_86_during_shutdown(start_server: Start) -> None:
+    server = start_server()
+    with connect(server.port) as kept:
+        kept.sendall(request("/livez", method="GET"))
+        assert not read_answer(kept, "GET").is_closed
+        running = Asking(server.port, ocr_request("wait_for"))
+        wait_for_journal(server, "started")
+        server.process.send_signal(signal.SIGTERM)
+        ask = request("/readyz", method="GET")
+        while (ready := send_raw(server.port, ask, method="GET")).status != 503:
+            pass
+        assert ready.problem == {"ready": False, "reason": "shutting down", "models": ready.problem["models"]}
+        kept.sendall(request("/version", method="GET"))
+        answer = read_answer(kept, "GET")
+    check(answer, 503, "shutting_down", closed=True)
+    assert int(answer.headers["retry-after"]) >= 1
+    server.journal_path.with_name("go").touch()
+    assert running.answer.status == 200
+    assert server.process.wait(20) == 0
+
+
+def test_row_87_full_disk(survivor: LiveServer) -> None:
+    """A limit on the size of files stands for a disk without room; the service goes on when there is room again."""
+    large = form(part(b"\x89PNG" + bytes(3_000_000)))
+    data = request("/ocr", large, headers={"Content-Type": CONTENT_TYPE})
+    before = resource.prlimit(survivor.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(survivor.process.pid, resource.RLIMIT_FSIZE, (600_000, before[1]))
+    try:
+        check(send_raw(survivor.port, data), 507, "storage_full")
+    finally:
+        resource.prlimit(survivor.process.pid, resource.RLIMIT_FSIZE, before)
+    check(send_raw(survivor.port, data), 415, "unsupported_image_format")
