@@ -1,0 +1,1 @@
+"""Faults and bad input against a live server: the rows and promises of docs/reliability.md."""

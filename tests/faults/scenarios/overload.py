@@ -1,0 +1,127 @@
+"""More than a service can take: many at once, at a rate, and one client against others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+
+from fixtures.crowd import Timed, all_at_once, ask, at_rate, percentile, until, while_probing
+from fixtures.live import LiveServer
+from fixtures.requests import LIVEZ, model_request, ocr_request
+
+ONE_BY_ONE = "one-by-one"
+
+
+@dataclass(frozen=True)
+class Burst:
+    """200 requests at once for a model that runs one and queues 32."""
+
+    answers: list[Timed]
+    probes: list[Timed]
+    decoded: int
+
+    @property
+    def by_outcome(self) -> Counter[tuple[int, str | None]]:
+        return Counter((answer.status, answer.code) for answer in self.answers)
+
+    @property
+    def refusals(self) -> list[Timed]:
+        return [answer for answer in self.answers if answer.status == 429]
+
+
+def metric(server: LiveServer, start: str) -> float:
+    """The sum of the samples whose lines begin so."""
+    lines = server.client.get("/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
+
+
+def go(server: LiveServer) -> None:
+    """Let everything that waits for it run on."""
+    server.journal_path.with_name("go").touch()
+
+
+async def burst(server: LiveServer, count: int = 200, places: int = 33) -> Burst:
+    await ask(server.port, model_request("load", ONE_BY_ONE))
+    decoded = metric(server, 'llm_vision_stage_seconds_count{model="",stage="decode"}')
+
+    async def send() -> list[Timed]:
+        crowd = asyncio.ensure_future(all_at_once(server.port, [ocr_request("wait_for", ONE_BY_ONE)] * count))
+        refused = 'llm_vision_errors_total{code="queue_full"}'
+        await until(lambda: metric(server, refused) >= count - places or crowd.done())
+        go(server)
+        return await crowd
+
+    sending = asyncio.ensure_future(send())
+    probes = await while_probing(server.port, LIVEZ, 50, sending)
+    after = metric(server, 'llm_vision_stage_seconds_count{model="",stage="decode"}')
+    return Burst(sending.result(), probes, int(after - decoded))
+
+
+async def steady_overload(
+    server: LiveServer, per_second: float = 50, seconds: float = 6
+) -> tuple[list[Timed], list[Timed]]:
+    """50 new requests a second for a model that manages 5; the answers, and those of a probe beside them."""
+    await ask(server.port, model_request("load", ONE_BY_ONE))
+    sending = asyncio.ensure_future(at_rate(server.port, ocr_request("slow", ONE_BY_ONE), per_second, seconds))
+    probes = await while_probing(server.port, LIVEZ, 50, sending)
+    return sending.result(), probes
+
+
+async def slow_load(server: LiveServer, seconds: float) -> list[Timed]:
+    """Probes while a model loads."""
+    loading = asyncio.create_task(ask(server.port, ocr_request(engine="slow-to-load")))
+
+    async def finish() -> None:
+        await asyncio.sleep(seconds)
+        server.journal_path.with_name("may_load").touch()
+        await loading
+
+    return await while_probing(server.port, LIVEZ, 50, finish())
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """Seconds that polite clients wait, alone and beside a greedy one."""
+
+    alone: list[float]
+    beside_greedy: list[float]
+    refused_polite: int
+    greedy: Counter[tuple[int, str | None]]
+
+    @property
+    def ratio(self) -> float:
+        return percentile(self.beside_greedy, 0.95) / percentile(self.alone, 0.95)
+
+
+async def fairness(server: LiveServer, requests_each: int = 8) -> Fairness:
+    """Five polite clients, one request at a time each; then the same beside one that keeps 100 in parallel."""
+    await ask(server.port, ocr_request(engine=ONE_BY_ONE, key="greedy"))
+
+    async def polite(number: int) -> list[Timed]:
+        data = ocr_request("slow", ONE_BY_ONE, key=f"polite{number}")
+        return [await ask(server.port, data) for _ in range(requests_each)]
+
+    async def five() -> list[Timed]:
+        return [answer for answers in await asyncio.gather(*(polite(n) for n in range(5))) for answer in answers]
+
+    alone = await five()
+    stopped = asyncio.Event()
+    greedy: list[Timed] = []
+
+    async def keep_asking() -> None:
+        while not stopped.is_set():
+            greedy.append(await ask(server.port, ocr_request("slow", ONE_BY_ONE, key="greedy")))
+            await asyncio.sleep(0.1)
+
+    crowd = [asyncio.create_task(keep_asking()) for _ in range(100)]
+    await asyncio.sleep(0.5)
+    beside = await five()
+    stopped.set()
+    await asyncio.gather(*crowd)
+    refused = sum(answer.status != 200 for answer in (*alone, *beside))
+    outcomes = Counter((answer.status, answer.code) for answer in greedy)
+    return Fairness([a.seconds for a in alone], [a.seconds for a in beside], refused, outcomes)
+
+
+FAIR_KEYS = {"VISION_API_KEYS": ",".join(["greedy", *(f"polite{n}" for n in range(5))])}

@@ -1,0 +1,66 @@
+"""Promises 8-12, 15, 29 and 32 of docs/reliability.md: the outcomes; `make faults` measures the figures too."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from faults.scenarios import leaving, overload
+from fixtures.live import LiveServer
+
+Start = Callable[..., LiveServer]
+
+
+async def test_promise_08_overload_sheds_and_never_decodes_what_it_refuses(start_server: Start) -> None:
+    found = await overload.burst(start_server())
+    assert found.by_outcome == {(200, None): 33, (429, "queue_full"): 167}
+    assert all(refusal.retry_after for refusal in found.refusals)
+    assert found.decoded == 33
+
+
+async def test_promise_09_health_is_never_refused(start_server: Start) -> None:
+    answers, probes = await overload.steady_overload(start_server(), seconds=2)
+    assert {probe.status for probe in probes} == {200}
+    assert {answer.status for answer in answers} == {200, 429}
+    assert {probe.status for probe in await overload.slow_load(start_server(), seconds=1)} == {200}
+
+
+async def test_promise_10_who_leaves_frees_the_place_and_stops_the_work(start_server: Start) -> None:
+    found = await leaving.departures(start_server())
+    assert set(found.seconds) == {"upload", "load", "queue", "compute"}
+    assert found.runs_of_the_queued == 0
+
+
+async def test_promise_11_requests_end_at_their_deadline_and_free_the_worker(start_server: Start) -> None:
+    found = await leaving.hang(start_server(leaving.HANG_SETTINGS))
+    assert found.outcomes == {(504, "deadline_exceeded"): 50}
+    assert found.good == {200: 50}
+
+
+async def test_promise_12_a_stop_loses_no_request(start_server: Start) -> None:
+    found = await leaving.shutdown(start_server())
+    assert found.answers == {(200, None): 10}
+    assert (found.exit_status, found.children_left, found.files_left) == (0, 0, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV], ids=["kill", "segfault"])
+async def test_promise_15_a_crash_costs_the_running_request_only(start_server: Start, number: signal.Signals) -> None:
+    found = await leaving.crash(start_server(), number)
+    assert found.outcomes == {(503, "worker_crashed"): 1}
+    assert found.good == {200: 1}
+
+
+async def test_promise_29_failed_loads_do_not_stampede_and_heal(start_server: Start) -> None:
+    outcomes, tries, recovery = await leaving.broken_load(start_server())
+    assert outcomes == {(503, "model_load_failed"): 100}
+    assert tries == 1
+    assert recovery.good == {200: 1}
+
+
+async def test_promise_32_a_greedy_client_does_not_starve_polite_ones(start_server: Start) -> None:
+    found = await overload.fairness(start_server(overload.FAIR_KEYS), requests_each=4)
+    assert found.refused_polite == 0
+    assert found.greedy[200, None] > 0
+    assert {code for status, code in found.greedy if status == 429} <= {"queue_full", "rate_limited"}
