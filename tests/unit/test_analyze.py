@@ -199,7 +199,7 @@ class RecordingInference:
         self._failing = failing
 
     async def run(
-        self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any]
+        self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any], **_: object
     ) -> dict[str, Any]:
         self.asked.append((model_id, task))
         await asyncio.sleep(0)
@@ -251,7 +251,7 @@ def test_both_models_work_at_the_same_time() -> None:
             self._both = asyncio.Barrier(2)
 
         async def run(
-            self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any]
+            self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any], **_: object
         ) -> dict[str, Any]:
             async with asyncio.timeout(5):
                 await self._both.wait()

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from PIL import Image
 
 STRIP_BYTES = 4 * 1024 * 1024
-_PILLOW_PIXELS = 8_000_000
-"""Larger pictures are reduced on their way to Pillow, which needs a byte more for each pixel."""
+_PIXELS_TO_LOOK_AT = 8_000_000
+"""What is looked at as a whole need not be larger; Pillow's copy of a huge picture would be huge too."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RawImage:
     """An RGB picture as rows of bytes, 3 a pixel."""
 
     width: int
     height: int
     data: bytes | bytearray
+
+    def take(self) -> bytes | bytearray:
+        """Give the pixels away: nothing else holds them then."""
+        data, self.data = self.data, b""
+        return data
 
 
 def strips(width: int, height: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
@@ -29,13 +34,18 @@ def strips(width: int, height: int, multiple: int = 1) -> Iterator[tuple[int, in
         yield top, min(height, top + rows)
 
 
-def for_pillow(picture: RawImage, resample: Image.Resampling) -> Image.Image:
-    """The picture for Pillow, a large one reduced strip by strip, so that there is never a second whole copy."""
+def to_pillow(picture: RawImage) -> Image.Image:
+    """A copy of the picture as Pillow's own."""
+    return Image.frombytes("RGB", (picture.width, picture.height), bytes(picture.data))
+
+
+def reduced(picture: RawImage) -> RawImage:
+    """The picture itself, or a reduced copy of a large one, made strip by strip."""
     factor = 1
-    while picture.width * picture.height > _PILLOW_PIXELS * factor**2:
+    while picture.width * picture.height > _PIXELS_TO_LOOK_AT * factor**2:
         factor += 1
     if factor == 1:
-        return Image.frombytes("RGB", (picture.width, picture.height), bytes(picture.data))
+        return picture
     small = Image.new("RGB", (max(1, picture.width // factor), max(1, picture.height // factor)))
     rows = memoryview(picture.data)
     for top, bottom in strips(picture.width, picture.height, factor):
@@ -43,5 +53,5 @@ def for_pillow(picture: RawImage, resample: Image.Resampling) -> Image.Image:
         if height:
             data = rows[top * picture.width * 3 : bottom * picture.width * 3]
             strip = Image.frombytes("RGB", (picture.width, bottom - top), bytes(data))
-            small.paste(strip.resize((small.width, height), resample), (0, top // factor))
-    return small
+            small.paste(strip.resize((small.width, height), Image.Resampling.BOX), (0, top // factor))
+    return RawImage(small.width, small.height, small.tobytes())

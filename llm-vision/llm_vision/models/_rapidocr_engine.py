@@ -21,7 +21,7 @@ CROP_SIDE = 640
 """Longest side, in pixels, up to which a picture is taken for a crop."""
 PAGE_SIDE = 1600
 """Longest side at which larger pictures are detected: characters of 20 px on a scan of 2400 stay 13 px high."""
-MOST_PIXELS = 16_000_000
+MOST_PIXELS = 8_000_000
 """Larger pictures are reduced: what the detector sees at PAGE_SIDE stays legible, and memory has a bound."""
 SMALL_SIDE = 480
 """A smaller crop is detected at this size and at its own: enlarged, short columns of small characters are found (on

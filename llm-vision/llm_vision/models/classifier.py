@@ -22,8 +22,6 @@ MIDDLE_SHARE = 224 / 256
 """The network was evaluated on the middle 7/8 of pictures."""
 REDUCING_GAP = 3.0
 """Pillow's value for a large picture to be reduced fast with the same result to the eye."""
-LARGE_SIDE = 2048
-"""Pictures with a shorter side of twice this or more are thinned out first."""
 PIXEL_CENTER = 127.0
 PIXEL_SCALE = 128.0
 """EfficientNet-Lite's own normalisation, unlike the mean and deviation of the other EfficientNets."""
@@ -99,8 +97,7 @@ def _views(pixels: NDArray[np.uint8]) -> torch.Tensor:
     import numpy as np
     import torch
 
-    step = max(1, min(pixels.shape[:2]) // LARGE_SIDE)  # Pillow's copy of a huge picture would be huge too
-    picture = Image.fromarray(np.ascontiguousarray(pixels[::step, ::step]))
+    picture = Image.fromarray(pixels)
     side = min(picture.size) * MIDDLE_SHARE
     left, top = (picture.width - side) / 2, (picture.height - side) / 2
     views = [

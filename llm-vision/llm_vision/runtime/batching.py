@@ -26,6 +26,8 @@ class WorkRequest:
     """Who asks; clients take turns."""
     ends_at: float = math.inf
     """When nobody waits for the answer any more, on the event loop's clock."""
+    is_last_use: bool = False
+    """The pictures may be given away: they are empty afterwards."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class Ticket:
             "params": self.request.params,
             "sizes": [(image.width, image.height) for image in self.request.images],
         }
+
+    def buffers(self, *, may_come_back: bool) -> list[bytes | bytearray]:
+        """The pictures' pixels, given away where nobody needs them again."""
+        take = self.request.is_last_use and not may_come_back
+        return [image.take() if take else image.data for image in self.request.images]
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, unless it is answered already."""

@@ -5,13 +5,14 @@ Started as `python -P -m llm_vision.runtime.decoder_child FD PARENT_PID ARGUMENT
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import socket
 import sys
 from collections.abc import Iterator
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ..errors import VisionError
 from ..images.decode import MEMORY_PER_PIXEL, ImageLimits, decode, to_rgb
@@ -19,6 +20,8 @@ from ..images.raw import strips
 from . import wire
 from .guard import guard_process
 
+_MOST_TEXT_BYTES = 8 * 1024 * 1024  # comments of a PNG: workflows of drawing tools have a few MiB, bombs more
+_LARGE_BYTES = 32 * 1024 * 1024
 _OWN_MEMORY = 1024 * 1024 * 1024  # addresses, of which Python, Pillow and its threads use a tenth
 
 
@@ -59,6 +62,8 @@ def _serve(sock: socket.socket, limits: ImageLimits) -> None:
             for rows in _rgb_rows(picture):
                 sock.sendall(rows)
             del picture
+            if size > _LARGE_BYTES:
+                gc.collect()  # Pillow's AVIF decoder hangs in a cycle, with all that it decoded
         except _Skipped:
             continue
         except VisionError as error:
@@ -72,6 +77,7 @@ def main() -> None:
     limits = ImageLimits(**argument)
     _limit_memory(limits)
     Image.preinit()
+    PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES
     sock = socket.socket(fileno=descriptor)
     wire.send_blocking(sock, {"type": "ready"})
     try:

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 32 * 1024 * 1024  # pixels of about 11 megapixels
 _START_SECONDS = 30.0
+_RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1048576"}  # glibc would keep what a large picture took
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Decoders:
     """
 
     def __init__(self, image_limits: Mapping[str, Any], limits: DecoderLimits, metrics: Metrics) -> None:
-        self._command = Command("decoder", "llm_vision.runtime.decoder_child", image_limits)
+        self._command = Command("decoder", "llm_vision.runtime.decoder_child", image_limits, _RETURN_MEMORY)
         self._limits = limits
         self._metrics = metrics
         self._idle: list[ChildProcess] = []

@@ -228,10 +228,9 @@ class Worker:
                 ticket.on_started()
                 self._running[ticket.ticket_id] = ticket
             with self._cores.shared() as threads:
-                process.send(
-                    {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]},
-                    [image.data for ticket in batch for image in ticket.request.images],
-                )
+                header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
+                may_come_back = self._can_move_to_cpu
+                process.send(header, [data for ticket in batch for data in ticket.buffers(may_come_back=may_come_back)])
                 del batch, ticket  # a picture stays no longer than its request
                 await self._batch_done.wait()
 

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL import Image
-
 from ..errors import VisionError
 from ..images.colors import NamedColor, main_colors
 from ..images.kind import PictureKind, TextLine, picture_kind
-from ..images.raw import RawImage, for_pillow
+from ..images.raw import RawImage, reduced, to_pillow
 from ..models.base import Task
 from .answers import SURE_TEXT, Label, PictureFacts, compose_answer
 from .prompts import Fact, understand
@@ -31,7 +29,13 @@ class Inference(Protocol):
     """The one door to the models, as far as it is needed here."""
 
     async def run(
-        self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any]
+        self,
+        model_id: str,
+        task: Task,
+        images: Sequence[RawImage],
+        params: dict[str, Any],
+        *,
+        is_last_use: bool = False,
     ) -> dict[str, Any]: ...
 
 
@@ -73,11 +77,13 @@ class EmbeddedAnalysis:
         """
         tasks = tasks_needed(prompt)
         facts = understand(prompt).facts
+        small = await asyncio.to_thread(reduced, picture)
+        only_to_read = small is not picture
         try:
             async with asyncio.TaskGroup() as group:  # when one fails, the others end too
-                reading = group.create_task(self._read(picture, wanted=Task.OCR in tasks))
-                naming = group.create_task(self._classify(picture, wanted=Task.CLASSIFY in tasks))
-                coloring = group.create_task(_find_colors(picture, wanted=Fact.COLORS in facts))
+                reading = group.create_task(self._read(picture, wanted=Task.OCR in tasks, is_last_use=only_to_read))
+                naming = group.create_task(self._classify(small, wanted=Task.CLASSIFY in tasks))
+                coloring = group.create_task(_find_colors(small, wanted=Fact.COLORS in facts))
         except* VisionError as failures:
             raise failures.exceptions[0] from None
         text, labels, colors = reading.result(), naming.result(), coloring.result()
@@ -85,7 +91,7 @@ class EmbeddedAnalysis:
         found = PictureFacts(
             width=picture.width,
             height=picture.height,
-            kind=await _find_kind(picture, *evidence) if Fact.KIND in facts else None,
+            kind=await _find_kind(small, (picture.width, picture.height), *evidence) if Fact.KIND in facts else None,
             labels=labels,
             colors=colors,
             text=text["text"],
@@ -94,10 +100,10 @@ class EmbeddedAnalysis:
         answer = compose_answer(prompt, found)
         return Analysis(answer.analysis, answer.confidence)
 
-    async def _read(self, picture: RawImage, *, wanted: bool) -> dict[str, Any]:
+    async def _read(self, picture: RawImage, *, wanted: bool, is_last_use: bool) -> dict[str, Any]:
         if not wanted:
             return {"text": "", "confidence": None, "lines": []}
-        return await self._inference.run(self._ocr_model, Task.OCR, [picture], OCR_PARAMS)
+        return await self._inference.run(self._ocr_model, Task.OCR, [picture], OCR_PARAMS, is_last_use=is_last_use)
 
     async def _classify(self, picture: RawImage, *, wanted: bool) -> list[Label]:
         if not wanted:
@@ -109,15 +115,13 @@ class EmbeddedAnalysis:
 async def _find_colors(picture: RawImage, *, wanted: bool) -> list[NamedColor]:
     if not wanted:
         return []
-    return await asyncio.to_thread(lambda: main_colors(for_pillow(picture, Image.Resampling.NEAREST)))
+    return await asyncio.to_thread(lambda: main_colors(to_pillow(picture)))
 
 
-async def _find_kind(picture: RawImage, lines: Sequence[TextLine], labels: Mapping[str, float]) -> PictureKind:
-    def find() -> PictureKind:
-        small = for_pillow(picture, Image.Resampling.BOX)
-        return picture_kind(small, lines, labels, (picture.width, picture.height))
-
-    return await asyncio.to_thread(find)
+async def _find_kind(
+    small: RawImage, size: tuple[int, int], lines: Sequence[TextLine], labels: Mapping[str, float]
+) -> PictureKind:
+    return await asyncio.to_thread(lambda: picture_kind(to_pillow(small), lines, labels, size))
 
 
 def _sure_lines(text: dict[str, Any]) -> list[TextLine]:

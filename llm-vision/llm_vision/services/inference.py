@@ -37,6 +37,8 @@ class Permit:
         images: Sequence[RawImage],
         params: JsonObject,
         on_token: Callable[[str], None] | None = None,
+        *,
+        is_last_use: bool = False,
     ) -> WorkResult:
         """Run a model that the permit is for.
 
@@ -45,12 +47,13 @@ class Permit:
             images: RGB pictures.
             params: the task's options.
             on_token: called with each piece of generated text.
+            is_last_use: the pictures may be given away: they are empty afterwards.
 
         Raises:
             VisionError: the model could not be loaded or did not answer.
         """
         admission = self.admissions[model_id]
-        request = WorkRequest(params, tuple(images), self.client, self.ends_at)
+        request = WorkRequest(params, tuple(images), self.client, self.ends_at, is_last_use)
         async with self.pool.lease(model_id) as worker:
             result = await worker.infer(
                 request, on_token=on_token, on_queued=admission.arrived, on_started=admission.started

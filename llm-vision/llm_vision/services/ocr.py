@@ -39,7 +39,7 @@ class Reader:
             VisionError: the model could not be loaded or did not answer.
         """
         params = {"language": self.language, "furigana": self.furigana}
-        result = await self.permit.run(self.engine, [picture], params)
+        result = await self.permit.run(self.engine, [picture], params, is_last_use=True)
         text: str = result.value["text"]
         return Reading(
             text=text,

@@ -65,9 +65,17 @@ class EmbeddedAnalyst:
         found = await analysis.analyze(picture, self.prompt)
         return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, NOTICE)
 
-    async def run(self, model_id: str, task: Task, images: Sequence[RawImage], params: JsonObject) -> JsonObject:
+    async def run(
+        self,
+        model_id: str,
+        task: Task,
+        images: Sequence[RawImage],
+        params: JsonObject,
+        *,
+        is_last_use: bool = False,
+    ) -> JsonObject:
         """Run one of the embedded models: what `EmbeddedAnalysis` asks of the door."""
-        return (await self.permit.run(model_id, images, params)).value
+        return (await self.permit.run(model_id, images, params, is_last_use=is_last_use)).value
 
 
 class VisionService:
