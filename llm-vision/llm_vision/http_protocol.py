@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,6 +16,7 @@ from .api.problem import problem_response
 from .errors import MalformedHttp, VisionError
 
 _LATER_THAN_THE_GATE = 1.0  # the gate answers a late body with 408 first; this ends what is left
+_LINGER_SECONDS = 2.0
 _TOO_LARGE = 431  # h11's hint for a head above its limit
 
 
@@ -23,7 +24,9 @@ class DeadlineProtocol(H11Protocol):
     """A connection that no client can keep for ever by being slow.
 
     A head must be complete `header_seconds` after the connection or the last answer, a body
-    `body_seconds` after its head, and an answer must be taken within `body_seconds`.
+    `body_seconds` after its head, and an answer must be taken within `body_seconds`. Behind an answer
+    that comes before the end of the body, what is still sent is thrown away for a moment: an end at
+    once would reset the connection, and the client would never see why.
     """
 
     header_seconds: ClassVar[float]
@@ -39,17 +42,24 @@ class DeadlineProtocol(H11Protocol):
         self._read_deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._awaited: Any = None
+        self._lingering: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._socket = transport
+        self.transport = cast(asyncio.Transport, _Transport(self, transport))
         self._await(h11.IDLE)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None)
         self.resume_writing()
+        if self._lingering:
+            self._lingering.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._lingering:
+            return
         self._await(self.conn.their_state)
         super().data_received(data)
         self._await(self.conn.their_state)
@@ -67,6 +77,23 @@ class DeadlineProtocol(H11Protocol):
         super().resume_writing()
         if self._write_deadline:
             self._write_deadline.cancel()
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether no more is read."""
+        return self._lingering is not None or self._socket.is_closing()
+
+    def end(self) -> None:
+        """Close the connection; when the client may still be sending, in a way that lets it read the answer."""
+        if self.is_ending:
+            return
+        if self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+            self._socket.close()
+            return
+        self._await(None)
+        self._lingering = self._close_after(_LINGER_SECONDS, self._socket.abort)
+        self.flow.resume_reading()
+        self._socket.write_eof()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what h11 could not read; called while its exception is handled."""
@@ -96,3 +123,20 @@ class DeadlineProtocol(H11Protocol):
 
     def _close_after(self, seconds: float, close: Callable[[], None]) -> asyncio.TimerHandle:
         return self.loop.call_later(seconds, close)
+
+
+class _Transport:
+    """A connection's transport as uvicorn sees it: closing is the protocol's affair."""
+
+    def __init__(self, protocol: DeadlineProtocol, transport: asyncio.Transport) -> None:
+        self._protocol = protocol
+        self._transport = transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._protocol.end()
+
+    def is_closing(self) -> bool:
+        return self._protocol.is_ending
