@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,11 +12,15 @@ import httpx2
 import psutil
 import pytest
 
+import sitecustomize
 from fixtures.live import LiveServer
 
 TESTS = Path(__file__).parent
 os.environ["PYTHONPATH"] = str(TESTS)  # worker processes import the faulty models from here
 os.environ["HF_HUB_OFFLINE"] = "1"
+EGRESS = Path(tempfile.mkdtemp()) / "egress"
+os.environ["HF_TEST_EGRESS"] = str(EGRESS)  # HF_*: handed on to workers, too
+sys.addaudithook(sitecustomize.watch)
 
 
 class Journal:
@@ -46,6 +52,12 @@ def no_process_stays_behind() -> Iterator[None]:
     yield
     after = {child.pid for child in psutil.Process().children()}
     assert after <= before, "processes outlive their test"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_leaves_this_machine() -> Iterator[None]:
+    yield
+    assert not EGRESS.exists(), EGRESS.read_text()
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, field_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .logs import LogFormat
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     # Pictures
     max_file_mb: Annotated[float, Field(gt=0, le=1024)] = 20
     """Largest picture file, in MiB."""
-    max_megapixels: Annotated[float, Field(gt=0, le=500)] = 50
+    max_megapixels: Annotated[float, Field(gt=0, le=350)] = 50
     """Largest picture, in millions of pixels."""
     max_side: Annotated[int, Field(ge=4)] = 32_768
     """Longest side of a picture, in pixels."""
@@ -152,6 +152,30 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
                 raise ValueError("an origin is written as https://host or https://host:port")
         return origins
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        for host in hosts:
+            if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]", host):
+                raise ValueError("a host is a name or address, without scheme, port or path")
+        return hosts
+
+    @field_validator("api_keys", "admin_keys")
+    @classmethod
+    def _keys_can_be_sent(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for key in keys:
+            if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
+                raise ValueError("a key is of printable ASCII without spaces: others do not fit into a header")
+        return keys
+
+    @model_validator(mode="after")
+    def _limits_fit_together(self) -> Self:
+        if self.min_side > self.max_side:
+            raise ValueError("VISION_MIN_SIDE is above VISION_MAX_SIDE: no picture would be accepted")
+        if self.max_body_bytes > self.buffer_bytes:
+            raise ValueError("VISION_BUFFER_MB is less than 1.4 times VISION_MAX_FILE_MB: large files would never pass")
+        return self
 
     @property
     def is_loopback(self) -> bool:

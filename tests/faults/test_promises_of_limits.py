@@ -44,7 +44,7 @@ async def test_promise_07_uploads_take_no_more_disk_than_they_may(start_server: 
 
 
 async def test_uploads_together_share_a_budget(start_server: Start) -> None:
-    server = start_server({"VISION_BUFFER_MB": "16"})
+    server = start_server({"VISION_BUFFER_MB": "16", "VISION_MAX_FILE_MB": "10"})
     found = await memory.all_at_once(server.port, [memory.picture_request(b"\x89PNG" + bytes(9_000_000))] * 6)
     assert {answer.code for answer in found} <= {"queue_full", "unsupported_image_format"}
     assert "queue_full" in {answer.code for answer in found}

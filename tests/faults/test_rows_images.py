@@ -133,7 +133,7 @@ def _metric(server: LiveServer, name: str) -> float:
 
 
 def test_decoded_pictures_that_wait_share_a_budget(start_server: Callable[..., LiveServer]) -> None:
-    server = start_server({"VISION_BUFFER_MB": "16"})
+    server = start_server({"VISION_BUFFER_MB": "16", "VISION_MAX_FILE_MB": "10"})
     first = saved(bad_pictures.BLACK.resize((2000, 2000)), "PNG")  # 12 MB of pixels
     answers: list[RawAnswer] = []
     waits = picture_bytes("wait_for", size=(2000, 2000))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from llm_vision.server import listen
 from llm_vision.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +93,33 @@ WRONG = [
     ("VISION_PRELOAD", "no-such-model"),
     ("VISION_OCR_ENGINE", "no-such-model"),
     ("LLAVA_DEVICE", "gpu"),
+    ("VISION_PORT", "-1"),
+    ("VISION_PORT", "9100.5"),
+    ("VISION_BIND", "203.0.113.7"),  # a documentation address, nobody's own
+    ("VISION_BIND", "127.0.0.1:9100"),
+    ("VISION_DRAIN_SECONDS", "soon"),
+    ("VISION_HEADER_SECONDS", "0"),
+    ("VISION_BODY_SECONDS", "-1"),
+    ("VISION_BUFFER_MB", "17"),
+    ("VISION_LOG_LEVEL", "LOUD"),
+    ("VISION_ALLOWED_HOSTS", "https://vision.example/"),
+    ("VISION_ALLOWED_HOSTS", "a b"),
+    ("VISION_CORS_ORIGINS", "reader.example"),
+    ("VISION_API_KEYS", "schlüssel"),
+    ("VISION_ADMIN_KEYS", "two words"),
+    ("VISION_KEEP_ALIVE", "nan"),
+    ("VISION_MAX_LOADED_MODELS", "0"),
+    ("VISION_MEMORY_LIMIT_MB", "5"),
+    ("VISION_LOAD_SECONDS", "0"),
+    ("VISION_CPU_FALLBACK", "perhaps"),
+    ("VISION_QUEUE_SIZE", "-1"),
+    ("VISION_BATCH_WAIT_MS", "1000"),
+    ("VISION_OCR_SECONDS", "0"),
+    ("VISION_MAX_PROMPT_CHARS", "0"),
+    ("VISION_MAX_MEGAPIXELS", "400"),
+    ("VISION_MAX_RATIO", "0.5"),
+    ("VISION_MIN_SIDE", "40000"),
+    ("VISION_ALLOW_TIFF", "2"),
 ]
 
 
@@ -109,3 +138,21 @@ def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: 
     assert answer.returncode == 78
     assert name in answer.stderr
     assert "Traceback" not in answer.stderr
+    assert value not in answer.stderr or "KEYS" not in name
+
+
+def test_a_port_that_is_taken_stops_the_start_and_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "llm_vision.cli.main", "serve", "--port", str(port)]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd="/")
+    assert answer.returncode == 78
+    assert "VISION_PORT" in answer.stderr
+    assert "startup complete" not in answer.stderr
+
+
+def test_small_answers_are_not_held_back() -> None:
+    """asyncio turns Nagle's algorithm off only for sockets whose protocol is named."""
+    sock = listen("127.0.0.1", 0)
+    assert sock.proto == socket.IPPROTO_TCP
+    sock.close()

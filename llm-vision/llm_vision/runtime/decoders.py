@@ -145,7 +145,7 @@ class Decoders:
             async with asyncio.timeout(_START_SECONDS):
                 await process.receive()
         except (TimeoutError, wire.PeerClosed, OSError):
-            await self._end(process)
+            log.error("a decoder process did not start", extra={"status": await self._end(process)})
             raise InternalError("the decoder process does not start; the log has it") from None
         except BaseException:
             await self._end(process)

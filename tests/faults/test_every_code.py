@@ -1,0 +1,214 @@
+"""Promises 30, 31 and 43: every code is produced by a live server, counted once, logged once, and read by clients."""
+
+from __future__ import annotations
+
+import re
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2
+import openai
+import pytest
+
+from faults.scenarios.overload import metric
+from faults.test_rows_framing import check
+from faults.test_rows_state import Asking, wait_for_journal, wait_for_places
+from fixtures import bad_pictures
+from fixtures.live import LiveServer, picture_bytes
+from fixtures.multipart import CONTENT_TYPE, field, form, part
+from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
+from fixtures.requests import model_request, ocr_request, picture_request
+from llm_vision.errors import registry
+
+Start = Callable[..., LiveServer]
+JSON = {"Content-Type": "application/json"}
+FORM = {"Content-Type": CONTENT_TYPE}
+DEEP = b"[" * 70 + b"]" * 70
+
+
+def load(body: bytes) -> bytes:
+    return request("/models/load", body, headers=JSON)
+
+
+def get(path: str, **headers: str) -> bytes:
+    return request(path, method="GET", headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+SIMPLE = {
+    "invalid_host": get("/version", Host="a/b"),
+    "malformed_json": load(b"{"),
+    "invalid_encoding": load(b'{"model": "\xff"}'),
+    "json_too_deep": load(DEEP),
+    "duplicate_key": load(b'{"a": 1, "a": 1}'),
+    "malformed_multipart": request("/ocr", b"--x", headers=FORM),
+    "multipart_limits": request("/ocr", form(*[field(f"f{n}", b"") for n in range(20)]), headers=FORM),
+    "forbidden": request("/models/load", b"{}", headers={**JSON, "Origin": "https://evil.example"}),
+    "not_found": get("/nothing"),
+    "model_not_found": ocr_request(engine="nothing"),
+    "method_not_allowed": get("/ocr"),
+    "payload_too_large": request("/ocr", headers={"Content-Length": "99000000000", "Content-Type": "image/png"}),
+    "image_too_large": picture_request(bad_pictures.row_54()["png"]),
+    "uri_too_long": get("/" + "a" * 9000),
+    "unsupported_media_type": request("/ocr", b"x", headers={"Content-Type": "text/plain"}),
+    "unsupported_encoding": request("/ocr", b"x", headers={"Content-Type": "image/png", "Content-Encoding": "br"}),
+    "unsupported_image_format": picture_request(b"text"),
+    "invalid_request": load(b"[]"),
+    "invalid_parameter": load(b'{"model": 5}'),
+    "unknown_parameter": load(b'{"model": "faulty", "modle": 1}'),
+    "invalid_text": load(b'{"model": "\\u0000"}'),
+    "file_required": request("/ocr", form(field("language", b"ja")), headers=FORM),
+    "too_many_files": request("/ocr", form(part(b"x"), part(b"x")), headers=FORM),
+    "invalid_image": picture_request(bad_pictures.row_52()["bad_zlib"]),
+    "image_bad_dimensions": picture_request(bad_pictures.row_57()["wide"]),
+    "image_too_small": picture_request(bad_pictures.row_58()["one"]),
+    "prompt_too_long": request("/analyze_image", form(part(b"x"), field("prompt", b"x" * 20_000)), headers=FORM),
+    "unsupported_language": ocr_request(language="tlh"),
+    "unsupported_task": ocr_request(engine="second"),
+    "headers_too_large": get("/livez", X_Long="y" * 70_000),
+    "inference_failed": ocr_request("raise"),
+    "model_load_failed": ocr_request(engine="broken-load"),
+    "insufficient_memory": ocr_request("out_of_memory"),
+    "worker_crashed": ocr_request("kill"),
+    "deadline_exceeded": ocr_request("hang"),
+    "request_timeout": request("/ocr", headers={"Content-Type": "image/png", "Content-Length": "9"}) + b"x",
+    "model_loading": ocr_request(engine="slow-to-load"),
+}
+SETTINGS = {"VISION_OCR_SECONDS": "1", "VISION_BODY_SECONDS": "1"}
+
+
+@pytest.fixture(scope="module")
+def hasty(tmp_path_factory: pytest.TempPathFactory) -> object:
+    """A server with short deadlines, whose faulty model is loaded."""
+    started = LiveServer(tmp_path_factory.mktemp("hasty"), SETTINGS)
+    started.ocr()
+    yield started
+    assert started.stop() == 0
+
+
+def counted(server: LiveServer, code: str) -> float:
+    return metric(server, f'llm_vision_errors_total{{code="{code}"}}')
+
+
+@pytest.mark.parametrize("code", SIMPLE)
+def test_promises_30_and_43_each_fault_has_its_code_counter_and_log_line(hasty: LiveServer, code: str) -> None:
+    before = {name: counted(hasty, name) for name in registry()}
+    answer = send_raw(hasty.port, SIMPLE[code])
+    check_of_registry(answer, code)
+    after = {name: counted(hasty, name) for name in registry()}
+    assert {name: after[name] - before[name] for name in after if after[name] != before[name]} == {code: 1}
+    lines = [line for line in hasty.log.splitlines() if f"code={code}" in line and answer.problem["request_id"] in line]
+    assert len([line for line in lines if "INFO" in line]) == 1
+
+
+def check_of_registry(answer: RawAnswer, code: str) -> None:
+    error = registry()[code]
+    check(answer, error.status, code)
+    assert read_by_openai(answer) == code
+    assert answer.problem["status"] == error.status
+    assert answer.problem["type"] == f"urn:llm-vision:error:{code}"
+    assert answer.headers["x-request-id"] == answer.problem["request_id"]
+    assert ("retry-after" in answer.headers) == (error.status in (429, 503))
+    assert answer.problem["retryable"] == error.retryable
+
+
+def read_by_openai(answer: RawAnswer) -> str | None:
+    """What the openai client makes of the very bytes that the server sent."""
+
+    def replay(_: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(answer.status, headers=answer.headers, content=answer.body)
+
+    http_client = httpx2.Client(transport=httpx2.MockTransport(replay))
+    client = openai.OpenAI(api_key="none", base_url="http://here", max_retries=0, http_client=http_client)
+    with client, pytest.raises(openai.APIStatusError) as raised:
+        client.models.list()
+    assert raised.value.type
+    assert raised.value.request_id == answer.headers["x-request-id"]
+    return raised.value.code
+
+
+def test_promise_30_malformed_http(hasty: LiveServer) -> None:
+    check(send_raw(hasty.port, b"nonsense\r\n\r\n"), 400, "malformed_http")
+
+
+def test_promise_30_keys(start_server: Start) -> None:
+    server = start_server({"VISION_API_KEYS": "user", "VISION_ADMIN_KEYS": "chief"})
+    check_of_registry(send_raw(server.port, get("/version")), "missing_credentials")
+    check_of_registry(send_raw(server.port, get("/version", X_API_Key="no")), "invalid_credentials")
+    assert "user" not in re.sub(r"/\S*", "", server.log)
+
+
+def test_promise_30_full_queue_and_displaced(start_server: Start) -> None:
+    server = start_server({"VISION_QUEUE_SIZE": "1", "VISION_API_KEYS": "greedy,polite"})
+    server.client.headers["X-API-Key"] = "polite"
+    greedy = [Asking(server.port, ocr_request("wait_for", "one-by-one", key="greedy")) for _ in range(2)]
+    wait_for_journal(server, "started")
+    wait_for_places(server, "one-by-one", 2)
+    check_of_registry(send_raw(server.port, ocr_request(engine="one-by-one", key="greedy")), "queue_full")
+    polite = Asking(server.port, ocr_request("wait_for", "one-by-one", key="polite"))
+    ends = time.monotonic() + 20
+    while "code=rate_limited" not in server.log:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    server.journal_path.with_name("go").touch()
+    (displaced,) = [asked.answer for asked in greedy if asked.answer.status != 200]
+    check_of_registry(displaced, "rate_limited")
+    assert polite.answer.status == 200
+
+
+def test_promise_30_model_in_use_shutdown_and_full_disk(start_server: Start) -> None:
+    server = start_server()
+    running = Asking(server.port, ocr_request("wait_for"))
+    wait_for_journal(server, "started")
+    check_of_registry(send_raw(server.port, model_request("unload", "faulty")), "model_in_use")
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (900_000, resource.RLIM_INFINITY))
+    check_of_registry(send_raw(server.port, picture_request(b"\x89PNG" + bytes(3_000_000))), "storage_full")
+    with connect(server.port) as kept:
+        server.process.send_signal(signal.SIGTERM)
+        while send_raw(server.port, get("/readyz"), method="GET").status != 503:
+            pass
+        kept.sendall(get("/version"))
+        check_of_registry(read_answer(kept, "GET"), "shutting_down")
+    server.journal_path.with_name("go").touch()
+    assert running.answer.status == 200
+
+
+def test_promise_30_client_closed(hasty: LiveServer) -> None:
+    before = counted(hasty, "client_closed")
+    with connect(hasty.port) as sock:
+        sock.sendall(ocr_request()[:200])
+    ends = time.monotonic() + 20
+    while counted(hasty, "client_closed") != before + 1:
+        assert time.monotonic() < ends
+
+
+def test_promise_30_an_error_of_ours_is_told_without_its_cause(tmp_path: Path) -> None:
+    """No client can bring it about: decoders that do not start stand for what goes wrong on our side."""
+    server = LiveServer(tmp_path, {"HF_TEST_BREAK_DECODERS": "1"})
+    try:
+        answer = send_raw(server.port, picture_request(picture_bytes()))
+        check_of_registry(answer, "internal_error")
+    finally:
+        server.stop()
+
+
+def test_promise_30_no_code_is_forgotten() -> None:
+    elsewhere = {
+        "malformed_http", "missing_credentials", "invalid_credentials", "queue_full", "rate_limited", "model_in_use",
+        "storage_full", "shutting_down", "client_closed", "internal_error",
+    }  # fmt: skip
+    assert SIMPLE.keys() | elsewhere == registry().keys()
+    assert not SIMPLE.keys() & elsewhere
+
+
+SECRETS = re.compile(r"sesame|iVBORw0|\\x89PNG")
+
+
+def test_promise_31_keys_and_pictures_are_not_in_the_log(start_server: Start) -> None:
+    server = start_server({"VISION_API_KEYS": "sesame", "VISION_LOG_LEVEL": "DEBUG", **SETTINGS})
+    for data in [ocr_request(key="sesame"), ocr_request("raise", key="sesame"), *SIMPLE.values()]:
+        send_raw(server.port, data.replace(b"Host:", b"X-API-Key: sesame\r\nHost:", 1))
+    assert server.log.count("POST") > 20
+    assert not SECRETS.search(server.log)
