@@ -88,6 +88,9 @@ class PoolMachine(RuleBasedStateMachine):
                 await asyncio.sleep(0)
 
         self.loop.run_until_complete(turns())
+        for task in self.requests:
+            if task.done() and not task.cancelled():
+                task.result()  # a worker that was used wrongly says so here
         self.requests = [task for task in self.requests if not task.done()]
 
     def start(self, work: Callable[[], object]) -> None:
@@ -150,11 +153,9 @@ class PoolMachine(RuleBasedStateMachine):
         worker.is_running = True  # requests that hold it see their own error; the pool forgets it
         worker.on_failed(ModelLoadFailed("it did not start again"))
         self.loop.run_until_complete(worker.stop())
-        self.finish.set()
         for task in self.requests:
             task.cancel()
         self.settle()
-        self.finish = asyncio.Event()
 
     @invariant()
     def at_most_one_worker_a_model_and_no_more_than_allowed(self) -> None:

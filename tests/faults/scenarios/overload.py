@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from fixtures.crowd import Timed, all_at_once, ask, at_rate, percentile, until, while_probing
 from fixtures.live import LiveServer
-from fixtures.requests import LIVEZ, model_request, ocr_request
+from fixtures.requests import model_request, ocr_request
 
 ONE_BY_ONE = "one-by-one"
 
@@ -52,10 +52,14 @@ async def burst(server: LiveServer, count: int = 200, places: int = 33) -> Burst
         go(server)
         return await crowd
 
-    sending = asyncio.ensure_future(send())
-    probes = await while_probing(server.port, LIVEZ, 50, sending)
+    answers: list[Timed] = []
+
+    async def work() -> None:
+        answers.extend(await send())
+
+    probes = await while_probing(server.port, 50, work())
     after = metric(server, 'llm_vision_stage_seconds_count{model="",stage="decode"}')
-    return Burst(sending.result(), probes, int(after - decoded))
+    return Burst(answers, probes, int(after - decoded))
 
 
 async def steady_overload(
@@ -63,21 +67,25 @@ async def steady_overload(
 ) -> tuple[list[Timed], list[Timed]]:
     """50 new requests a second for a model that manages 5; the answers, and those of a probe beside them."""
     await ask(server.port, model_request("load", ONE_BY_ONE))
-    sending = asyncio.ensure_future(at_rate(server.port, ocr_request("slow", ONE_BY_ONE), per_second, seconds))
-    probes = await while_probing(server.port, LIVEZ, 50, sending)
-    return sending.result(), probes
+    answers: list[Timed] = []
+
+    async def work() -> None:
+        answers.extend(await at_rate(server.port, ocr_request("slow", ONE_BY_ONE), per_second, seconds))
+
+    probes = await while_probing(server.port, 50, work())
+    return answers, probes
 
 
 async def slow_load(server: LiveServer, seconds: float) -> list[Timed]:
     """Probes while a model loads."""
-    loading = asyncio.create_task(ask(server.port, ocr_request(engine="slow-to-load")))
 
     async def finish() -> None:
+        loading = asyncio.create_task(ask(server.port, ocr_request(engine="slow-to-load")))
         await asyncio.sleep(seconds)
         server.journal_path.with_name("may_load").touch()
         await loading
 
-    return await while_probing(server.port, LIVEZ, 50, finish())
+    return await while_probing(server.port, 50, finish())
 
 
 @dataclass(frozen=True)
