@@ -4,6 +4,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 PORT ?= 9100
+COUNT ?= 50000
+MINUTES ?= 30
 # Where torch comes from: the CPU build by default. For NVIDIA GPUs: https://download.pytorch.org/whl/cu130
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
@@ -50,6 +52,15 @@ demo: install ## Start the service, read a manga page, a bubble and a photo, che
 
 test: install ## Run all tests
 	$(BIN)/python -m pytest
+
+faults: install ## Measure every promise that has a figure (NAME=overload for one part), about 8 minutes
+	cd tests && ../$(BIN)/python -m faults.figures $(NAME)
+
+fuzz: install ## Send 50,000 mutated bodies to a live server (COUNT=...)
+	cd tests && ../$(BIN)/python -m faults.fuzz --count $(COUNT)
+
+soak: install ## 30 minutes of mixed traffic with bad clients (MINUTES=...); LEAK=--leak for a build that leaks
+	cd tests && ../$(BIN)/python -m faults.soak --minutes $(MINUTES) $(LEAK)
 
 lint: install ## Check style
 	$(BIN)/ruff check .

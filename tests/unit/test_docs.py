@@ -98,3 +98,21 @@ def test_the_example_of_a_model_is_one(tmp_path: Path) -> None:
     model = space["Brightness"]()
     model.load(base.LoadContext("cpu", 1))
     assert model.predict([Picture()])[0]["labels"][0] == {"label": "bright", "confidence": 1.0}
+
+
+def test_the_tests_that_the_reliability_page_names_exist_and_all_are_named() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py"))
+    existing = set(re.findall(r"def (test_rows?_\w+)\(", sources))
+    named = set(re.findall(r"`(test_rows?_\w+)`", page("reliability.md")))
+    assert named == existing
+
+
+def test_the_reliability_page_has_every_row_once() -> None:
+    rows = re.findall(r"^\| (\d+[a-d]?) \| .+ \| .* \| (?:`test|comes with)", page("reliability.md"), re.MULTILINE)
+    lettered = ["79a", "79b", "79c", "79d"]
+    assert rows == [*map(str, range(1, 67)), "77", "78", "79", *lettered, *map(str, range(80, 88))]
+
+
+def test_the_gates_that_the_architecture_page_draws_are_there() -> None:
+    for name in re.findall(r"^\| .+ \| ([\w/]+\.py) \| .+ \|$", page("architecture.md"), re.MULTILINE):
+        assert (ROOT / "llm-vision" / "llm_vision" / name).is_file(), name

@@ -1,0 +1,210 @@
+"""`make soak`: mixed traffic with bad clients for a long time; exit 1 when something grows or goes wrong.
+
+Promise 25: after the warm-up memory grows by less than 1 MB a minute; file handles, threads and processes stay;
+no 5xx; the 99th percentile drifts by less than a tenth. `--leak` runs a build that leaks 1 MB in 100 requests,
+which the same look must find.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import itertools
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+TESTS = Path(__file__).parents[1]
+os.environ["PYTHONPATH"] = str(TESTS)
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+from faults.scenarios.memory import resident_bytes  # noqa: E402
+from fixtures.bad_pictures import ROWS, saved  # noqa: E402
+from fixtures.crowd import Timed, ask, percentile  # noqa: E402
+from fixtures.drawing import draw_bubble  # noqa: E402
+from fixtures.live import LiveServer  # noqa: E402
+from fixtures.raw_http import request  # noqa: E402
+from fixtures.requests import ocr_request, picture_request  # noqa: E402
+
+MEBIBYTE = 1024 * 1024
+SAMPLE_SECONDS = 2.0
+WARM_UP = 0.3
+"""Share of the time that is not looked at."""
+PAUSE = 0.25
+"""Seconds between the requests of a client: as fast as two cores answer, with room."""
+CLIENTS = 8
+LONG_MINUTES = 10
+MOST_GROWTH = 1.0
+MOST_GROWTH_SHORT = 6.0
+"""MB a minute; in a few minutes allocators still settle, and the leak that must be found is ten times that."""
+MOST_DRIFT = 0.10
+
+
+@dataclass
+class Traffic:
+    """What was sent and answered."""
+
+    statuses: dict[int, int] = field(default_factory=dict)
+    timed: list[tuple[float, float]] = field(default_factory=list)
+    """(when, seconds) of the requests whose time is compared: all of one kind."""
+    aborted: int = 0
+
+    def note(self, answer: Timed) -> None:
+        self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The service at one time."""
+
+    at: float
+    resident: int
+    handles: int
+    threads: int
+    children: int
+
+
+def bodies() -> list[bytes]:
+    """Good and bad requests in the mixture of a busy day."""
+    bubble = saved(draw_bubble(["この道を", "まっすぐ行けば"], 34)[0], "PNG")
+    encoded = json.dumps({"image": base64.b64encode(bubble).decode(), "engine": "echo"}).encode()
+    good = [picture_request(bubble), picture_request(bubble, "/analyze_image"), picture_request(bubble, engine="echo")]
+    bad = [data for row in (48, 51, 52, 53, 54, 57, 58) for data in ROWS[row][1].values() if len(data) < 50_000]
+    return [
+        *good * 12,
+        *(ocr_request(mark=number) for number in range(12)),
+        *(picture_request(data, engine="echo") for data in bad),
+        request("/ocr", encoded, headers={"Content-Type": "application/json"}),
+        request("/ocr", b"{", headers={"Content-Type": "application/json"}),
+        request("/models", method="GET"),
+        request("/metrics", method="GET"),
+        request("/nothing", method="GET"),
+        request("/livez?" + "a" * 9000, method="GET"),
+        request("/ocr", headers={"Content-Length": "99000000000", "Content-Type": "image/png"}),
+    ]
+
+
+async def client(server: LiveServer, number: int, ends: float, traffic: Traffic) -> None:
+    """One client among many; now and then it leaves in the middle."""
+    chance = random.Random(number)
+    known = bodies()
+    while time.monotonic() < ends:
+        data = chance.choice(known)
+        if chance.random() < 0.05:
+            await _abort(server, data, chance)
+            traffic.aborted += 1
+        else:
+            traffic.note(await ask(server.port, data))
+        await asyncio.sleep(PAUSE * chance.random() * 2)
+
+
+async def _abort(server: LiveServer, data: bytes, chance: random.Random) -> None:
+    with contextlib.suppress(OSError):
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(data[: chance.randrange(1, len(data))])
+        await asyncio.sleep(0.05 * chance.random())
+        writer.close()
+
+
+async def pace_maker(server: LiveServer, ends: float, traffic: Traffic) -> None:
+    """One request of the same kind after the other, whose time is compared."""
+    data = ocr_request("echo")
+    while time.monotonic() < ends:
+        answer = await ask(server.port, data)
+        traffic.note(answer)
+        traffic.timed.append((time.monotonic(), answer.seconds))
+        await asyncio.sleep(PAUSE)
+
+
+async def sampler(server: LiveServer, ends: float, samples: list[Sample]) -> None:
+    gateway = psutil.Process(server.process.pid)
+    while time.monotonic() < ends:
+        children = gateway.children()
+        found = Sample(
+            time.monotonic(), resident_bytes(server), gateway.num_fds(), gateway.num_threads(), len(children)
+        )
+        samples.append(found)
+        await asyncio.sleep(SAMPLE_SECONDS)
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Theil-Sen's estimate: the median of the slopes of all pairs, which outliers cannot move."""
+    step = max(1, len(points) // 200)
+    thinned = points[::step]
+    pairs = itertools.combinations(thinned, 2)
+    return statistics.median((y2 - y1) / (x2 - x1) for (x1, y1), (x2, y2) in pairs)
+
+
+async def soak(server: LiveServer, minutes: float) -> tuple[Traffic, list[Sample]]:
+    traffic, samples = Traffic(), list[Sample]()
+    ends = time.monotonic() + minutes * 60
+    clients = [client(server, number, ends, traffic) for number in range(CLIENTS)]
+    await asyncio.gather(*clients, pace_maker(server, ends, traffic), sampler(server, ends, samples))
+    return traffic, samples
+
+
+def judge(traffic: Traffic, samples: list[Sample], minutes: float) -> list[tuple[str, str, bool]]:
+    """(what, figure, is it good) for each line of the promise."""
+    begins = samples[0].at + WARM_UP * (samples[-1].at - samples[0].at)
+    later = [sample for sample in samples if sample.at >= begins]
+    growth = slope([(sample.at / 60, sample.resident / MEBIBYTE) for sample in later])
+    limit = MOST_GROWTH if minutes >= LONG_MINUTES else MOST_GROWTH_SHORT
+    timed = [(at, seconds) for at, seconds in traffic.timed if at >= begins]
+    half = len(timed) // 2
+    first, second = (percentile([seconds for _, seconds in part], 0.99) for part in (timed[:half], timed[half:]))
+    server_errors = sum(count for status, count in traffic.statuses.items() if status >= 500)
+    lost = traffic.statuses.get(0, 0)
+    drift = second / first - 1
+    lines = [
+        ("memory grows by", f"{growth:.2f} MB a minute (limit {limit:g})", growth < limit),
+        ("answers 5xx", str(server_errors), server_errors == 0),
+        ("connections lost", str(lost), lost == 0),
+    ]
+    third = len(later) // 3
+    for name, play in {"handles": 2, "threads": 0, "children": 0}.items():
+        before, after = _middle(later[:third], name), _middle(later[-third:], name)
+        lines.append((f"{name} of the gateway", f"{before:g}, then {after:g}", after <= before + play))
+    times = f"{first * 1000:.0f} ms, then {second * 1000:.0f} ms"
+    lines.append(("p99 of a crop", times, drift < MOST_DRIFT or minutes < LONG_MINUTES))
+    return lines
+
+
+def _middle(samples: list[Sample], name: str) -> float:
+    return statistics.median(getattr(sample, name) for sample in samples)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Mixed traffic with bad clients for a long time.")
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--leak", action="store_true", help="run the build that leaks")
+    parser.add_argument("--samples", type=Path, help="where to write the samples as JSON lines")
+    options = parser.parse_args()
+    environment = {"VISION_LOG_LEVEL": "WARNING", **({"HF_TEST_LEAK": "1"} if options.leak else {})}
+    with tempfile.TemporaryDirectory() as folder:
+        server = LiveServer(Path(folder), environment)
+        traffic, samples = asyncio.run(soak(server, options.minutes))
+        server.stop()
+    if options.samples:
+        options.samples.write_text("".join(json.dumps(vars(sample)) + "\n" for sample in samples))
+    lines = judge(traffic, samples, options.minutes)
+    requests = sum(traffic.statuses.values())
+    print(f"{requests} requests in {options.minutes:g} minutes, {traffic.aborted} broken off")
+    print("answers by status:", dict(sorted(traffic.statuses.items())))
+    for what, figure, is_good in lines:
+        print(f"  {what:<24} {figure}{'' if is_good else '   MISSED'}")
+    return 0 if all(is_good for *_, is_good in lines) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

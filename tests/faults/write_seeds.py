@@ -1,0 +1,76 @@
+"""Writes tests/faults/seeds anew: the small files of the tables, one good picture a format, forms and JSON bodies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from PIL import Image
+
+from faults.test_every_code import DEEP
+from fixtures import bad_pictures
+from fixtures.bad_pictures import NOISE, saved
+from fixtures.live import picture_bytes
+from fixtures.multipart import END, field, form, part
+
+FOLDER = Path(__file__).parent / "seeds"
+MOST_BYTES = 20_000
+SMALL = NOISE.resize((48, 36))
+
+
+def pictures() -> dict[str, bytes]:
+    found = {f"row_{row}-{name}": data for row, name, data, _ in bad_pictures.cases()}
+    found |= {f"row_62-{name}": data for name, (data, _) in bad_pictures.row_62().items()}
+    found |= {f"good-{kind.lower()}": saved(SMALL, kind) for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "AVIF")}
+    found["good-progressive"] = saved(SMALL, "JPEG", progressive=True)
+    found["good-lossless"] = saved(SMALL, "WEBP", lossless=True)
+    found["good-palette"] = saved(SMALL.convert("P", palette=Image.Palette.ADAPTIVE), "PNG")
+    found["good-interlaced"] = saved(SMALL, "GIF", interlace=1)
+    return found
+
+
+def forms() -> dict[str, bytes]:
+    picture = picture_bytes()
+    engine = field("engine", b"echo")
+    return {
+        "good": form(part(picture), engine, field("language", b"ja"), field("furigana", b"keep")),
+        "unnamed": form(part(picture, "form-data")),
+        "quoted": form(part(picture, 'form-data; name="file"; filename="a\\"b.png"'), engine),
+        "star": form(part(picture, "form-data; name=file; filename*=UTF-8''%e3%81%82.png"), engine),
+        "headers": form(
+            part(picture, extra=b"Content-Type: image/png\r\nContent-Transfer-Encoding: base64\r\n"), engine
+        ),
+        "preamble": b"hello\r\n" + form(part(picture), engine) + b"bye",
+        "two": form(part(picture), part(picture)),
+        "empty": END,
+        "fields": form(*[field(f"f{number}", b"x" * number) for number in range(15)]),
+        "text": form(field("file", b"text"), field("prompt", "読んで".encode())),
+    }
+
+
+def json_bodies() -> dict[str, bytes]:
+    return {
+        "good": b'{"model": "faulty"}',
+        "nested": DEEP,
+        "types": b'{"model": [1, -2.5e3, true, null, {"a": "\\ud83d\\ude00"}], "b": []}',
+        "numbers": b'{"model": 1e308, "keep_alive": -0.0, "x": 12345678901234567890}',
+        "nan": b'{"keep_alive": NaN}',
+        "duplicate": b'{"a": 1, "a": 2}',
+        "surrogate": b'{"model": "\\ud800"}',
+        "escapes": json.dumps({"model": 'a"\\\n\t/é\u2028'}).encode(),
+        "blank": b" \n",
+        "array": b"[[], {}, 1]",
+    }
+
+
+def main() -> None:
+    for kind, found in {"pictures": pictures(), "forms": forms(), "json": json_bodies()}.items():
+        folder = FOLDER / kind
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in found.items():
+            if len(data) <= MOST_BYTES:
+                (folder / name).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
