@@ -45,6 +45,8 @@ def _serve(sock: socket.socket, limits: ImageLimits) -> None:
     """Decode one file after the other until told to stop."""
 
     def ask(width: int, height: int) -> None:
+        if width * height * 3 <= header["unasked"]:
+            return
         wire.send_blocking(sock, {"type": "measured", "width": width, "height": height})
         if wire.receive_blocking(sock)[0]["type"] != "go":
             raise _Skipped

@@ -20,6 +20,7 @@ from .process import ChildProcess, Command
 log = logging.getLogger(__name__)
 
 _LARGE_BYTES = 32 * 1024 * 1024  # pixels of about 11 megapixels
+_SMALL_BYTES = 3 * 1024 * 1024  # held before the size is known: a crop costs no question
 _START_SECONDS = 30.0
 _RETURN_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "1048576"}  # glibc would keep what a large picture took
 
@@ -72,14 +73,14 @@ class Decoders:
         held = 0
         try:
             async with self._process() as process:
-                size = await self._measure(process, data)
-                held = self._hold(size)
-                if not held:
-                    process.send({"type": "skip"})
-                    raise QueueFull("too many pictures wait")
-                async with self._one_large if size > _LARGE_BYTES else contextlib.nullcontext():
-                    process.send({"type": "go"})
-                    picture = await self._pixels(process)
+                held = self._hold(_SMALL_BYTES)
+                process.send({"type": "decode", "unasked": held}, [data])
+                header, pixels = await self._answer(process)
+                if header["type"] == "measured":
+                    self._held_bytes -= held
+                    held = self._hold(int(header["width"]) * int(header["height"]) * 3)
+                    header, pixels = await self._decode_measured(process, held)
+                picture = RawImage(header["width"], header["height"], pixels)
             yield picture
         finally:
             self._held_bytes -= held
@@ -91,14 +92,14 @@ class Decoders:
         self._held_bytes += size
         return size
 
-    async def _measure(self, process: ChildProcess, data: bytes) -> int:
-        process.send({"type": "decode"}, [data])
-        header, _ = await self._answer(process)
-        return int(header["width"]) * int(header["height"]) * 3
-
-    async def _pixels(self, process: ChildProcess) -> RawImage:
-        header, pixels = await self._answer(process)
-        return RawImage(header["width"], header["height"], pixels)
+    async def _decode_measured(self, process: ChildProcess, held: int) -> tuple[wire.Header, bytearray]:
+        """Let a process go on with a picture of `held` bytes, or drop it when there is no room."""
+        if not held:
+            process.send({"type": "skip"})
+            raise QueueFull("too many pictures wait")
+        async with self._one_large if held > _LARGE_BYTES else contextlib.nullcontext():
+            process.send({"type": "go"})
+            return await self._answer(process)
 
     async def _answer(self, process: ChildProcess) -> tuple[wire.Header, bytearray]:
         try:
