@@ -31,11 +31,24 @@ class DeadlineProtocol(H11Protocol):
 
     header_seconds: ClassVar[float]
     body_seconds: ClassVar[float]
+    on_refused: ClassVar[Callable[[str], None]]
 
     @classmethod
-    def with_deadlines(cls, header_seconds: float, body_seconds: float) -> type[DeadlineProtocol]:
-        """The class that uvicorn makes connections of."""
-        return type(cls.__name__, (cls,), {"header_seconds": header_seconds, "body_seconds": body_seconds})
+    def configured(
+        cls, header_seconds: float, body_seconds: float, on_refused: Callable[[str], None]
+    ) -> type[DeadlineProtocol]:
+        """The class that uvicorn makes connections of.
+
+        Args:
+            header_seconds, body_seconds: see above.
+            on_refused: called with the code of an error that is answered before there is a request.
+        """
+        settings = {
+            "header_seconds": header_seconds,
+            "body_seconds": body_seconds,
+            "on_refused": staticmethod(on_refused),
+        }
+        return type(cls.__name__, (cls,), settings)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -97,9 +110,15 @@ class DeadlineProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what h11 could not read; called while its exception is handled."""
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # broken behind an answer that has begun
+            self.transport.close()
+            return
         error = self._error_of(sys.exception())
-        self.logger.warning("refused before it was a request", extra={"code": error.code})
-        response = problem_response(error, accepted_request_id(None), close=True)
+        request_id = accepted_request_id(None)
+        type(self).on_refused(error.code)
+        self.logger.warning("refused before it was a request [%s]", request_id, extra={"code": error.code})
+        response = problem_response(error, request_id, close=True)
+        response.headers["x-request-id"] = request_id
         head = h11.Response(status_code=error.status, headers=response.raw_headers)
         for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event) or b"")

@@ -90,9 +90,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
     """Serve until a signal, then finish what runs."""
+    services = app.state.services
+    protocol = DeadlineProtocol.configured(seconds.header, seconds.body, services.metrics.error_answered)
     config = uvicorn.Config(
         app,
-        http=DeadlineProtocol.with_deadlines(seconds.header, seconds.body),  # h11: stricter than httptools
+        http=protocol,  # on h11, which is stricter than httptools
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         ws="none",
         log_config=None,
@@ -101,4 +103,4 @@ def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=int(seconds.drain) + _AFTER_DRAIN_SECONDS,
     )
-    Server(config, app.state.services.lifecycle.drain).run([sock])
+    Server(config, services.lifecycle.drain).run([sock])

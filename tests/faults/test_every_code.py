@@ -130,7 +130,10 @@ def read_by_openai(answer: RawAnswer) -> str | None:
 
 
 def test_promise_30_malformed_http(hasty: LiveServer) -> None:
-    check(send_raw(hasty.port, b"nonsense\r\n\r\n"), 400, "malformed_http")
+    before = counted(hasty, "malformed_http")
+    check_of_registry(send_raw(hasty.port, b"nonsense\r\n\r\n"), "malformed_http")
+    assert counted(hasty, "malformed_http") == before + 1
+    assert "code=malformed_http" in hasty.log
 
 
 def test_promise_30_keys(start_server: Start) -> None:

@@ -186,6 +186,15 @@ def test_row_15_wrong_content_type_on_a_picture_route(survivor: LiveServer, rout
     )
 
 
+def test_a_body_that_breaks_behind_its_answer_ends_the_connection(survivor: LiveServer) -> None:
+    with connect(survivor.port) as sock:
+        sock.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
+        assert read_answer(sock, "GET").status == 200
+        sock.sendall(b"no chunk size\r\n")
+        assert is_closed(sock)
+    assert "Traceback" not in survivor.log
+
+
 def test_pipelined_requests_are_answered_in_order(survivor: LiveServer) -> None:
     with connect(survivor.port) as sock:
         sock.sendall(
