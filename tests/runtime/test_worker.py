@@ -13,6 +13,7 @@ from conftest import Journal
 from fixtures.faulty_models import BrokenLoad, FaultyBatch
 from llm_vision.errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, QueueFull, WorkerCrashed
 from llm_vision.runtime.batching import WorkRequest
+from llm_vision.runtime.shared import CoreShare
 from llm_vision.runtime.worker import Worker, WorkerState
 from runtime.conftest import make_worker, picture, request, until
 
@@ -330,3 +331,56 @@ async def test_nothing_is_left_open_by_restarts(worker: Worker) -> None:
             await worker.infer(request("kill"))
         await worker.infer(request())
     assert process.num_fds() == before
+
+
+async def test_the_deadline_of_a_request_is_known_in_the_models_process(worker: Worker, journal: Journal) -> None:
+    """Nobody tells the process: it looks at the time itself between steps."""
+    ends_at = asyncio.get_running_loop().time() + 0.1
+    late = WorkRequest({"do": "wait_for", "mark": "late", "file": "/nowhere"}, (), ends_at=ends_at)
+    await worker.infer(late)
+    assert journal.details("cancelled") == ["late"]
+
+
+async def test_clients_take_turns_and_each_ones_requests_keep_their_order(journal: Journal, tmp_path: Path) -> None:
+    worker = make_worker(max_batch=1)
+    await worker.start()
+    try:
+        gate = tmp_path / "go"
+        running = asyncio.create_task(worker.infer(request("wait_for", file=str(gate), mark="first")))
+        await until(lambda: journal.details("started"))
+        answered: list[str] = []
+
+        async def ask(client: str, number: int) -> None:
+            await worker.infer(WorkRequest({"do": "echo"}, (), client=client))
+            answered.append(f"{client}{number}")
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(4):
+                group.create_task(ask("greedy", number))
+            await until(lambda: worker.queue_length == 4)
+            for number in range(2):
+                group.create_task(ask("polite", number))
+            await until(lambda: worker.queue_length == 6)
+            gate.touch()
+        await running
+        assert answered == ["greedy0", "polite0", "greedy1", "polite1", "greedy2", "greedy3"]
+    finally:
+        await worker.stop()
+
+
+def test_cores_are_shared_among_the_models_that_run() -> None:
+    cores = CoreShare(4)
+    with cores.shared() as alone, cores.shared() as second, cores.shared() as third:
+        assert (alone, second, third) == (4, 2, 1)
+    with cores.shared() as again:
+        assert again == 4
+    with CoreShare(1).shared() as only:
+        assert only == 1
+
+
+async def test_pictures_are_given_away_once_they_are_sent(worker: Worker) -> None:
+    kept, given = picture(3), picture(4)
+    await worker.infer(WorkRequest({"do": "echo"}, (kept,)))
+    result = await worker.infer(WorkRequest({"do": "echo"}, (given,), is_last_use=True))
+    assert result.value["mean"] == 4.0
+    assert (len(kept.data), len(given.data)) == (18, 0)

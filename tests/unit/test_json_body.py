@@ -1,0 +1,38 @@
+"""JSON bodies: what the rows of the reliability page leave open."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_vision.api.json_body import MAX_TOKENS, parse_object
+from llm_vision.errors import JsonTooDeep, MalformedJson, PayloadTooLarge
+
+texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]))
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner) | st.dictionaries(texts, inner),
+)
+
+
+@given(st.dictionaries(texts, values), st.booleans())
+def test_good_json_comes_through_unchanged(body: dict[str, object], ascii_only: bool) -> None:
+    assert parse_object(json.dumps(body, ensure_ascii=ascii_only).encode()) == body
+
+
+@pytest.mark.parametrize("body", [b'"' + b'\\"' * 2_000_000, b'"' * 150_001, b'{"a": "' + b"\\" * 3_000_001])
+def test_strings_without_end_are_refused_in_linear_time(body: bytes) -> None:
+    with pytest.raises(MalformedJson):
+        parse_object(body)
+
+
+def test_brackets_and_commas_count_outside_texts_only() -> None:
+    inside = {"a": "[{," * MAX_TOKENS}
+    assert parse_object(json.dumps(inside).encode()) == inside
+    with pytest.raises(PayloadTooLarge):
+        parse_object(b'{"a": [' + b"1," * MAX_TOKENS + b"1]}")
+    with pytest.raises(JsonTooDeep):
+        parse_object(b"[" * 65)
