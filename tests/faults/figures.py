@@ -170,12 +170,15 @@ async def shutdown_figures() -> list[Figure]:
         again = time.perf_counter()
         status = await asyncio.to_thread(live.process.wait, 30)
         second = time.perf_counter() - again
+    with server() as live:
+        orphaned = await leaving.orphans(live)
     left = (found.exit_status, found.children_left, len(found.files_left))
     return [
         exactly(12, "of 8 running, 1 loading, 1 uploading, answered", found.answers[200, None], 10),
         at_most(12, "end after SIGTERM", found.seconds, 30, "s"),
         exactly(12, "exit status, children, files left", left, (0, 0, 0)),
         at_most(12, f"end after a second SIGTERM, status {status}", second, 1, "s"),
+        at_most(12, "models and decoders gone after kill -9 of the gateway", orphaned, 1, "s"),
     ]
 
 

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import psutil
+
 from faults.scenarios.overload import ONE_BY_ONE, go, metric
 from fixtures.crowd import Timed, all_at_once, ask, until
 from fixtures.live import LiveServer
@@ -165,6 +167,26 @@ async def shutdown(server: LiveServer, running: int = 8) -> Shutdown:
     status = await asyncio.to_thread(server.process.wait, 60)
     alive = sum(child.is_running() for child in children)
     return Shutdown(answers, status, time.perf_counter() - told, alive, os.listdir(server.temporary))
+
+
+async def orphans(server: LiveServer) -> float:
+    """kill -9 of the gateway while a model hangs; seconds until none of its processes is left."""
+    await ask(server.port, ocr_request(engine=ONE_BY_ONE))
+    hanging = asyncio.create_task(ask(server.port, ocr_request("hang")))
+    await until(journal_has(server, "started"))
+    children = server.children()
+    assert len(children) >= 3
+    server.process.kill()
+    left = await until(lambda: not any(_is_alive(child) for child in children))
+    await hanging
+    return left
+
+
+def _is_alive(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _outcomes(answers: list[Timed]) -> Counter[tuple[int, str | None]]:
