@@ -67,3 +67,14 @@ async def test_promise_26_nothing_stays_in_the_temporary_folder(start_server: St
 
 def test_promise_26_not_even_after_a_kill(start_server: Start, tmp_path: Path) -> None:
     assert bodies.kill_while_uploading(start_server()) == []
+
+
+def test_a_model_that_hoards_memory_is_seen_and_gives_it_back_with_its_unload(start_server: Start) -> None:
+    server = start_server()
+    server.ocr()
+    before = memory.resident_bytes(server)
+    assert server.ocr("hog").status_code == 200
+    (hoarder,) = [model for model in server.client.get("/models").json()["models"] if model["id"] == "faulty"]
+    assert hoarder["memory_bytes"] > 300 * MEBIBYTE
+    server.client.post("/models/unload", json={"model": "faulty"}).raise_for_status()
+    assert memory.resident_bytes(server) < before
