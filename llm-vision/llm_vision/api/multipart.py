@@ -24,15 +24,24 @@ MAX_PART_HEADER_BYTES = 16 * 1024  # file names of 10 KB are seen; they are neve
 SPOOL_BYTES = 1024 * 1024  # a larger file waits on the disk for the rest of it
 
 
+Spooled = SpooledTemporaryFile[bytes]
+
+
 @dataclass
 class Part:
     """One part of the body while it is read."""
 
     name: str = ""
-    file: SpooledTemporaryFile[bytes] | None = None
+    file: Spooled | None = None
     is_ignored: bool = False
     text: bytearray = field(default_factory=bytearray)
     size: int = 0
+
+    def content(self) -> bytes:
+        """The bytes of a file."""
+        assert self.file is not None  # noqa: S101
+        self.file.seek(0)
+        return self.file.read()
 
 
 @dataclass
@@ -40,13 +49,14 @@ class Form:
     """What a form holds. Close it, and its files are gone from the disk."""
 
     fields: dict[str, str] = field(default_factory=dict)
-    files: list[SpooledTemporaryFile[bytes]] = field(default_factory=list)
+    files: list[Part] = field(default_factory=list)
 
     def close(self) -> None:
         """Delete what was spooled."""
-        for file in self.files:
+        for part in self.files:
             with suppress(OSError):  # what could not be written cannot be written at the end either
-                file.close()
+                if part.file:
+                    part.file.close()
 
     async def only_file(self, name: str) -> bytes:
         """The content of the form's one file.
@@ -56,8 +66,9 @@ class Form:
         """
         if not self.files:
             raise FileRequired(f"send the picture as a file part named `{name}`", param=name)
+        part = self.files[0]
         with _told_as_storage_full():
-            return await asyncio.to_thread(_content, self.files[0])
+            return await asyncio.to_thread(part.content) if part.size > SPOOL_BYTES else part.content()
 
 
 async def read_form(content_type: str, body: AsyncIterator[bytes], file_name: str, max_file_bytes: int) -> Form:
@@ -116,7 +127,7 @@ class _Reader:
         self._part = Part()
         self._header = (bytearray(), bytearray())
         self._disposition = b""
-        self._unwritten: list[tuple[SpooledTemporaryFile[bytes], bytes]] = []
+        self._unwritten: list[tuple[Spooled, bytes]] = []
         self.form = Form()
         self.has_ended = False
 
@@ -182,7 +193,7 @@ class _Reader:
         if self.form.files:
             raise TooManyFiles("send one file", param=self._file_name)
         self._part.file = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  (the form closes it)
-        self.form.files.append(self._part.file)
+        self.form.files.append(self._part)
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
@@ -210,12 +221,7 @@ class _Reader:
         self.has_ended = True
 
 
-def _content(file: SpooledTemporaryFile[bytes]) -> bytes:
-    file.seek(0)
-    return file.read()
-
-
-def _write_all(unwritten: list[tuple[SpooledTemporaryFile[bytes], bytes]]) -> None:
+def _write_all(unwritten: list[tuple[Spooled, bytes]]) -> None:
     for file, data in unwritten:
         file.write(data)
 
