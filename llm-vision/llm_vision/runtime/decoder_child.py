@@ -79,6 +79,9 @@ def main() -> None:
     limits = ImageLimits(**argument)
     _limit_memory(limits)
     Image.preinit()
+    Image.MAX_IMAGE_PIXELS = (
+        limits.max_pixels
+    )  # Pillow refuses twice as many, where an operator allows more than it does
     PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES
     sock = socket.socket(fileno=descriptor)
     wire.send_blocking(sock, {"type": "ready"})
