@@ -81,7 +81,7 @@ def main() -> None:
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = (
         limits.max_pixels
-    )  # Pillow refuses twice as many, where an operator allows more than it does
+    )  # else Pillow refuses what an operator allows
     PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES
     sock = socket.socket(fileno=descriptor)
     wire.send_blocking(sock, {"type": "ready"})
