@@ -65,9 +65,9 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None)
-        self.resume_writing()
-        if self._lingering:
-            self._lingering.cancel()
+        for timer in (self._write_deadline, self._lingering):
+            if timer:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -101,6 +101,8 @@ class DeadlineProtocol(H11Protocol):
         if self.is_ending:
             return
         if self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
+            if self._socket.get_write_buffer_size():  # closing waits for the client to fetch the rest
+                self._write_deadline = self._close_after(self.body_seconds, self._socket.abort)
             self._socket.close()
             return
         self._await(None)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import time
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from fixtures.live import LiveServer
@@ -186,6 +188,21 @@ def test_row_15_wrong_content_type_on_a_picture_route(survivor: LiveServer, rout
     )
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://a]", "http://[::1", "null", "://", "\xff"])
+def test_a_broken_origin_is_a_foreign_one(survivor: LiveServer, origin: str) -> None:
+    headers = {"Origin": origin, "Content-Type": "application/json"}
+    check(send_raw(survivor.port, request("/models/load", b"{}", headers=headers)), 403, "forbidden")
+
+
+def test_methods_from_clients_are_no_labels(survivor: LiveServer) -> None:
+    for method in ("BREW", "X" * 5000):
+        assert send_raw(survivor.port, request("/livez", method=method)).status == 405
+    metrics = survivor.client.get("/metrics").text
+    assert 'method="other"' in metrics
+    assert "BREW" not in metrics + survivor.log
+    assert "XXXX" not in metrics + survivor.log
+
+
 def test_a_body_that_breaks_behind_its_answer_ends_the_connection(survivor: LiveServer) -> None:
     with connect(survivor.port) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n")
@@ -221,3 +238,18 @@ def test_an_answer_that_nobody_fetches_is_given_up(start_server: Start) -> None:
                 received += len(data)
         assert is_closed(sock)
     assert server.client.get("/livez").status_code == 200
+
+
+def test_the_rest_of_an_answer_that_nobody_fetches_is_given_up_at_the_end(start_server: Start) -> None:
+    """Less than the transport's high-water mark stays unsent: writing is never paused, and yet the end must come."""
+    server = start_server({"VISION_BODY_SECONDS": "0.7"})
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    sock.connect(("127.0.0.1", server.port))
+    with sock:
+        gateway = psutil.Process(server.process.pid)
+        sock.sendall(request("/openapi.json", method="GET", headers={"Connection": "close"}) * 1)
+        ends = time.monotonic() + 20
+        while any(found.raddr and found.raddr.port == sock.getsockname()[1] for found in gateway.net_connections()):
+            assert time.monotonic() < ends
+            time.sleep(0.05)

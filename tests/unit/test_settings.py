@@ -156,3 +156,16 @@ def test_small_answers_are_not_held_back() -> None:
     sock = listen("127.0.0.1", 0)
     assert sock.proto == socket.IPPROTO_TCP
     sock.close()
+
+
+def test_a_model_that_never_loads_is_tried_for_ever() -> None:
+    from llm_vision.errors import ModelLoadFailed
+    from llm_vision.models.registry import Catalog
+    from llm_vision.runtime.load_failures import LoadFailures
+
+    failures = LoadFailures(Catalog.discover()["rapidocr"].spec)
+    for _ in range(2000):
+        failures.remember(ModelLoadFailed("broken"), now=0.0)
+    with pytest.raises(ModelLoadFailed):
+        failures.check(now=299.0, pause=30.0)
+    failures.check(now=301.0, pause=30.0)

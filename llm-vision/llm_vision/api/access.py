@@ -79,9 +79,16 @@ def check_origin(method: str, headers: Headers, rules: AccessRules) -> None:
     if origin is None:
         is_foreign = headers.get("sec-fetch-site") == "cross-site"
     else:
-        is_foreign = urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        is_foreign = _authority(origin) != headers.get("host", "").lower()
     if is_foreign:
         raise Forbidden("web pages of this origin may not call; VISION_CORS_ORIGINS lists those that may")
+
+
+def _authority(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> None:

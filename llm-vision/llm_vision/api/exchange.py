@@ -12,6 +12,8 @@ from ..errors import ClientClosed, RequestTimeout
 from ..services.deadlines import Deadlines
 from .limits import BodyBudget, too_large
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 @dataclass(frozen=True)
 class BodyRules:
@@ -104,6 +106,12 @@ class Exchange:
         headers = Headers(scope=self.scope)
         announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
         return announced and not self.body_ended.is_set()
+
+    @property
+    def method(self) -> str:
+        """The method as a label with few values."""
+        method: str = self.scope["method"]
+        return method if method in _METHODS else "other"
 
     @property
     def route(self) -> str:

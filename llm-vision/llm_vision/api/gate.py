@@ -117,7 +117,7 @@ class Gate:
 
     def _record(self, exchange: Exchange, seconds: float) -> None:
         status = exchange.status or ClientClosed.status
-        method = exchange.scope["method"]
+        method = exchange.method
         self._metrics.request_answered(method, exchange.route, status, seconds)
         fields = {"milliseconds": round(seconds * 1000, 1), **({"code": exchange.code} if exchange.code else {})}
         log.info("%s %s %d", method, exchange.route, status, extra=fields)

@@ -79,9 +79,7 @@ def main() -> None:
     limits = ImageLimits(**argument)
     _limit_memory(limits)
     Image.preinit()
-    Image.MAX_IMAGE_PIXELS = (
-        limits.max_pixels
-    )  # else Pillow refuses what an operator allows
+    Image.MAX_IMAGE_PIXELS = limits.max_pixels  # else Pillow refuses what an operator allows
     PngImagePlugin.MAX_TEXT_MEMORY = _MOST_TEXT_BYTES
     sock = socket.socket(fileno=descriptor)
     wire.send_blocking(sock, {"type": "ready"})

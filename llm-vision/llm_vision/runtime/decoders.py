@@ -11,7 +11,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import InternalError, InvalidImage, QueueFull, VisionError
+from ..errors import InsufficientMemory, InternalError, InvalidImage, QueueFull, VisionError
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from . import wire
@@ -141,7 +141,11 @@ class Decoders:
         return None
 
     async def _start(self) -> ChildProcess:
-        process = await ChildProcess.spawn(self._command)
+        try:
+            process = await ChildProcess.spawn(self._command)
+        except OSError:
+            log.exception("the system refused to start a decoder process")
+            raise InsufficientMemory("the system refuses to start a process; it may be out of resources") from None
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await process.receive()

@@ -10,6 +10,7 @@ from ..errors import VisionError
 from ..models.base import ModelSpec
 
 _LONGEST_PAUSE_SECONDS = 300.0
+_MOST_DOUBLINGS = 20  # a float has an end
 
 
 class LoadFailures:
@@ -46,7 +47,7 @@ class LoadFailures:
         """
         if self.last is None:
             return
-        wait = self._at + min(pause * 2 ** (self._count - 1), _LONGEST_PAUSE_SECONDS) - now
+        wait = self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
         if wait > 0 and file_stamps(self._spec.weight_files()) == self._files:
             raise type(self.last)(self.last.detail, retry_after=max(1, int(wait)))
 

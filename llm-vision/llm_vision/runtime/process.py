@@ -147,11 +147,16 @@ class ChildProcess:
         return status
 
     async def _send_forever(self) -> None:
-        with contextlib.suppress(OSError):
+        try:
             while True:
                 header, buffers = await self._outbox.get()
                 await wire.send(self._sock, header, buffers)
                 del buffers  # a picture must not stay until the next message
+        except OSError:
+            return
+        except wire.BadFrame:
+            log.exception("a message is larger than it may be", extra={"worker": self._name})
+            self.kill()
 
     async def _copy_log(self) -> None:
         """Copy the process's output into our log; in chunks, since libraries print lines of any length."""

@@ -266,11 +266,13 @@ class Worker:
         self._running = {}
         if size:
             self._metrics.batch_ran(self._launch.model_id, size, seconds)
-        if unanswered:
+        if unanswered and self._can_move_to_cpu:
             self._queue.put_back(unanswered)
             self._move_to_cpu()
             process.kill()
         else:
+            for ticket in unanswered:
+                ticket.fail(InferenceFailed("the model gave no answer"))
             self._batch_done.set()
 
     def _answer_crash(self, status: int) -> None:

@@ -120,8 +120,9 @@ class Inference:
 
         def displace() -> None:
             nonlocal was_displaced
-            was_displaced = True
-            deadline.reschedule(0)
+            if not deadline.expired():  # else it is on its way out already
+                was_displaced = True
+                deadline.reschedule(0)
 
         with ExitStack() as stack:
             admissions = {model_id: stack.enter_context(self._pool.admit(model_id, client)) for model_id, _ in wanted}
