@@ -41,6 +41,7 @@ from .settings import MEBIBYTE, Settings
 EMBEDDED_OCR = "rapidocr"
 EMBEDDED_CLASSIFIER = "efficientnet-lite0"
 MOST_DECODERS = 2
+LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
 _ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
 
 
@@ -130,6 +131,8 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         pool=pool,
         metrics=metrics,
         lifecycle=Lifecycle(pool, decoders, deadlines, settings.preload, settings.drain_seconds),
+        deadlines=deadlines,
+        load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
         max_file_bytes=settings.max_file_bytes,
     )
 

@@ -232,3 +232,12 @@ def test_row_87_full_disk(survivor: LiveServer) -> None:
     finally:
         resource.prlimit(survivor.process.pid, resource.RLIMIT_FSIZE, before)
     check(send_raw(survivor.port, data), 415, "unsupported_image_format")
+
+
+def test_a_load_that_was_asked_for_is_answered_at_the_stop(start_server: Start) -> None:
+    server = start_server({"VISION_DRAIN_SECONDS": "0.5"})
+    loading = Asking(server.port, model_request("load", "slow-to-load"))
+    wait_for_journal(server, "load slow-to-load")
+    server.process.send_signal(signal.SIGTERM)
+    check(loading.answer, 503, "shutting_down", closed=True)
+    assert server.process.wait(20) == 0

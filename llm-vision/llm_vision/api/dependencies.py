@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from ..metrics import Metrics
 from ..runtime.pool import ModelPool
+from ..services.deadlines import Deadlines
 from ..services.lifecycle import Lifecycle
 from ..services.ocr import OcrService
 from ..services.pictures import PictureDecoder
@@ -25,6 +26,8 @@ class Services:
     pool: ModelPool
     metrics: Metrics
     lifecycle: Lifecycle
+    deadlines: Deadlines
+    load_seconds: float
     max_file_bytes: int
 
 

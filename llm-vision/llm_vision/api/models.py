@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
+from ..errors import ModelLoading
 from ..runtime.slots import ModelStatus
 from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
 from .dependencies import Services, ServicesDep
@@ -14,6 +15,7 @@ from .json_body import json_body
 from .openapi import BODY_CODES, error_responses
 
 router = APIRouter(prefix="/models", tags=["Models"])
+_RETRY_SECONDS = 10
 
 
 @router.get("", responses=error_responses(), summary="All models")
@@ -24,25 +26,31 @@ async def models(services: ServicesDep) -> ModelList:
 
 @router.post(
     "/load",
-    responses=error_responses(*BODY_CODES, "model_load_failed", "insufficient_memory"),
+    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory"),
     openapi_extra=json_request(LoadBody),
     summary="Load a model into memory",
 )
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
     """Load a model now; answers when it is ready."""
-    await services.pool.load(body.model, body.keep_alive)
+    async with services.deadlines.within(services.load_seconds, _late):
+        await services.pool.load(body.model, body.keep_alive)
     return _info_of(body.model, services)
 
 
 @router.post(
     "/unload",
-    responses=error_responses(*BODY_CODES, "model_in_use"),
+    responses=error_responses(*BODY_CODES, "model_in_use", "model_loading"),
     openapi_extra=json_request(UnloadBody),
     summary="Remove a model from memory",
 )
 async def unload(body: Annotated[UnloadBody, json_body(UnloadBody)], services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
-    return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
+    async with services.deadlines.within(services.load_seconds, _late):
+        return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
+
+
+def _late() -> ModelLoading:
+    return ModelLoading("models are being loaded", retry_after=_RETRY_SECONDS)
 
 
 def _info_of(model_id: str, services: Services) -> ModelInfo:

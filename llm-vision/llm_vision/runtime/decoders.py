@@ -70,20 +70,27 @@ class Decoders:
             UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage: by its content.
             QueueFull: too many decoded pictures wait already.
         """
-        held = 0
+        hold = _Hold()
         try:
-            async with self._process() as process:
-                held = self._hold(_SMALL_BYTES)
-                process.send({"type": "decode", "unasked": held}, [data])
-                header, pixels = await self._answer(process)
-                if header["type"] == "measured":
-                    self._held_bytes -= held
-                    held = self._hold(int(header["width"]) * int(header["height"]) * 3)
-                    header, pixels = await self._decode_measured(process, held)
-                picture = RawImage(header["width"], header["height"], pixels)
+            try:
+                picture = await self._decode(data, hold, large_lock=None)
+            except _LargeMustWait:  # outside, so that it keeps no process from small ones
+                async with self._one_large:
+                    picture = await self._decode(data, hold, large_lock=self._one_large)
             yield picture
         finally:
-            self._held_bytes -= held
+            self._held_bytes -= hold.bytes
+
+    async def _decode(self, data: bytes, hold: _Hold, large_lock: asyncio.Lock | None) -> RawImage:
+        async with self._process() as process:
+            hold.bytes = self._hold(_SMALL_BYTES)
+            process.send({"type": "decode", "unasked": hold.bytes}, [data])
+            header, pixels = await self._answer(process)
+            if header["type"] == "measured":
+                self._held_bytes -= hold.bytes
+                hold.bytes = self._hold(int(header["width"]) * int(header["height"]) * 3)
+                header, pixels = await self._decode_measured(process, hold, large_lock)
+            return RawImage(header["width"], header["height"], pixels)
 
     def _hold(self, size: int) -> int:
         """Count a picture against the budget; 0 when there is no room for it beside others."""
@@ -92,12 +99,20 @@ class Decoders:
         self._held_bytes += size
         return size
 
-    async def _decode_measured(self, process: ChildProcess, held: int) -> tuple[wire.Header, bytearray]:
-        """Let a process go on with a picture of `held` bytes, or drop it when there is no room."""
-        if not held:
+    async def _decode_measured(
+        self, process: ChildProcess, hold: _Hold, large_lock: asyncio.Lock | None
+    ) -> tuple[wire.Header, bytearray]:
+        """Let a process go on with a picture, or drop it when there is no room or another large one is decoded."""
+        if not hold.bytes:
             process.send({"type": "skip"})
             raise QueueFull("too many pictures wait")
-        async with self._one_large if held > _LARGE_BYTES else contextlib.nullcontext():
+        needs_lock = hold.bytes > _LARGE_BYTES and large_lock is None
+        if needs_lock and self._one_large.locked():
+            self._held_bytes -= hold.bytes
+            hold.bytes = 0
+            process.send({"type": "skip"})
+            raise _LargeMustWait
+        async with self._one_large if needs_lock else contextlib.nullcontext():
             process.send({"type": "go"})
             return await self._answer(process)
 
@@ -118,7 +133,7 @@ class Decoders:
             process = await self._take_idle() or await self._start()
             try:
                 yield process
-            except VisionError:
+            except (VisionError, _LargeMustWait):
                 self._idle.append(process)
                 raise
             except _DecoderLost:
@@ -167,3 +182,14 @@ class Decoders:
 
 class _DecoderLost(Exception):
     """The process died, or took too long."""
+
+
+class _LargeMustWait(Exception):
+    """Another large picture is being decoded."""
+
+
+@dataclass
+class _Hold:
+    """What one picture counts against the budget now."""
+
+    bytes: int = 0
