@@ -82,10 +82,10 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Starts a server with settings of its own; it is stopped after the test."""
     started: list[LiveServer] = []
 
-    def start(environment: Mapping[str, str] | None = None) -> LiveServer:
+    def start(environment: Mapping[str, str] | None = None, **limits: int) -> LiveServer:
         folder = tmp_path / f"server{len(started)}"
         folder.mkdir()
-        started.append(LiveServer(folder, environment))
+        started.append(LiveServer(folder, environment, **limits))
         return started[-1]
 
     yield start

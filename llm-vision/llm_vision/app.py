@@ -23,10 +23,12 @@ from .images.decode import ImageLimits
 from .metrics import Metrics
 from .models.base import Task
 from .models.registry import Catalog, CatalogEntry
+from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
 from .runtime.device import choose_device, cpu_cores, memory_limit_bytes
 from .runtime.pool import ModelPool, PoolLimits, WorkerFactory
 from .runtime.shared import CoreShare, Shared
+from .runtime.turns import FairPlaces
 from .runtime.worker import Worker
 from .runtime.worker_limits import WorkerLimits
 from .runtime.worker_process import Launch
@@ -116,7 +118,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         failed_load_seconds=settings.failed_load_seconds,
     )
     pool = ModelPool(catalog, _worker_factory(settings, metrics), limits, metrics)
-    inference = Inference(pool, metrics, deadlines)
+    inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
     return Services(
         ocr=OcrService(inference, catalog, settings.ocr_engine, settings.ocr_seconds),
@@ -134,6 +136,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         deadlines=deadlines,
         load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
         max_file_bytes=settings.max_file_bytes,
+        large_bodies=FairPlaces(1),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, cast
 
 import h11
@@ -18,40 +19,65 @@ from .errors import MalformedHttp, VisionError
 _LATER_THAN_THE_GATE = 1.0  # the gate answers a late body with 408 first; this ends what is left
 _LINGER_SECONDS = 2.0
 _TOO_LARGE = 431  # h11's hint for a head above its limit
+_FREE_CHUNKS, _LEAST_CHUNK_BYTES = 1000, 100  # a chunk of one byte costs as much time as one of 64 KiB
+
+
+@dataclass(frozen=True)
+class ConnectionRules:
+    """What connections may do.
+
+    Args:
+        header_seconds: for a head, from the connection or the last answer on.
+        body_seconds: for a body, from its head on, and for fetching an answer.
+        most: how many connections may be open.
+        on_refused: called with the code of an error that is answered before there is a request.
+        on_pushed_out: called when a connection is ended because there are too many.
+    """
+
+    header_seconds: float
+    body_seconds: float
+    most: int
+    on_refused: Callable[[str], None]
+    on_pushed_out: Callable[[], None]
+
+
+class _Connection(h11.Connection):
+    """h11's connection, which refuses bodies in a great many tiny chunks."""
+
+    _chunks = _bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > _FREE_CHUNKS and self._bytes < self._chunks * _LEAST_CHUNK_BYTES:
+                raise h11.RemoteProtocolError("chunks are too small")
+        return event
 
 
 class DeadlineProtocol(H11Protocol):
     """A connection that no client can keep for ever by being slow.
 
-    A head must be complete `header_seconds` after the connection or the last answer, a body
-    `body_seconds` after its head, and an answer must be taken within `body_seconds`. Behind an answer
-    that comes before the end of the body, what is still sent is thrown away for a moment: an end at
-    once would reset the connection, and the client would never see why.
+    Behind an answer that comes before the end of the body, what is still sent is thrown away for a
+    moment: an end at once would reset the connection, and the client would never see why. When there
+    are too many connections, the one whose client has sent nothing for longest is ended.
     """
 
-    header_seconds: ClassVar[float]
-    body_seconds: ClassVar[float]
-    on_refused: ClassVar[Callable[[str], None]]
+    rules: ClassVar[ConnectionRules]
+    waiting: ClassVar[dict[DeadlineProtocol, None]]
+    """Connections whose client has to send something, the one that has waited longest first."""
 
     @classmethod
-    def configured(
-        cls, header_seconds: float, body_seconds: float, on_refused: Callable[[str], None]
-    ) -> type[DeadlineProtocol]:
-        """The class that uvicorn makes connections of.
-
-        Args:
-            header_seconds, body_seconds: see above.
-            on_refused: called with the code of an error that is answered before there is a request.
-        """
-        settings = {
-            "header_seconds": header_seconds,
-            "body_seconds": body_seconds,
-            "on_refused": staticmethod(on_refused),
-        }
-        return type(cls.__name__, (cls,), settings)
+    def configured(cls, rules: ConnectionRules) -> type[DeadlineProtocol]:
+        """The class that uvicorn makes connections of."""
+        return type(cls.__name__, (cls,), {"rules": rules, "waiting": {}})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.conn = _Connection(h11.SERVER, cast(int, self.config.h11_max_incomplete_event_size))
         self._read_deadline: asyncio.TimerHandle | None = None
         self._write_deadline: asyncio.TimerHandle | None = None
         self._awaited: Any = None
@@ -62,6 +88,14 @@ class DeadlineProtocol(H11Protocol):
         self._socket = transport
         self.transport = cast(asyncio.Transport, _Transport(self, transport))
         self._await(h11.IDLE)
+        if len(self.connections) > self.rules.most:
+            self._push_out()
+
+    def _push_out(self) -> None:
+        longest = next(iter(self.waiting))
+        del self.waiting[longest]
+        self.rules.on_pushed_out()
+        longest._socket.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None)
@@ -81,10 +115,11 @@ class DeadlineProtocol(H11Protocol):
         super().on_response_complete()
         if self.conn.their_state is h11.IDLE:
             self._await(None)  # idle between requests: uvicorn's keep-alive time counts
+            self.waiting[self] = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._write_deadline = self._close_after(self.body_seconds, self.transport.abort)
+        self._write_deadline = self._close_after(self.rules.body_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -102,7 +137,7 @@ class DeadlineProtocol(H11Protocol):
             return
         if self.conn.their_state not in (h11.SEND_BODY, h11.ERROR):
             if self._socket.get_write_buffer_size():  # closing waits for the client to fetch the rest
-                self._write_deadline = self._close_after(self.body_seconds, self._socket.abort)
+                self._write_deadline = self._close_after(self.rules.body_seconds, self._socket.abort)
             self._socket.close()
             return
         self._await(None)
@@ -117,7 +152,7 @@ class DeadlineProtocol(H11Protocol):
             return
         error = self._error_of(sys.exception())
         request_id = accepted_request_id(None)
-        type(self).on_refused(error.code)
+        self.rules.on_refused(error.code)
         self.logger.warning("refused before it was a request [%s]", request_id, extra={"code": error.code})
         response = problem_response(error, request_id, close=True)
         response.headers["x-request-id"] = request_id
@@ -137,10 +172,17 @@ class DeadlineProtocol(H11Protocol):
         if what is self._awaited:
             return
         self._awaited = what
+        self.waiting.pop(self, None)
         if self._read_deadline:
             self._read_deadline.cancel()
-        seconds = {h11.IDLE: self.header_seconds, h11.SEND_BODY: self.body_seconds + _LATER_THAN_THE_GATE}.get(what)
-        self._read_deadline = self._close_after(seconds, self.transport.abort) if seconds is not None else None
+        seconds = {
+            h11.IDLE: self.rules.header_seconds,
+            h11.SEND_BODY: self.rules.body_seconds + _LATER_THAN_THE_GATE,
+        }.get(what)
+        self._read_deadline = None
+        if seconds is not None:
+            self.waiting[self] = None
+            self._read_deadline = self._close_after(seconds, self.transport.abort)
 
     def _close_after(self, seconds: float, close: Callable[[], None]) -> asyncio.TimerHandle:
         return self.loop.call_later(seconds, close)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+_PREFIX = "llm_vision_"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
@@ -15,60 +16,35 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "llm_vision_requests",
-            "Answered requests",
-            ["method", "route", "status"],
-            registry=self._registry,
+        self._requests = self._counter("requests", "Answered requests", "method", "route", "status")
+        self._request_seconds = self._histogram(
+            "request_seconds", "Time from the request's head to the end of its answer", _SECONDS, "route"
         )
-        self._request_seconds = Histogram(
-            "llm_vision_request_seconds",
-            "Time from the request's head to the end of its answer",
-            ["route"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._errors = self._counter("errors", "Answers with an error code", "code")
+        self._stage_seconds = self._histogram(
+            "stage_seconds", "Time of a request in a stage: decode, queue or run", _SECONDS, "stage", "model"
         )
-        self._errors = Counter("llm_vision_errors", "Answers with an error code", ["code"], registry=self._registry)
-        self._stage_seconds = Histogram(
-            "llm_vision_stage_seconds",
-            "Time of a request in a stage: decode, queue or run",
-            ["stage", "model"],
-            buckets=_SECONDS,
-            registry=self._registry,
+        self._batch_size = self._histogram("batch_size", "Requests that ran together", _BATCH_SIZES, "model")
+        self._batch_seconds = self._histogram("batch_seconds", "Time of a batch in its model", _SECONDS, "model")
+        self._restarts = self._counter("worker_restarts", "Worker processes that ended by themselves", "model")
+        self._decoders_lost = self._counter("decoders_lost", "Decoder processes that crashed or hung")
+        self._pushed_out = self._counter(
+            "connections_pushed_out", "Idle or slow connections that were ended because there were too many"
         )
-        self._batch_size = Histogram(
-            "llm_vision_batch_size",
-            "Requests that ran together",
-            ["model"],
-            buckets=_BATCH_SIZES,
-            registry=self._registry,
+        self._loads = self._counter("model_loads", "Models that were loaded", "model", "outcome")
+        self._loaded = self._gauge("model_loaded", "1 while in memory", "model")
+        self._memory = self._gauge(
+            "resident_memory_bytes", "Resident memory of the gateway and of each model's process", "process"
         )
-        self._batch_seconds = Histogram(
-            "llm_vision_batch_seconds",
-            "Time of a batch in its model",
-            ["model"],
-            buckets=_SECONDS,
-            registry=self._registry,
-        )
-        self._restarts = Counter(
-            "llm_vision_worker_restarts",
-            "Worker processes that ended by themselves",
-            ["model"],
-            registry=self._registry,
-        )
-        self._decoders_lost = Counter(
-            "llm_vision_decoders_lost", "Decoder processes that crashed or hung", registry=self._registry
-        )
-        self._loads = Counter(
-            "llm_vision_model_loads", "Models that were loaded", ["model", "outcome"], registry=self._registry
-        )
-        self._loaded = Gauge("llm_vision_model_loaded", "1 while in memory", ["model"], registry=self._registry)
-        self._memory = Gauge(
-            "llm_vision_resident_memory_bytes",
-            "Resident memory of the gateway and of each model's process",
-            ["process"],
-            registry=self._registry,
-        )
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(_PREFIX + name, text, labels, registry=self._registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(_PREFIX + name, text, labels, registry=self._registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(_PREFIX + name, text, labels, buckets=buckets, registry=self._registry)
 
     def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """An answer is complete. `route` is the template, not the URL."""
@@ -95,6 +71,10 @@ class Metrics:
     def decoder_lost(self) -> None:
         """A decoder process crashed or hung."""
         self._decoders_lost.inc()
+
+    def connection_pushed_out(self) -> None:
+        """A connection was ended to make room for another one."""
+        self._pushed_out.inc()
 
     def model_load_ended(self, model_id: str, *, succeeded: bool) -> None:
         """A load came to its end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -15,12 +16,15 @@ import uvicorn
 from fastapi import FastAPI
 
 from .api.limits import MAX_HEADER_BYTES, MAX_URL_BYTES
-from .http_protocol import DeadlineProtocol
+from .http_protocol import ConnectionRules, DeadlineProtocol
 
 log = logging.getLogger(__name__)
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 2048
+_MOST_CONNECTIONS = 4096
+_MOST_OPEN_FILES = 2 * _MOST_CONNECTIONS + 1024
+_OTHER_FILES, _FILES_PER_CONNECTION = 64, 2  # libraries and child processes; a socket and a spooled upload
 _AFTER_DRAIN_SECONDS = 5  # for the answers that say that the time is over
 _TICK_SECONDS, _TELLING_TICKS = 0.1, 5  # /readyz and kept connections answer 503 for half a second
 _MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)  # what is a little too large is told so by the gate
@@ -88,13 +92,29 @@ def listen(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _raise_open_files() -> int:
+    """Let this process open as many files as it may need and the system allows; the limit then."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        return wanted
+    return wanted if soft == resource.RLIM_INFINITY else soft
+
+
 def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
     """Serve until a signal, then finish what runs."""
     services = app.state.services
-    protocol = DeadlineProtocol.configured(seconds.header, seconds.body, services.metrics.error_answered)
+    rules = ConnectionRules(
+        header_seconds=seconds.header,
+        body_seconds=seconds.body,
+        most=min(_MOST_CONNECTIONS, (_raise_open_files() - _OTHER_FILES) // _FILES_PER_CONNECTION),
+        on_refused=services.metrics.error_answered,
+        on_pushed_out=services.metrics.connection_pushed_out,
+    )
     config = uvicorn.Config(
         app,
-        http=protocol,  # on h11, which is stricter than httptools
+        http=DeadlineProtocol.configured(rules),  # on h11, which is stricter than httptools
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         ws="none",
         log_config=None,

@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,15 +17,9 @@ import psutil
 import pytest
 
 from fixtures.live import LiveServer, picture_bytes
+from fixtures.waiting import eventually, is_alive
 
 Start = Callable[..., LiveServer]
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    ends = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < ends, "this never happened"
-        time.sleep(0.005)
 
 
 def test_probes(client: httpx2.Client) -> None:
@@ -71,11 +64,11 @@ def test_a_model_in_use_is_not_unloaded(start_server: Start) -> None:
     server = start_server()
     with ThreadPoolExecutor() as threads:
         running = threads.submit(server.ocr, "wait_for", 5)
-        eventually(lambda: any(line.startswith("started") for line in server.journal))
+        eventually(lambda: server.journal_has("started"))
         refused = server.client.post("/models/unload", json={"model": "faulty"})
         assert (refused.status_code, refused.json()["code"]) == (409, "model_in_use")
         assert refused.headers["x-should-retry"] == "false"
-        (server.folder / "go").touch()
+        server.go()
         assert running.result().json()["text"] == "5"
 
 
@@ -87,27 +80,20 @@ def test_a_model_that_does_not_load_says_so_and_others_work(server: LiveServer) 
     assert server.ocr(mark=4).json()["text"] == "4"
 
 
-def metric(server: LiveServer, name: str, **labels: str) -> float:
-    for line in server.client.get("/metrics").text.splitlines():
-        if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
-            return float(line.rpartition(" ")[2])
-    return 0.0
-
-
 def test_metrics_count_what_happened(server: LiveServer) -> None:
-    ok = {"method": "POST", "route": "/ocr", "status": "200"}
-    before = metric(server, "llm_vision_requests_total", **ok)
-    errors = metric(server, "llm_vision_errors_total", code="model_not_found")
+    ok = 'llm_vision_requests_total{method="POST",route="/ocr",status="200"}'
+    not_found = 'llm_vision_errors_total{code="model_not_found"}'
+    before, errors = server.metric(ok), server.metric(not_found)
     server.ocr()
     server.ocr(engine="nothing")
-    assert metric(server, "llm_vision_requests_total", **ok) == before + 1
-    assert metric(server, "llm_vision_errors_total", code="model_not_found") == errors + 1
-    for stage, model in (("decode", ""), ("queue", "faulty"), ("run", "faulty")):
-        assert metric(server, "llm_vision_stage_seconds_count", stage=stage, model=model) > 0
-    assert metric(server, "llm_vision_batch_size_count", model="faulty") > 0
-    assert metric(server, "llm_vision_model_loaded", model="faulty") == 1
-    assert metric(server, "llm_vision_resident_memory_bytes", process="gateway") > 1e7
-    assert metric(server, "llm_vision_resident_memory_bytes", process="faulty") > 1e7
+    assert server.metric(ok) == before + 1
+    assert server.metric(not_found) == errors + 1
+    for model, stage in (("", "decode"), ("faulty", "queue"), ("faulty", "run")):
+        assert server.metric(f'llm_vision_stage_seconds_count{{model="{model}",stage="{stage}"}}') > 0
+    assert server.metric('llm_vision_batch_size_count{model="faulty"}') > 0
+    assert server.metric('llm_vision_model_loaded{model="faulty"}') == 1
+    assert server.metric('llm_vision_resident_memory_bytes{process="gateway"}') > 1e7
+    assert server.metric('llm_vision_resident_memory_bytes{process="faulty"}') > 1e7
 
 
 def test_metrics_have_no_labels_from_clients(server: LiveServer) -> None:
@@ -139,20 +125,19 @@ def test_a_client_that_hangs_up_frees_its_place(start_server: Start) -> None:
     server.client.post("/models/load", json={"model": "faulty"})
     with pytest.raises(httpx2.TimeoutException):
         server.client.post("/ocr", files={"file": picture_bytes("wait_for")}, data={"engine": "faulty"}, timeout=0.3)
-    eventually(lambda: any(line.startswith("cancelled") for line in server.journal))
-    eventually(lambda: metric(server, "llm_vision_requests_total", route="/ocr", status="499") == 1)
-    info = next(m for m in server.client.get("/models").json()["models"] if m["id"] == "faulty")
-    assert info["in_use"] == 0
+    eventually(lambda: server.journal_has("cancelled"))
+    eventually(lambda: server.metric('llm_vision_requests_total{method="POST",route="/ocr",status="499"}') == 1)
+    assert server.in_use("faulty") == 0
 
 
 def test_sigterm_finishes_what_runs_and_exits_with_0(start_server: Start) -> None:
     server = start_server()
     with ThreadPoolExecutor() as threads:
         running = [threads.submit(server.ocr, "wait_for", mark) for mark in range(1, 5)]
-        eventually(lambda: any(line.startswith("started") for line in server.journal))
+        eventually(lambda: server.journal_has("started"))
         server.process.send_signal(signal.SIGTERM)
         eventually(lambda: not _accepts(server.port))
-        (server.folder / "go").touch()
+        server.go()
         assert sorted(one.result().json()["text"] for one in running) == ["1", "2", "3", "4"]
     assert server.process.wait(20) == 0
     assert "Traceback" not in server.log
@@ -172,9 +157,9 @@ def test_kept_connections_are_told_that_the_service_ends(start_server: Start) ->
     kept.endheaders()
     with ThreadPoolExecutor() as threads:
         running = threads.submit(server.ocr, "wait_for", 1)
-        eventually(lambda: any(line.startswith("started") for line in server.journal))
+        eventually(lambda: server.journal_has("started"))
         server.process.send_signal(signal.SIGTERM)
-        (server.folder / "go").touch()
+        server.go()
         running.result()
     kept.close()
     assert server.process.wait(20) == 0
@@ -184,7 +169,7 @@ def test_requests_that_do_not_end_in_time_are_answered_at_the_stop(start_server:
     server = start_server({"VISION_DRAIN_SECONDS": "0.3"})
     with ThreadPoolExecutor() as threads:
         hung = threads.submit(server.ocr, "hang")
-        eventually(lambda: any(line.startswith("started") for line in server.journal))
+        eventually(lambda: server.journal_has("started"))
         server.process.send_signal(signal.SIGTERM)
         answer = hung.result()
     assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
@@ -195,7 +180,7 @@ def test_a_second_signal_ends_at_once(start_server: Start) -> None:
     server = start_server()
     thread = threading.Thread(target=lambda: _ignore_errors(lambda: server.ocr("hang")), daemon=True)
     thread.start()
-    eventually(lambda: any(line.startswith("started") for line in server.journal))
+    eventually(lambda: server.journal_has("started"))
     children = server.children()
     server.process.send_signal(signal.SIGTERM)
     eventually(lambda: not _accepts(server.port))
@@ -219,10 +204,3 @@ def test_workers_do_not_outlive_a_gateway_that_is_killed(start_server: Start) ->
     server.process.wait()
     assert len(children) >= 2
     eventually(lambda: not any(is_alive(child) for child in children))
-
-
-def is_alive(process: psutil.Process) -> bool:
-    try:
-        return process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False

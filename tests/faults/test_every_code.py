@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import resource
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,14 +12,13 @@ import httpx2
 import openai
 import pytest
 
-from faults.scenarios.overload import metric
-from faults.test_rows_framing import check
-from faults.test_rows_state import Asking, wait_for_journal, wait_for_places
 from fixtures import bad_pictures
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
+from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
-from fixtures.requests import model_request, ocr_request, picture_request
+from fixtures.requests import Asking, model_request, ocr_request, picture_request
+from fixtures.waiting import eventually
 from llm_vision.errors import registry
 
 Start = Callable[..., LiveServer]
@@ -89,7 +87,7 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> object:
 
 
 def counted(server: LiveServer, code: str) -> float:
-    return metric(server, f'llm_vision_errors_total{{code="{code}"}}')
+    return server.metric(f'llm_vision_errors_total{{code="{code}"}}')
 
 
 @pytest.mark.parametrize("code", SIMPLE)
@@ -147,15 +145,12 @@ def test_promise_30_full_queue_and_displaced(start_server: Start) -> None:
     server = start_server({"VISION_QUEUE_SIZE": "1", "VISION_API_KEYS": "greedy,polite"})
     server.client.headers["X-API-Key"] = "polite"
     greedy = [Asking(server.port, ocr_request("wait_for", "one-by-one", key="greedy")) for _ in range(2)]
-    wait_for_journal(server, "started")
-    wait_for_places(server, "one-by-one", 2)
+    eventually(lambda: server.journal_has("started"))
+    eventually(lambda: server.in_use("one-by-one") == 2)
     check_of_registry(send_raw(server.port, ocr_request(engine="one-by-one", key="greedy")), "queue_full")
     polite = Asking(server.port, ocr_request("wait_for", "one-by-one", key="polite"))
-    ends = time.monotonic() + 20
-    while "code=rate_limited" not in server.log:
-        assert time.monotonic() < ends
-        time.sleep(0.01)
-    server.journal_path.with_name("go").touch()
+    eventually(lambda: "code=rate_limited" in server.log)
+    server.go()
     (displaced,) = [asked.answer for asked in greedy if asked.answer.status != 200]
     check_of_registry(displaced, "rate_limited")
     assert polite.answer.status == 200
@@ -164,17 +159,16 @@ def test_promise_30_full_queue_and_displaced(start_server: Start) -> None:
 def test_promise_30_model_in_use_shutdown_and_full_disk(start_server: Start) -> None:
     server = start_server()
     running = Asking(server.port, ocr_request("wait_for"))
-    wait_for_journal(server, "started")
+    eventually(lambda: server.journal_has("started"))
     check_of_registry(send_raw(server.port, model_request("unload", "faulty")), "model_in_use")
     resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (900_000, resource.RLIM_INFINITY))
     check_of_registry(send_raw(server.port, picture_request(b"\x89PNG" + bytes(3_000_000))), "storage_full")
     with connect(server.port) as kept:
         server.process.send_signal(signal.SIGTERM)
-        while send_raw(server.port, get("/readyz"), method="GET").status != 503:
-            pass
+        eventually(lambda: send_raw(server.port, get("/readyz"), method="GET").status == 503)
         kept.sendall(get("/version"))
         check_of_registry(read_answer(kept, "GET"), "shutting_down")
-    server.journal_path.with_name("go").touch()
+    server.go()
     assert running.answer.status == 200
 
 
@@ -182,9 +176,7 @@ def test_promise_30_client_closed(hasty: LiveServer) -> None:
     before = counted(hasty, "client_closed")
     with connect(hasty.port) as sock:
         sock.sendall(ocr_request()[:200])
-    ends = time.monotonic() + 20
-    while counted(hasty, "client_closed") != before + 1:
-        assert time.monotonic() < ends
+    eventually(lambda: counted(hasty, "client_closed") == before + 1)
 
 
 def test_promise_30_an_error_of_ours_is_told_without_its_cause(tmp_path: Path) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from faults.scenarios import bodies, memory, slow_clients
 from fixtures.live import LiveServer
+from fixtures.raw_http import AT_ONCE, connect, is_closed, send_raw
+from fixtures.requests import ocr_request
 
 Start = Callable[..., LiveServer]
 MEBIBYTE = 1024 * 1024
@@ -57,6 +60,20 @@ async def test_promise_16_stalled_clients_are_closed_and_harm_nobody(start_serve
     found = await slow_clients.stalled_clients(server, each=10, patience=30, honest=5)
     assert found.honest_statuses == {200}
     assert all(seconds < 25 for kind in found.closed_after.values() for seconds in kind)
+
+
+def test_promise_16_more_connections_than_files(start_server: Start) -> None:
+    """The connections that wait longest are ended, so that the next one is always answered."""
+    server = start_server(open_files=300)
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(connect(server.port)) for _ in range(300)]
+        for sock in stalled:
+            with suppress(ConnectionError):
+                sock.sendall(b"GET /livez HTT")
+        assert send_raw(server.port, ocr_request(mark=4)).problem["text"] == "4"
+        assert is_closed(stalled[0])
+        assert not is_closed(stalled[-1], patience=AT_ONCE)
+    assert server.metric("llm_vision_connections_pushed_out_total") >= 150
 
 
 async def test_promise_26_nothing_stays_in_the_temporary_folder(start_server: Start) -> None:

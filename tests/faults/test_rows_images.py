@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -12,12 +11,14 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from faults.test_rows_framing import check
 from fixtures import bad_pictures
 from fixtures.bad_pictures import NOISE, Expected, saved
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
+from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, request, send_raw
+from fixtures.requests import Asking, picture_request
+from fixtures.waiting import eventually
 
 PATTERNS_OF_CONTENT = (b"<script>", b"passwd", b"ENTITY")
 
@@ -112,26 +113,40 @@ def test_row_66_a_decoder_that_hangs(survivor: LiveServer) -> None:
     assert post(survivor, picture_bytes(mark=3)).status == 200
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV], ids=["kill", "segfault"])
-def test_row_66_a_decoder_that_crashes(survivor: LiveServer, number: signal.Signals) -> None:
-    before = _metric(survivor, "llm_vision_decoders_lost_total")
+def test_row_66_a_decoder_that_crashes(survivor: LiveServer) -> None:
+    before = survivor.metric("llm_vision_decoders_lost_total")
     thread, answers, stopped = frozen_request(survivor)
     time.sleep(0.3)  # the file is on its way
-    for decoder in stopped:
-        decoder.send_signal(number)
-        with contextlib.suppress(ProcessLookupError):  # gone already
-            os.kill(decoder.pid, signal.SIGCONT)
+    end(stopped, signal.SIGSEGV)
     thread.join()
     check(answers[0], 422, "invalid_image")
-    assert _metric(survivor, "llm_vision_decoders_lost_total") == before + 1
+    assert survivor.metric("llm_vision_decoders_lost_total") == before + 1
     psutil.wait_procs(stopped, timeout=10)
     for _ in stopped:  # those that died while nobody used them cost nobody an answer
         assert post(survivor, picture_bytes(mark=3)).status == 200
 
 
-def _metric(server: LiveServer, name: str) -> float:
-    lines = server.client.get("/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name))
+def test_row_66_a_decoder_that_the_system_kills_is_no_fault_of_the_picture(survivor: LiveServer) -> None:
+    thread, answers, stopped = frozen_request(survivor)
+    time.sleep(0.3)
+    end(stopped, signal.SIGKILL)
+    thread.join()
+    assert answers[0].status == 200
+
+
+def test_decoders_that_are_killed_again_and_again(survivor: LiveServer) -> None:
+    asking = Asking(survivor.port, picture_request(saved(NOISE, "PNG"), engine="faulty"))
+    while not asking.is_answered:
+        end(decoders(survivor), signal.SIGKILL)
+    check(asking.answer, 503, "insufficient_memory")
+    assert int(asking.answer.headers["retry-after"]) >= 1
+
+
+def end(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+            process.send_signal(signal.SIGCONT)
 
 
 def test_decoded_pictures_that_wait_share_a_budget(start_server: Callable[..., LiveServer]) -> None:
@@ -141,11 +156,10 @@ def test_decoded_pictures_that_wait_share_a_budget(start_server: Callable[..., L
     waits = picture_bytes("wait_for", size=(2000, 2000))
     thread = threading.Thread(target=lambda: answers.append(post(server, waits)))
     thread.start()
-    while not any(line.startswith("started") for line in server.journal):
-        time.sleep(0.01)
+    eventually(lambda: server.journal_has("started"))
     check(post(server, first), 429, "queue_full")
     assert post(server, picture_bytes(), engine="faulty-batch").status == 200
-    server.journal_path.with_name("go").touch()
+    server.go()
     thread.join()
     assert answers[0].status == 200
     assert post(server, first).status == 200

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from faults.test_rows_framing import check
 from fixtures.live import LiveServer, picture_bytes
+from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, request, send_raw
 
 ROUTES = ["/models/load", "/models/unload", "/ocr", "/analyze_image"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 
 import pytest
 
-from faults.test_rows_framing import check
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import BOUNDARY, CONTENT_TYPE, END, field, form, part
+from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, request, send_raw
+from fixtures.waiting import eventually
 
 PICTURE = picture_bytes()
 ENGINE = field("engine", b"faulty")
@@ -174,13 +173,6 @@ def temporary_files(server: LiveServer) -> list[str]:
         os.readlink(entry.path) for entry in os.scandir(f"/proc/{server.process.pid}/fd") if os.path.lexists(entry.path)
     ]
     return [path for path in held if path.startswith(str(server.temporary))] + os.listdir(server.temporary)
-
-
-def eventually(condition: Callable[[], object], patience: float = 20) -> None:
-    ends = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < ends, "this never happened"
-        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("sent", [10, 500_000, 5_000_000])

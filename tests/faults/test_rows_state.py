@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import resource
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from faults.test_rows_framing import check
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
+from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
-from fixtures.requests import model_request, ocr_request
+from fixtures.requests import Asking, model_request, ocr_request
+from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
 NEVER_RETRY = {"x-should-retry": "false"}
@@ -22,27 +21,6 @@ NEVER_RETRY = {"x-should-retry": "false"}
 
 def load(server: LiveServer, action: str, model: str, key: str = "") -> RawAnswer:
     return send_raw(server.port, model_request(action, model, key))
-
-
-class Asking:
-    """A request in a thread of its own."""
-
-    def __init__(self, port: int, data: bytes) -> None:
-        self._answers: list[RawAnswer] = []
-        self._thread = threading.Thread(target=lambda: self._answers.append(send_raw(port, data)), daemon=True)
-        self._thread.start()
-
-    @property
-    def answer(self) -> RawAnswer:
-        self._thread.join(60)
-        return self._answers[0]
-
-
-def wait_for_journal(server: LiveServer, start: str, count: int = 1) -> None:
-    ends = time.monotonic() + 20
-    while sum(line.startswith(start) for line in server.journal) < count:
-        assert time.monotonic() < ends, server.log[-3000:]
-        time.sleep(0.01)
 
 
 @pytest.fixture(scope="module")
@@ -99,11 +77,11 @@ def test_row_79a_language_and_task_that_the_model_lacks(survivor: LiveServer) ->
 def test_row_79b_unload_of_a_model_in_use(start_server: Start) -> None:
     server = start_server()
     running = Asking(server.port, ocr_request("wait_for"))
-    wait_for_journal(server, "started")
+    eventually(lambda: server.journal_has("started"))
     answer = load(server, "unload", "faulty")
     check(answer, 409, "model_in_use")
     assert answer.headers.items() >= NEVER_RETRY.items()
-    server.journal_path.with_name("go").touch()
+    server.go()
     assert running.answer.status == 200
     assert load(server, "unload", "faulty").problem["unloaded"] is True
 
@@ -122,10 +100,7 @@ def test_row_80_a_load_that_outlasts_the_request(start_server: Start) -> None:
     check(answer, 503, "model_loading")
     assert int(answer.headers["retry-after"]) >= 1
     server.journal_path.with_name("may_load").touch()
-    wait_for_journal(server, "load")
-    ends = time.monotonic() + 20
-    while (answer := send_raw(server.port, ocr_request(engine="slow-to-load"))).status != 200:
-        assert time.monotonic() < ends
+    eventually(lambda: send_raw(server.port, ocr_request(engine="slow-to-load")).status == 200)
     assert sum(line.startswith("load slow-to-load") for line in server.journal) == 1
 
 
@@ -149,39 +124,48 @@ def test_row_82_out_of_memory(survivor: LiveServer) -> None:
 def test_row_83_full_queue(start_server: Start) -> None:
     server = start_server({"VISION_QUEUE_SIZE": "1"})
     running = [Asking(server.port, ocr_request("wait_for", engine="one-by-one")) for _ in range(2)]
-    wait_for_journal(server, "started")
-    wait_for_places(server, "one-by-one", 2)
+    eventually(lambda: server.journal_has("started"))
+    eventually(lambda: server.in_use("one-by-one") == 2)
     answer = send_raw(server.port, ocr_request(engine="one-by-one"))
     check(answer, 429, "queue_full")
     assert int(answer.headers["retry-after"]) >= 1
-    server.journal_path.with_name("go").touch()
+    server.go()
     assert [asked.answer.status for asked in running] == [200, 200]
-
-
-def wait_for_places(server: LiveServer, model: str, count: int) -> None:
-    """Until so many requests use a model, running or queued."""
-    ends = time.monotonic() + 20
-    while True:
-        models = {found["id"]: found for found in server.client.get("/models").json()["models"]}
-        if models[model]["in_use"] == count:
-            return
-        assert time.monotonic() < ends
-        time.sleep(0.01)
 
 
 def test_row_83_the_greediest_client_gives_up_a_place(start_server: Start) -> None:
     server = start_server({"VISION_QUEUE_SIZE": "2", "VISION_API_KEYS": "greedy,polite"})
     server.client.headers["X-API-Key"] = "polite"
     greedy = [Asking(server.port, ocr_request("wait_for", engine="one-by-one", key="greedy")) for _ in range(3)]
-    wait_for_journal(server, "started")
-    wait_for_places(server, "one-by-one", 3)
+    eventually(lambda: server.journal_has("started"))
+    eventually(lambda: server.in_use("one-by-one") == 3)
     polite = Asking(server.port, ocr_request("wait_for", engine="one-by-one", key="polite"))
-    refused = next(asked.answer for asked in greedy if not asked._thread.join(0.5) and asked._answers)
+    eventually(lambda: any(asked.is_answered for asked in greedy))
+    (refused,) = [asked.answer for asked in greedy if asked.is_answered]
     check(refused, 429, "rate_limited")
     assert int(refused.headers["retry-after"]) >= 1
-    server.journal_path.with_name("go").touch()
+    server.go()
     assert polite.answer.status == 200
     assert sorted(asked.answer.status for asked in greedy) == [200, 200, 429]
+
+
+def test_row_83_prompts_that_need_no_model_have_places_too(start_server: Start) -> None:
+    server = start_server({"VISION_QUEUE_SIZE": "0"})
+    server.client.post("/analyze_image", files={"file": picture_bytes()}, data={"prompt": "What size?"})
+    decoders = server.children("decoder_child")
+    for decoder in decoders:
+        decoder.suspend()
+    body = form(part(picture_bytes(size=(64, 64))), field("prompt", b"What size is it?"))
+    data = request("/analyze_image", body, headers={"Content-Type": CONTENT_TYPE})
+    asking = [Asking(server.port, data) for _ in range(6)]
+    eventually(lambda: sum(asked.is_answered for asked in asking) == 4)
+    refused = [asked.answer for asked in asking if asked.is_answered]
+    for answer in refused:
+        check(answer, 429, "queue_full")
+    for decoder in decoders:
+        decoder.resume()
+    assert sorted(asked.answer.status for asked in asking) == [200, 200, 429, 429, 429, 429]
+    assert "64 pixels wide" in str(next(asked.answer.body for asked in asking if asked.answer.status == 200))
 
 
 @pytest.mark.parametrize("do", ["kill", "segfault"])
@@ -206,17 +190,17 @@ def test_row_86_during_shutdown(start_server: Start) -> None:
         kept.sendall(request("/livez", method="GET"))
         assert not read_answer(kept, "GET").is_closed
         running = Asking(server.port, ocr_request("wait_for"))
-        wait_for_journal(server, "started")
+        eventually(lambda: server.journal_has("started"))
         server.process.send_signal(signal.SIGTERM)
         ask = request("/readyz", method="GET")
-        while (ready := send_raw(server.port, ask, method="GET")).status != 503:
-            pass
+        eventually(lambda: send_raw(server.port, ask, method="GET").status == 503)
+        ready = send_raw(server.port, ask, method="GET")
         assert ready.problem == {"ready": False, "reason": "shutting down", "models": ready.problem["models"]}
         kept.sendall(request("/version", method="GET"))
         answer = read_answer(kept, "GET")
     check(answer, 503, "shutting_down", closed=True)
     assert int(answer.headers["retry-after"]) >= 1
-    server.journal_path.with_name("go").touch()
+    server.go()
     assert running.answer.status == 200
     assert server.process.wait(20) == 0
 
@@ -237,7 +221,7 @@ def test_row_87_full_disk(survivor: LiveServer) -> None:
 def test_a_load_that_was_asked_for_is_answered_at_the_stop(start_server: Start) -> None:
     server = start_server({"VISION_DRAIN_SECONDS": "0.5"})
     loading = Asking(server.port, model_request("load", "slow-to-load"))
-    wait_for_journal(server, "load slow-to-load")
+    eventually(lambda: server.journal_has("load slow-to-load"))
     server.process.send_signal(signal.SIGTERM)
     check(loading.answer, 503, "shutting_down", closed=True)
     assert server.process.wait(20) == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -22,16 +20,6 @@ from llm_vision.runtime.shared import CoreShare, Shared
 from llm_vision.runtime.worker import Worker
 from llm_vision.runtime.worker_limits import WorkerLimits
 from llm_vision.runtime.worker_process import Launch
-
-PATIENCE = 20.0  # seconds until a condition that never comes fails a test
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for something that another process does."""
-    ends = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < ends, "this never happened"
-        await asyncio.sleep(0.002)
 
 
 def request(do: str = "echo", /, **params: object) -> WorkRequest:

@@ -14,6 +14,7 @@ from fixtures.faulty_models import ALL
 from llm_vision.errors import ModelLoadFailed, VisionError
 from llm_vision.metrics import Metrics
 from llm_vision.models.registry import Catalog, CatalogEntry
+from llm_vision.runtime.admissions import admit_everywhere
 from llm_vision.runtime.pool import ModelPool, PoolLimits
 from llm_vision.runtime.worker_limits import WorkerState
 
@@ -104,7 +105,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(model=st.sampled_from(MODELS))
     def infer(self, model: str) -> None:
         async def ask() -> None:
-            with self.pool.admit(model, "anyone"):
+            with admit_everywhere([self.pool.places(model)], "anyone"):
                 async with self.pool.lease(model) as worker:
                     await worker.infer()  # type: ignore[call-arg,arg-type]
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
 from conftest import Journal
+from fixtures.waiting import until
 from llm_vision.errors import InsufficientMemory, ModelInUse, ModelLoadFailed, ModelNotFound, QueueFull, ShuttingDown
+from llm_vision.runtime.admissions import admit_everywhere
 from llm_vision.runtime.pool import ModelPool
-from runtime.conftest import PoolKit, request, until
+from runtime.conftest import PoolKit, request
 
 
 async def answer(pool: ModelPool, model_id: str, mark: str = "") -> str:
@@ -219,18 +222,13 @@ async def test_keep_alive_of_nothing_unloads_after_the_request(kit: PoolKit) -> 
     expirer.cancel()
 
 
-async def test_admission_is_bounded_by_batch_and_queue(kit: PoolKit) -> None:
-    pool = kit.pool(max_queue=2)
-    admitted = [pool.admit("second", "anyone") for _ in range(3)]
-    for admission in admitted:
-        admission.__enter__()
-    with pytest.raises(QueueFull), pool.admit("second", "anyone"):
-        pass
-    admitted[0].__exit__(None, None, None)
-    with pool.admit("second", "anyone"):
-        pass
-    for admission in admitted[1:]:
-        admission.__exit__(None, None, None)
+async def test_places_are_as_many_as_batch_and_queue(kit: PoolKit) -> None:
+    places = [kit.pool(max_queue=2).places("second")]
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(admit_everywhere(places, "anyone"))
+        with pytest.raises(QueueFull):
+            stack.enter_context(admit_everywhere(places, "anyone"))
 
 
 async def test_unknown_models_are_not_found(kit: PoolKit) -> None:

@@ -11,11 +11,12 @@ import pytest
 
 from conftest import Journal
 from fixtures.faulty_models import BrokenLoad, FaultyBatch
+from fixtures.waiting import until
 from llm_vision.errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, QueueFull, WorkerCrashed
 from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.shared import CoreShare
 from llm_vision.runtime.worker import Worker, WorkerState
-from runtime.conftest import make_worker, picture, request, until
+from runtime.conftest import make_worker, picture, request
 
 
 async def test_a_worker_is_another_process_and_answers_from_there(worker: Worker) -> None:

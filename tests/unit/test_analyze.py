@@ -39,7 +39,7 @@ def facts(**changes: Any) -> PictureFacts:
 
 
 def answer(prompt: str, **changes: Any) -> str:
-    return compose_answer(prompt, facts(**changes)).analysis
+    return compose_answer(understand(prompt), facts(**changes)).analysis
 
 
 # What is asked
@@ -102,7 +102,7 @@ def test_prompts_about_more_than_facts_are_not_taken_for_simpler_ones(prompt: st
 
 
 def test_default_prompt_gets_a_whole_description() -> None:
-    found = compose_answer(DEFAULT_PROMPT, facts(text="ILLY\nCAFFÈ", text_confidence=0.9))
+    found = compose_answer(understand(DEFAULT_PROMPT), facts(text="ILLY\nCAFFÈ", text_confidence=0.9))
     assert found.analysis == (
         "A photo, 600 × 400 pixels. It most likely shows espresso (93 %). "
         "Its main colours are saddle brown (60 %) and white (40 %). The text in it reads: “ILLY / CAFFÈ”."
@@ -121,7 +121,7 @@ def test_default_prompt_gets_a_whole_description() -> None:
     ],
 )
 def test_question_about_a_fact_gets_that_fact_alone(prompt: str, expected: str) -> None:
-    found = compose_answer(prompt, facts())
+    found = compose_answer(understand(prompt), facts())
     assert (found.analysis, found.confidence) == (expected, None)
 
 
@@ -142,14 +142,14 @@ def test_single_color_is_told_in_the_singular() -> None:
     ],
 )  # fmt: skip
 def test_things_are_claimed_as_firmly_as_the_classifier_is_sure(labels: list[Label], sentence: str) -> None:
-    found = compose_answer(DEFAULT_PROMPT, facts(labels=labels))
+    found = compose_answer(understand(DEFAULT_PROMPT), facts(labels=labels))
     assert sentence in found.analysis
     assert found.confidence == (labels[0].confidence if "most likely" in sentence or "possibly" in sentence else None)
 
 
 @pytest.mark.parametrize("kind", [PictureKind.COMIC, PictureKind.DOCUMENT, PictureKind.DRAWING])
 def test_no_thing_is_claimed_of_what_is_not_a_photo(kind: PictureKind) -> None:
-    found = compose_answer(DEFAULT_PROMPT, facts(kind=kind, labels=[Label("envelope", 0.9)]))
+    found = compose_answer(understand(DEFAULT_PROMPT), facts(kind=kind, labels=[Label("envelope", 0.9)]))
     assert "envelope" not in found.analysis
     assert "could not be named" not in found.analysis
     assert found.confidence is None
@@ -215,7 +215,7 @@ class RecordingInference:
 
 def analyze(inference: RecordingInference, prompt: str) -> Any:
     analysis = EmbeddedAnalysis(inference, ocr_model="reader", classifier_model="namer")
-    return asyncio.run(analysis.analyze(raw_image(Image.open(COFFEE)), prompt))
+    return asyncio.run(analysis.analyze(raw_image(Image.open(COFFEE)), understand(prompt)))
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def test_only_the_models_that_the_prompt_needs_are_run(prompt: str, tasks: set[T
     analyze(inference, prompt)
     models = {Task.OCR: "reader", Task.CLASSIFY: "namer"}
     assert set(inference.asked) == {(models[task], task) for task in tasks}
-    assert tasks_needed(prompt) == tasks
+    assert tasks_needed(understand(prompt).facts) == tasks
 
 
 def test_analysis_of_a_photo_is_complete_degraded_and_under_its_own_name() -> None:

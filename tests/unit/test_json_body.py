@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_vision.api.json_body import MAX_TOKENS, parse_object
-from llm_vision.errors import JsonTooDeep, MalformedJson, PayloadTooLarge
+from llm_vision.errors import InvalidText, JsonTooDeep, MalformedJson, PayloadTooLarge
 
 texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]))
 values = st.recursive(
@@ -36,3 +36,19 @@ def test_brackets_and_commas_count_outside_texts_only() -> None:
         parse_object(b'{"a": [' + b"1," * MAX_TOKENS + b"1]}")
     with pytest.raises(JsonTooDeep):
         parse_object(b"[" * 65)
+
+
+LONG = "\u00e9" * 1_500_000
+
+
+@pytest.mark.parametrize("bad", ["\\u0000", "\\b", "\\ud800", "\\udc00x", "\x7f"])
+@pytest.mark.parametrize("place", ["start", "end", "key"])
+def test_what_is_forbidden_is_found_wherever_it_stands(bad: str, place: str) -> None:
+    text = {"start": f'{{"a": "{bad}{LONG}"}}', "end": f'{{"a": "{LONG}{bad}"}}', "key": f'{{"{bad}": 1}}'}[place]
+    with pytest.raises(InvalidText):
+        parse_object(text.encode())
+
+
+def test_long_texts_with_escapes_come_through() -> None:
+    body = {"a": LONG + '"]}\\' * 200_000, "b": "\t\n" * 100_000, "c": "\U0001f600" * 1000}
+    assert parse_object(json.dumps(body).encode()) == body

@@ -29,7 +29,7 @@ async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswe
     data, form = await read_picture_form(request, AnalyzeForm, services.max_file_bytes)
     async with (
         services.vision.admit(form.model, form.prompt, request.state.client) as analyst,
-        services.pictures.decoded(data) as picture,
+        services.pictures.decoded(data, request.state.client) as picture,
     ):
         analysis = await analyst.analyze(picture)
     return AnalyzeAnswer(

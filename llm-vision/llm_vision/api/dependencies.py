@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from ..metrics import Metrics
 from ..runtime.pool import ModelPool
+from ..runtime.turns import FairPlaces
 from ..services.deadlines import Deadlines
 from ..services.lifecycle import Lifecycle
 from ..services.ocr import OcrService
@@ -29,6 +30,8 @@ class Services:
     deadlines: Deadlines
     load_seconds: float
     max_file_bytes: int
+    large_bodies: FairPlaces
+    """One large body is parsed at a time."""
 
 
 def _services(request: Request) -> Services:

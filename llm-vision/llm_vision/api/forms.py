@@ -11,58 +11,72 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from ..errors import FileRequired, InvalidParameter, UnsupportedMediaType
+from .body import parsed_body, read_body
 from .fields import check_fields
-from .json_body import check_is_json, read_json_object
+from .json_body import check_is_json, parse_object
 from .limits import too_large
 from .multipart import read_form
 
 FILE_FIELD = "file"
+_LONGEST_DATA_HEAD = 1024  # characters
+_BASE64_PIECE = 1024 * 1024  # characters; four are three bytes
 
+Picture = bytes | bytearray
 Fields = TypeVar("Fields", bound=BaseModel)
 
 
-async def read_picture_form(request: Request, fields: type[Fields], max_file_bytes: int) -> tuple[bytes, Fields]:
+async def read_picture_form(request: Request, fields: type[Fields], max_file_bytes: int) -> tuple[Picture, Fields]:
     """The picture's bytes and the checked fields of a request.
 
     Raises:
         VisionError: what is wrong with the body, by its code.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    data: Picture
     if kind == "multipart/form-data":
-        data, values = await _read_multipart(request, max_file_bytes)
+        data, form = await _read_multipart(request, fields, max_file_bytes)
     elif kind == "application/json":
-        data, values = await _read_json(request)
+        check_is_json(request.headers["content-type"])
+        data, form = await parsed_body(request, lambda body: _parse_json(body, fields))
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        data, values = await request.body(), dict(request.query_params)
+        data, form = await read_body(request), check_fields(fields, request.query_params)
     else:
         raise UnsupportedMediaType(
             "send multipart/form-data with a `file`, the picture itself as image/*, or JSON with base64 in `image`"
         )
     if len(data) > max_file_bytes:
         raise too_large(max_file_bytes)
-    return data, check_fields(fields, values)
+    return data, form
 
 
-async def _read_multipart(request: Request, max_file_bytes: int) -> tuple[bytes, dict[str, Any]]:
+async def _read_multipart(request: Request, fields: type[Fields], max_file_bytes: int) -> tuple[bytes, Fields]:
     content_type = request.headers["content-type"]
     form = await read_form(content_type, request.stream(), FILE_FIELD, max_file_bytes)
     try:
-        values: dict[str, Any] = {name: value for name, value in form.fields.items() if name != FILE_FIELD}
-        return await form.only_file(FILE_FIELD), values
+        values = {name: value for name, value in form.fields.items() if name != FILE_FIELD}
+        return await form.only_file(FILE_FIELD), check_fields(fields, values)
     finally:
         form.close()
 
 
-async def _read_json(request: Request) -> tuple[bytes, dict[str, Any]]:
-    check_is_json(request.headers["content-type"])
-    values = await read_json_object(request)
+def _parse_json(body: bytearray, fields: type[Fields]) -> tuple[bytearray, Fields]:
+    values = parse_object(body)
     encoded = values.pop("image", None)
     if not isinstance(encoded, str):
         raise FileRequired("send the picture as base64 in `image`", param="image")
+    return _from_base64(encoded), check_fields(fields, values)
+
+
+def _from_base64(text: str) -> bytearray:
+    """Bytes of base64, with or without a data URI's head; in pieces, so that other threads get their turn."""
+    data = bytearray()
+    start = text.find(",", 0, _LONGEST_DATA_HEAD) + 1
     try:
-        return base64.b64decode(encoded.rpartition(",")[2], validate=True), values
+        for at in range(start, len(text), _BASE64_PIECE):
+            data += base64.b64decode(text[at : at + _BASE64_PIECE], validate=True)
     except (binascii.Error, ValueError):
         raise InvalidParameter("`image` is not base64", param="image") from None
+    return data
 
 
 def picture_body(fields: type[BaseModel]) -> dict[str, Any]:

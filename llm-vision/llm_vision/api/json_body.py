@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import math
 import re
@@ -22,19 +21,16 @@ from ..errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
+from .body import parsed_body
 from .fields import has_forbidden_characters, validated
 
 MAX_DEPTH = 64
 MAX_TOKENS = 200_000
 """Strings, brackets and commas: a few bytes each in a body become a hundred in memory."""
-_LARGE_BYTES = 64 * 1024
+_PIECE_CHARS = 1024 * 1024  # of a long string are looked at in one go, so that other threads get their turn
 _BYTE_ORDER_MARK = "\ufeff"
-_TOKEN = re.compile(
-    r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'  # a string; one that never ends goes to the end, so that this stays linear
-    r"|[\[\]{},]"
-    r'|[^"\[\]{},]{1,65536}+',  # what lies between, in pieces, so that other threads get their turn
-    re.DOTALL,
-)
+_OUTSIDE_STRINGS = re.compile(r'["\[\]{},]|[^"\[\]{},]{1,65536}+')
+_INSIDE_STRING = re.compile(r'"|(?:[^"\\]{1,16384}+|\\.){1,64}+|\\', re.DOTALL)
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -44,7 +40,7 @@ def json_body(schema: type[Schema]) -> Any:
 
     async def read(request: Request) -> Schema:
         check_is_json(request.headers.get("content-type", ""))
-        return validated(schema, await read_json_object(request))
+        return await parsed_body(request, lambda body: validated(schema, parse_object(body)))
 
     return Depends(read)
 
@@ -61,17 +57,7 @@ def check_is_json(content_type: str) -> None:
         raise UnsupportedMediaType("send the body as application/json in UTF-8")
 
 
-async def read_json_object(request: Request) -> dict[str, Any]:
-    """The body of a request as a JSON object.
-
-    Raises:
-        VisionError: what is wrong with the body, by its code.
-    """
-    body = await request.body()
-    return await asyncio.to_thread(parse_object, body) if len(body) > _LARGE_BYTES else parse_object(body)
-
-
-def parse_object(body: bytes) -> dict[str, Any]:
+def parse_object(body: bytes | bytearray) -> dict[str, Any]:
     """A JSON object without surprises: no key twice, no NaN, no text that cannot be stored or shown.
 
     Raises:
@@ -89,14 +75,13 @@ def parse_object(body: bytes) -> dict[str, Any]:
         raise MalformedJson("the body is not JSON") from None
     if not isinstance(value, dict):
         raise InvalidRequest("the body must be a JSON object")
-    for string in _strings(value):
-        if has_forbidden_characters(string):
-            raise InvalidText("control characters and lone surrogates are not accepted")
+    if "\\" in text or "\x7f" in text:  # JSON has no other way to write what is forbidden
+        _check_strings(value)
     return value
 
 
-def _decoded(body: bytes) -> str:
-    if not body.strip():
+def _decoded(body: bytes | bytearray) -> str:
+    if not body or body.isspace():
         raise MalformedJson("the body is empty")
     try:
         text = body.decode("utf-8")
@@ -109,18 +94,29 @@ def _decoded(body: bytes) -> str:
 
 def _check_structure(text: str) -> None:
     """Measure depth and size without recursion, before anything is built."""
-    depth = count = 0
-    for token in _TOKEN.finditer(text):
-        first = text[token.start()]
-        count += first in '"[]{},'
-        if first in "[{":
+    depth = 0
+    for count, sign in enumerate(_signs(text), start=1):
+        if sign in "[{":
             depth += 1
-        elif first in "]}":
+        elif sign in "]}":
             depth -= 1
         if depth > MAX_DEPTH:
             raise JsonTooDeep(f"at most {MAX_DEPTH} levels")
         if count > MAX_TOKENS:
             raise PayloadTooLarge(f"more than {MAX_TOKENS} strings, brackets and commas")
+
+
+def _signs(text: str) -> Iterator[str]:
+    """Brackets and commas outside of strings, and a quotation mark for each string."""
+    position, in_string = 0, False
+    while found := (_INSIDE_STRING if in_string else _OUTSIDE_STRINGS).match(text, position):
+        sign, position = text[position], found.end()
+        if in_string:
+            in_string = sign != '"'
+            continue
+        in_string = sign == '"'
+        if sign in '"[]{},':
+            yield sign
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -153,3 +149,10 @@ def _strings(root: Any) -> Iterator[str]:
             waiting += value.values()
         elif isinstance(value, list):
             waiting += value
+
+
+def _check_strings(value: Any) -> None:
+    for string in _strings(value):
+        for start in range(0, len(string), _PIECE_CHARS):
+            if has_forbidden_characters(string[start : start + _PIECE_CHARS]):
+                raise InvalidText("control characters and lone surrogates are not accepted")

@@ -35,7 +35,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     data, form = await read_picture_form(request, OcrForm, services.max_file_bytes)
     async with (
         services.ocr.admit(form.engine, form.language, form.furigana, request.state.client) as reader,
-        services.pictures.decoded(data) as picture,
+        services.pictures.decoded(data, request.state.client) as picture,
     ):
         reading = await reader.read(picture)
     if prefers_plain_text(request.headers.get("accept", "")):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..errors import QueueFull
 from ..images.raw import RawImage
 from ..models.base import JsonObject
+from .turns import Turns
 
 RETRY_AFTER_SECONDS = 1
 
@@ -45,7 +46,7 @@ class WorkResult:
 
 _ids = itertools.count(1)
 _A_DAY = 86_400.0  # as long as for ever
-_MOST_REMEMBERED = 1024  # clients
+_MOST_BATCH_BYTES = 512 * 1024 * 1024  # pixels; half of what a frame may hold
 
 
 @dataclass(eq=False)
@@ -59,6 +60,16 @@ class Ticket:
     on_started: Callable[[], None] = lambda: None
     ticket_id: int = field(default_factory=lambda: next(_ids))
     started_at: float = 0.0
+
+    @property
+    def client(self) -> str:
+        """Who asks."""
+        return self.request.client
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of its pictures' pixels."""
+        return sum(len(image.data) for image in self.request.images)
 
     @property
     def is_wanted(self) -> bool:
@@ -103,8 +114,7 @@ class BatchQueue:
         self._batch_wait = batch_wait
         self._arriving = arriving
         self._tickets: deque[Ticket] = deque()
-        self._turns = itertools.count(1)
-        self._last_turn: dict[str, int] = {}
+        self._turns = Turns()
         self._changed = asyncio.Event()
 
     def __len__(self) -> int:
@@ -157,14 +167,18 @@ class BatchQueue:
                     await self._changed.wait()
             except TimeoutError:
                 break
-        size = min(self._max_batch, len(self._tickets))
-        return [self._take() for _ in range(size)]
+        return self._take_batch()
 
-    def _take(self) -> Ticket:
-        """The oldest ticket of the client whose last turn is longest ago."""
-        ticket = min(self._tickets, key=lambda waiting: self._last_turn.get(waiting.request.client, 0))
-        self._tickets.remove(ticket)
-        if not self._tickets or len(self._last_turn) >= _MOST_REMEMBERED:
-            self._last_turn.clear()
-        self._last_turn[ticket.request.client] = next(self._turns)
-        return ticket
+    def _take_batch(self) -> list[Ticket]:
+        """As many as may run together; several huge pictures do not."""
+        batch: list[Ticket] = []
+        room = _MOST_BATCH_BYTES
+        while self._tickets and len(batch) < self._max_batch:
+            ticket = self._turns.next_of(self._tickets)
+            room -= ticket.image_bytes
+            if batch and room < 0:
+                break
+            self._tickets.remove(ticket)
+            self._turns.taken(ticket.client)
+            batch.append(ticket)
+        return batch

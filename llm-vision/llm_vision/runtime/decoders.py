@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,9 @@ from ..errors import InsufficientMemory, InternalError, InvalidImage, QueueFull,
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from . import wire
-from .process import ChildProcess, Command
+from .batching import RETRY_AFTER_SECONDS
+from .process import EXIT_SECONDS, ChildProcess, Command
+from .turns import FairPlaces
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +50,13 @@ class Decoders:
         self._limits = limits
         self._metrics = metrics
         self._idle: list[ChildProcess] = []
-        self._places = asyncio.Semaphore(limits.processes)
-        self._one_large = asyncio.Lock()  # two large pictures at the same time could take all memory
+        self._places = FairPlaces(limits.processes)
+        self._one_large = FairPlaces(1)  # two large pictures at the same time could take all memory
         self._held_bytes = 0
 
     async def warm_up(self) -> None:
         """Start one process before it is needed."""
-        async with self._process():
+        async with self._process(""):
             pass
 
     async def close(self) -> None:
@@ -63,34 +65,53 @@ class Decoders:
         await asyncio.gather(*(process.close() for process in idle))
 
     @asynccontextmanager
-    async def decoded(self, data: bytes) -> AsyncIterator[RawImage]:
+    async def decoded(self, data: bytes | bytearray, client: str) -> AsyncIterator[RawImage]:
         """Decode a file; its pixels count against the budget until the context ends.
+
+        Args:
+            data: the file.
+            client: who asks; clients take turns.
 
         Raises:
             UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage: by its content.
             QueueFull: too many decoded pictures wait already.
+            InsufficientMemory: the system ended the process.
         """
-        hold = _Hold()
+        file = _File(data, client)
         try:
-            try:
-                picture = await self._decode(data, hold, large_lock=None)
-            except _LargeMustWait:  # outside, so that it keeps no process from small ones
-                async with self._one_large:
-                    picture = await self._decode(data, hold, large_lock=self._one_large)
-            yield picture
+            yield await self._decode_once_more_when_killed(file)
         finally:
-            self._held_bytes -= hold.bytes
+            self._release(file)
 
-    async def _decode(self, data: bytes, hold: _Hold, large_lock: asyncio.Lock | None) -> RawImage:
-        async with self._process() as process:
-            hold.bytes = self._hold(_SMALL_BYTES)
-            process.send({"type": "decode", "unasked": hold.bytes}, [data])
+    async def _decode_once_more_when_killed(self, file: _File) -> RawImage:
+        """Decode; a process that was killed from outside, perhaps while it was idle, says nothing about the file."""
+        for _ in range(self._limits.processes + 1):  # those that died while they were idle, and a new one
+            self._release(file)
+            with contextlib.suppress(_DecoderKilled):
+                return await self._decode_alone_when_large(file)
+        raise InsufficientMemory("the system ends the processes that decode pictures", retry_after=RETRY_AFTER_SECONDS)
+
+    async def _decode_alone_when_large(self, file: _File) -> RawImage:
+        try:
+            return await self._decode(file)
+        except _LargeMustWait:  # outside, so that it keeps no process from small ones
+            async with self._one_large.place(file.client):
+                return await self._decode(file, is_the_one_large=True)
+
+    async def _decode(self, file: _File, *, is_the_one_large: bool = False) -> RawImage:
+        async with self._process(file.client) as process:
+            file.held_bytes = self._hold(_SMALL_BYTES)
+            process.send({"type": "decode", "unasked": file.held_bytes}, [file.data])
             header, pixels = await self._answer(process)
             if header["type"] == "measured":
-                self._held_bytes -= hold.bytes
-                hold.bytes = self._hold(int(header["width"]) * int(header["height"]) * 3)
-                header, pixels = await self._decode_measured(process, hold, large_lock)
+                self._release(file)
+                file.held_bytes = self._hold(int(header["width"]) * int(header["height"]) * 3)
+                header, pixels = await self._decode_measured(process, file, is_the_one_large=is_the_one_large)
             return RawImage(header["width"], header["height"], pixels)
+
+    def _release(self, file: _File) -> None:
+        self._held_bytes -= file.held_bytes
+        file.held_bytes = 0
 
     def _hold(self, size: int) -> int:
         """Count a picture against the budget; 0 when there is no room for it beside others."""
@@ -100,19 +121,18 @@ class Decoders:
         return size
 
     async def _decode_measured(
-        self, process: ChildProcess, hold: _Hold, large_lock: asyncio.Lock | None
+        self, process: ChildProcess, file: _File, *, is_the_one_large: bool
     ) -> tuple[wire.Header, bytearray]:
         """Let a process go on with a picture, or drop it when there is no room or another large one is decoded."""
-        if not hold.bytes:
+        if not file.held_bytes:
             process.send({"type": "skip"})
-            raise QueueFull("too many pictures wait")
-        needs_lock = hold.bytes > _LARGE_BYTES and large_lock is None
-        if needs_lock and self._one_large.locked():
-            self._held_bytes -= hold.bytes
-            hold.bytes = 0
+            raise QueueFull("too many pictures wait", retry_after=RETRY_AFTER_SECONDS)
+        needs_place = file.held_bytes > _LARGE_BYTES and not is_the_one_large
+        if needs_place and self._one_large.locked():
+            self._release(file)
             process.send({"type": "skip"})
             raise _LargeMustWait
-        async with self._one_large if needs_lock else contextlib.nullcontext():
+        async with self._one_large.place(file.client) if needs_place else contextlib.nullcontext():
             process.send({"type": "go"})
             return await self._answer(process)
 
@@ -127,25 +147,32 @@ class Decoders:
         return header, payload
 
     @asynccontextmanager
-    async def _process(self) -> AsyncIterator[ChildProcess]:
+    async def _process(self, client: str) -> AsyncIterator[ChildProcess]:
         """A decoder process for one file; it is replaced unless the file's exchange came to its end."""
-        async with self._places:
+        async with self._places.place(client):
             process = await self._take_idle() or await self._start()
             try:
                 yield process
             except (VisionError, _LargeMustWait):
                 self._idle.append(process)
                 raise
-            except _DecoderLost:
-                self._metrics.decoder_lost()
-                status = await self._end(process)
-                log.error("a decoder process was lost", extra={"status": status})
-                limit = f"the picture cannot be decoded within {self._limits.seconds:g} s"
-                raise InvalidImage(limit, param="file") from None
+            except _DecoderLost as lost:
+                raise await self._cause_of_loss(process, is_late=isinstance(lost.__cause__, TimeoutError)) from None
             except BaseException:  # the client left in the middle
                 await self._end(process)
                 raise
             self._idle.append(process)
+
+    async def _cause_of_loss(self, process: ChildProcess, *, is_late: bool) -> Exception:
+        """End what is left of a process, and say why it was lost."""
+        self._metrics.decoder_lost()
+        status = await self._end(process) if is_late else await process.close(EXIT_SECONDS)
+        log.error("a decoder process was lost", extra={"status": status})
+        if is_late:
+            return InvalidImage(f"the picture cannot be decoded within {self._limits.seconds:g} s", param="file")
+        if status == -signal.SIGKILL:
+            return _DecoderKilled()
+        return InvalidImage("the picture cannot be decoded", param="file")
 
     async def _take_idle(self) -> ChildProcess | None:
         while self._idle:
@@ -164,8 +191,12 @@ class Decoders:
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await process.receive()
-        except (TimeoutError, wire.PeerClosed, OSError):
-            log.error("a decoder process did not start", extra={"status": await self._end(process)})
+        except (TimeoutError, wire.PeerClosed, OSError) as error:
+            is_late = isinstance(error, TimeoutError)
+            status = await self._end(process) if is_late else await process.close(EXIT_SECONDS)
+            log.error("a decoder process did not start", extra={"status": status})
+            if status == -signal.SIGKILL and not is_late:
+                raise _DecoderKilled from None
             raise InternalError("the decoder process does not start; the log has it") from None
         except BaseException:
             await self._end(process)
@@ -174,14 +205,16 @@ class Decoders:
 
     @staticmethod
     async def _end(process: ChildProcess) -> int:
-        """Kill a process; nobody who leaves can leave it half ended."""
         process.kill()
-        ending = asyncio.create_task(process.close(), context=Context())
-        return await asyncio.shield(ending)
+        return await process.close()
 
 
 class _DecoderLost(Exception):
     """The process died, or took too long."""
+
+
+class _DecoderKilled(Exception):
+    """The process was killed from outside; when memory runs out the system does that."""
 
 
 class _LargeMustWait(Exception):
@@ -189,7 +222,10 @@ class _LargeMustWait(Exception):
 
 
 @dataclass
-class _Hold:
-    """What one picture counts against the budget now."""
+class _File:
+    """A file that is decoded."""
 
-    bytes: int = 0
+    data: bytes | bytearray
+    client: str
+    held_bytes: int = 0
+    """What it counts against the budget now."""

@@ -6,17 +6,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import InsufficientMemory, ModelInUse, ModelNotFound, QueueFull, ShuttingDown, VisionError
+from ..errors import InsufficientMemory, ModelInUse, ModelNotFound, ShuttingDown, VisionError
 from ..metrics import Metrics
 from ..models.base import ModelSpec
 from ..models.registry import Catalog, CatalogEntry
+from .admissions import Places
 from .batching import RETRY_AFTER_SECONDS
-from .slots import Admission, ModelStatus, Slot
+from .slots import ModelStatus, Slot
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,9 @@ class ModelPool:
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._slots = {model_id: Slot(entry, limits.keep_alive) for model_id, entry in catalog.items()}
+        self._slots = {
+            model_id: Slot(entry, limits.keep_alive, limits.max_queue) for model_id, entry in catalog.items()
+        }
         self._make_worker = make_worker
         self._limits = limits
         self._metrics = metrics
@@ -87,25 +90,13 @@ class ModelPool:
         """
         return self._slot(model_id).spec
 
-    @contextmanager
-    def admit(self, model_id: str, client: str) -> Iterator[Admission]:
-        """Take a request in, before its picture is decoded.
-
-        When all places are taken, the client that has most of them gives one up for a client that has fewer.
+    def places(self, model_id: str) -> Places:
+        """The places for a model's requests.
 
         Raises:
             ModelNotFound: there is no such model.
-            QueueFull: it has as many requests as can run and wait.
         """
-        slot = self._slot(model_id)
-        is_full = len(slot.admissions) >= slot.spec.max_batch + self._limits.max_queue
-        if is_full and not Admission.displace_for(slot, client):
-            raise QueueFull("this model has as many requests as it may", retry_after=RETRY_AFTER_SECONDS)
-        admission = Admission(slot, client)
-        try:
-            yield admission
-        finally:
-            admission.close()
+        return self._slot(model_id).places
 
     @asynccontextmanager
     async def lease(self, model_id: str) -> AsyncIterator[Worker]:
@@ -229,7 +220,7 @@ class ModelPool:
     async def _start_worker(self, slot: Slot) -> Worker:
         worker = self._make_worker(
             slot.entry,
-            arriving=lambda: slot.arriving,
+            arriving=lambda: slot.places.arriving,
             on_failed=lambda error: self._forget_failed(slot, error),
         )
         try:

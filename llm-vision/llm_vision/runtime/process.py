@@ -25,6 +25,8 @@ _PASSED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", 
 _PASSED_PREFIXES = ("LC_", "HF_", "CUDA_", "NVIDIA_", "COVERAGE_")
 _LOG_CHUNK_BYTES = 64 * 1024
 _LOG_LINE_CHARS = 2000
+EXIT_SECONDS = 1.0
+"""Until a process whose connection has ended is gone; to kill it at once would hide its exit status."""
 _LAST_LOG_SECONDS = 1.0  # a process that the child started may hold the pipe open
 
 
@@ -56,6 +58,7 @@ class ChildProcess:
         self._sock = sock
         self._name = name
         self._outbox: asyncio.Queue[tuple[wire.Header, Sequence[bytes | bytearray]]] = asyncio.Queue()
+        self._closing: asyncio.Task[int] | None = None
         outside = Context()  # these outlive the request that needed the process, and must not log its id
         self._tasks = (
             asyncio.create_task(self._copy_log(), context=outside),
@@ -132,7 +135,15 @@ class ChildProcess:
             self._process.kill()
 
     async def close(self, grace: float = 0) -> int:
-        """Ask the process to stop, kill it after `grace` seconds, free everything; its exit status."""
+        """Ask the process to stop, kill it after `grace` seconds, free everything; its exit status.
+
+        Whoever leaves in the middle does not leave it half closed.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(grace), context=Context())
+        return await asyncio.shield(self._closing)
+
+    async def _close(self, grace: float) -> int:
         self.send({"type": "stop"})
         try:
             await asyncio.wait_for(self._process.wait(), grace)

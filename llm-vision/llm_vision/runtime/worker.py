@@ -17,6 +17,7 @@ from ..errors import (
     WorkerCrashed,
 )
 from .batching import RETRY_AFTER_SECONDS, BatchQueue, Ticket, WorkRequest, WorkResult
+from .process import EXIT_SECONDS
 from .shared import Shared
 from .wire import Header
 from .worker_limits import WorkerLimits, WorkerState
@@ -193,9 +194,9 @@ class Worker:
             started = time.monotonic()
             device = self.device
             await self._serve(process)
-            self._process = None
             self.state = WorkerState.LOADING
-            status = await process.close()
+            status = await process.close(EXIT_SECONDS)
+            self._process = None
             if device == self.device:  # else it was ended to go on on the CPU
                 crashes = 0 if time.monotonic() - started > CALM_SECONDS else crashes
                 self._answer_crash(status)

@@ -13,7 +13,7 @@ from ..images.kind import PictureKind, TextLine, picture_kind
 from ..images.raw import RawImage, reduced, to_pillow
 from ..models.base import Task
 from .answers import SURE_TEXT, Label, PictureFacts, compose_answer
-from .prompts import Fact, understand
+from .prompts import Fact, Question
 
 MODEL_NAME = "embedded-analysis"
 NOTICE = (
@@ -48,15 +48,14 @@ class Analysis:
     notice: str | None = NOTICE
 
 
-def tasks_needed(prompt: str) -> frozenset[Task]:
-    """What models must do for the answer: a kind shows in the picture's text and its likeliest things, too."""
-    facts = understand(prompt).facts
+def tasks_needed(facts: frozenset[Fact]) -> frozenset[Task]:
+    """What models must do for the facts: a kind shows in the picture's text and its likeliest things, too."""
     tasks = {Task.OCR: {Fact.TEXT, Fact.KIND}, Task.CLASSIFY: {Fact.THINGS, Fact.KIND}}
     return frozenset(task for task, needed_for in tasks.items() if needed_for & facts)
 
 
 class EmbeddedAnalysis:
-    """Answers prompts with the embedded models.
+    """Answers questions with the embedded models.
 
     Args:
         inference: runs the models.
@@ -69,14 +68,14 @@ class EmbeddedAnalysis:
         self._ocr_model = ocr_model
         self._classifier_model = classifier_model
 
-    async def analyze(self, picture: RawImage, prompt: str) -> Analysis:
-        """The answer to the prompt about an RGB picture.
+    async def analyze(self, picture: RawImage, question: Question) -> Analysis:
+        """The answer to a question about an RGB picture.
 
         Raises:
             VisionError: a model that the answer needs failed.
         """
-        tasks = tasks_needed(prompt)
-        facts = understand(prompt).facts
+        facts = question.facts
+        tasks = tasks_needed(facts)
         small = await asyncio.to_thread(reduced, picture)
         only_to_read = small is not picture
         try:
@@ -97,7 +96,7 @@ class EmbeddedAnalysis:
             text=text["text"],
             text_confidence=text["confidence"],
         )
-        answer = compose_answer(prompt, found)
+        answer = compose_answer(question, found)
         return Analysis(answer.analysis, answer.confidence)
 
     async def _read(self, picture: RawImage, *, wanted: bool, is_last_use: bool) -> dict[str, Any]:

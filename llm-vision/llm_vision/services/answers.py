@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..images.colors import NamedColor
 from ..images.kind import PictureKind
-from .prompts import Fact, understand
+from .prompts import Fact, Question
 
 NO_MODEL = (
     "No vision-language model is loaded, so this question itself is not answered; these are facts about the picture."
@@ -52,7 +52,7 @@ class Label:
 
 @dataclass(frozen=True)
 class PictureFacts:
-    """What is known of a picture; facts that the prompt does not ask for may be left empty."""
+    """What is known of a picture; facts that the question does not ask for may be left empty."""
 
     width: int
     height: int
@@ -70,9 +70,8 @@ class EmbeddedAnswer:
     """The classifier's, where the answer names a thing by it."""
 
 
-def compose_answer(prompt: str, facts: PictureFacts) -> EmbeddedAnswer:
-    """The answer to the prompt, made of the facts that it asks for, which must be there."""
-    question = understand(prompt)
+def compose_answer(question: Question, facts: PictureFacts) -> EmbeddedAnswer:
+    """The answer to a question, made of the facts that it asks for, which must be there."""
     in_full = question.facts == {Fact.TEXT}
     sentences = [
         _kind_and_size(question.facts, facts),

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import JsonObject, ModelSpec, Task
+from ..runtime.admissions import Admission, Places, admit_everywhere
 from ..runtime.batching import RETRY_AFTER_SECONDS, WorkRequest, WorkResult
 from ..runtime.pool import ModelPool
-from ..runtime.slots import Admission
 from .deadlines import Deadlines
 
 Wanted = tuple[str, Task]
@@ -70,10 +70,12 @@ class Inference:
         pool: the models.
         metrics: where queue and run times are observed.
         deadlines: where the requests' time counts.
+        without_model: the places for requests that need no model, only the picture.
     """
 
-    def __init__(self, pool: ModelPool, metrics: Metrics, deadlines: Deadlines) -> None:
+    def __init__(self, pool: ModelPool, metrics: Metrics, deadlines: Deadlines, without_model: Places) -> None:
         self._pool = pool
+        self._without_model = without_model
         self._metrics = metrics
         self._deadlines = deadlines
 
@@ -95,7 +97,7 @@ class Inference:
         """Admit a request to models, before its picture is decoded, and end it after `seconds`.
 
         Args:
-            wanted: models, and what each shall do.
+            wanted: models, and what each shall do; none where the picture itself is enough.
             client: who asks; clients share the models' places fairly.
             seconds: from now until the answer.
 
@@ -124,10 +126,11 @@ class Inference:
                 was_displaced = True
                 deadline.reschedule(0)
 
-        with ExitStack() as stack:
-            admissions = {model_id: stack.enter_context(self._pool.admit(model_id, client)) for model_id, _ in wanted}
+        places = [self._pool.places(model_id) for model_id, _ in wanted] or [self._without_model]
+        with admit_everywhere(places, client) as admissions:
             ends_at = asyncio.get_running_loop().time() + seconds
             async with self._deadlines.within(seconds, late) as deadline:
-                for admission in admissions.values():
+                for admission in admissions:
                     admission.on_displaced = displace
-                yield Permit(self._pool, self._metrics, admissions, client, ends_at)
+                by_model = {model_id: admission for (model_id, _), admission in zip(wanted, admissions, strict=False)}
+                yield Permit(self._pool, self._metrics, by_model, client, ends_at)

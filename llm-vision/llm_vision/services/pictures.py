@@ -19,14 +19,19 @@ class PictureDecoder:
         self._metrics = metrics
 
     @asynccontextmanager
-    async def decoded(self, data: bytes) -> AsyncIterator[RawImage]:
+    async def decoded(self, data: bytes | bytearray, client: str) -> AsyncIterator[RawImage]:
         """An upright RGB picture, for as long as the context lasts.
+
+        Args:
+            data: a picture file.
+            client: who asks; clients take turns.
 
         Raises:
             UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage: by the file.
             QueueFull: too many decoded pictures wait.
+            InsufficientMemory: the system ended the process that decodes.
         """
         started = time.perf_counter()
-        async with self._decoders.decoded(data) as picture:
+        async with self._decoders.decoded(data, client) as picture:
             self._metrics.stage_ended("decode", "", time.perf_counter() - started)
             yield picture

@@ -67,6 +67,8 @@ FILLERS = KINDS | _words(
 """Words that name nothing beyond the picture. Any other word (car, man, angry, LLaVA) makes a question about
 something that facts cannot answer, and so do words of other languages."""
 
+KNOWN = FILLERS.union(*TOPICS.values())
+
 REWRITES = [
     (re.compile(r"\bin (?:\w+ ){0,3}(?:words?|sentences?|paragraphs?|lines?)\b"), " "),
     (re.compile(r"\bblack and white\b|\bb ?& ?w\b"), "monochrome"),
@@ -89,7 +91,7 @@ def understand(prompt: str) -> Question:
     """What the prompt asks; a part that is not understood makes it a question that facts cannot answer."""
     text = _rewritten(prompt.lower().replace("’", " ").replace("'", " "), REWRITES)
     topics: set[Fact] = set()
-    for part in SEPARATORS.split(text):
+    for part in dict.fromkeys(SEPARATORS.split(text)):
         found = _topics(_rewritten(part.strip(), PART_REWRITES))
         if found is None:
             return Question(EVERYTHING, answerable=False)
@@ -103,8 +105,10 @@ def _topics(part: str) -> set[Fact] | None:
     topics = {fact for fact, topic_words in TOPICS.items() if topic_words & words}
     if IS_IT_A.search(part):
         topics.add(Fact.KIND)
-    known = FILLERS.union(*TOPICS.values()) | (TEXT_BEARERS if Fact.TEXT in topics else frozenset())
-    if len(topics) > 1 or not words <= known or WHICH_ONE.search(part):
+    unknown = words - KNOWN
+    if Fact.TEXT in topics:
+        unknown -= TEXT_BEARERS
+    if len(topics) > 1 or unknown or WHICH_ONE.search(part):
         return None
     return topics
 

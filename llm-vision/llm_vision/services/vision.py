@@ -12,6 +12,7 @@ from ..images.raw import RawImage
 from ..models.base import JsonObject, Task
 from .analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
 from .inference import Inference, Permit
+from .prompts import Question, understand
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,14 @@ class EmbeddedAnalyst:
     """The embedded models, whose facts are composed into an answer."""
 
     permit: Permit
-    prompt: str
+    question: Question
     ocr_model: str
     classifier_model: str
 
     async def analyze(self, picture: RawImage) -> VisionAnswer:
         """See `Analyst`."""
         analysis = EmbeddedAnalysis(self, ocr_model=self.ocr_model, classifier_model=self.classifier_model)
-        found = await analysis.analyze(picture, self.prompt)
+        found = await analysis.analyze(picture, self.question)
         return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, NOTICE)
 
     async def run(
@@ -112,6 +113,7 @@ class VisionService:
             async with self._inference.admit([(model_id, Task.CHAT)], client, self._seconds) as permit:
                 yield ModelAnalyst(permit, model_id, prompt)
             return
-        wanted = [(self._embedded[task], task) for task in sorted(tasks_needed(prompt))]
+        question = understand(prompt)
+        wanted = [(self._embedded[task], task) for task in sorted(tasks_needed(question.facts))]
         async with self._inference.admit(wanted, client, self._seconds) as permit:
-            yield EmbeddedAnalyst(permit, prompt, self._embedded[Task.OCR], self._embedded[Task.CLASSIFY])
+            yield EmbeddedAnalyst(permit, question, self._embedded[Task.OCR], self._embedded[Task.CLASSIFY])

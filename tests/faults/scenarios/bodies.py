@@ -13,11 +13,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from fixtures.crowd import Timed, all_at_once, until
+from fixtures.crowd import Timed, all_at_once
 from fixtures.live import LiveServer
 from fixtures.multipart import CONTENT_TYPE, part
 from fixtures.raw_http import RawAnswer, connect, read_answer, request
 from fixtures.requests import ocr_request
+from fixtures.waiting import until
 
 STEP = 16 * 1024
 MEBIBYTE = 1024 * 1024

@@ -10,21 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import psutil
-
-from faults.scenarios.overload import ONE_BY_ONE, go, metric
-from fixtures.crowd import Timed, all_at_once, ask, until
+from faults.scenarios.overload import ONE_BY_ONE
+from fixtures.crowd import Timed, all_at_once, ask
 from fixtures.live import LiveServer
 from fixtures.requests import ocr_request
-
-
-def journal_has(server: LiveServer, start: str, count: int = 1) -> Callable[[], bool]:
-    return lambda: sum(line.startswith(start) for line in server.journal) >= count
-
-
-def in_use(server: LiveServer, model: str) -> int:
-    models = server.client.get("/models").json()["models"]
-    return int(next(found["in_use"] for found in models if found["id"] == model))
+from fixtures.waiting import is_alive, until
 
 
 async def _connect_and_send(server: LiveServer, data: bytes) -> asyncio.StreamWriter:
@@ -52,23 +42,23 @@ async def departures(server: LiveServer) -> Departures:
     found["upload"] = await _leave(uploading, _one_more(server, closed))
 
     loading = await _connect_and_send(server, ocr_request(engine="slow-to-load"))
-    await until(journal_has(server, "load slow-to-load"))
-    found["load"] = await _leave(loading, lambda: in_use(server, "slow-to-load") == 0)
+    await until(lambda: server.journal_has("load slow-to-load"))
+    found["load"] = await _leave(loading, lambda: server.in_use("slow-to-load") == 0)
     server.journal_path.with_name("may_load").touch()
 
     running = await _connect_and_send(server, ocr_request("wait_for", ONE_BY_ONE, mark=1))
-    await until(journal_has(server, "started 1"))
+    await until(lambda: server.journal_has("started 1"))
     queued = await _connect_and_send(server, ocr_request("wait_for", ONE_BY_ONE, mark=2))
-    await until(lambda: in_use(server, ONE_BY_ONE) == 2)
-    found["queue"] = await _leave(queued, lambda: in_use(server, ONE_BY_ONE) == 1)
-    found["compute"] = await _leave(running, journal_has(server, "cancelled 1"))
+    await until(lambda: server.in_use(ONE_BY_ONE) == 2)
+    found["queue"] = await _leave(queued, lambda: server.in_use(ONE_BY_ONE) == 1)
+    found["compute"] = await _leave(running, lambda: server.journal_has("cancelled 1"))
     await ask(server.port, ocr_request(engine=ONE_BY_ONE))
     return Departures(found, sum(line.startswith("started 2") for line in server.journal))
 
 
 def _one_more(server: LiveServer, name: str) -> Callable[[], bool]:
-    before = metric(server, name)
-    return lambda: metric(server, name) == before + 1
+    before = server.metric(name)
+    return lambda: server.metric(name) == before + 1
 
 
 async def _leave(writer: asyncio.StreamWriter, is_over: Callable[[], object]) -> float:
@@ -107,9 +97,9 @@ async def crash(server: LiveServer, number: signal.Signals) -> Recovery:
     await ask(server.port, ocr_request(engine=ONE_BY_ONE))
     running = asyncio.create_task(ask(server.port, ocr_request("hang", ONE_BY_ONE)))
     started = len([line for line in server.journal if line.startswith("started")])
-    await until(journal_has(server, "started", started + 1))
+    await until(lambda: server.journal_has("started", started + 1))
     waiting = asyncio.create_task(ask(server.port, ocr_request(engine=ONE_BY_ONE)))
-    await until(lambda: in_use(server, ONE_BY_ONE) == 2)
+    await until(lambda: server.in_use(ONE_BY_ONE) == 2)
     pid = int(next(line.split()[-1] for line in reversed(server.journal) if line.startswith("started")))
     os.kill(pid, number)
     killed = time.perf_counter()
@@ -147,8 +137,8 @@ async def shutdown(server: LiveServer, running: int = 8) -> Shutdown:
     children = server.children()
     requests = [asyncio.create_task(ask(server.port, ocr_request("wait_for"))) for _ in range(running)]
     requests.append(asyncio.create_task(ask(server.port, ocr_request(engine="slow-to-load"))))
-    await until(lambda: in_use(server, "faulty") == running)
-    await until(journal_has(server, "load slow-to-load"))
+    await until(lambda: server.in_use("faulty") == running)
+    await until(lambda: server.journal_has("load slow-to-load"))
     upload = ocr_request(engine=ONE_BY_ONE)
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(upload[:300])
@@ -158,7 +148,7 @@ async def shutdown(server: LiveServer, running: int = 8) -> Shutdown:
     told = time.perf_counter()
     await asyncio.sleep(1)
     writer.write(upload[300:])
-    go(server)
+    server.go()
     server.journal_path.with_name("may_load").touch()
     head = await reader.read(15)
     writer.close()
@@ -173,20 +163,13 @@ async def orphans(server: LiveServer) -> float:
     """kill -9 of the gateway while a model hangs; seconds until none of its processes is left."""
     await ask(server.port, ocr_request(engine=ONE_BY_ONE))
     hanging = asyncio.create_task(ask(server.port, ocr_request("hang")))
-    await until(journal_has(server, "started"))
+    await until(lambda: server.journal_has("started"))
     children = server.children()
     assert len(children) >= 3
     server.process.kill()
-    left = await until(lambda: not any(_is_alive(child) for child in children))
+    left = await until(lambda: not any(is_alive(child) for child in children))
     await hanging
     return left
-
-
-def _is_alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
 
 
 def _outcomes(answers: list[Timed]) -> Counter[tuple[int, str | None]]:

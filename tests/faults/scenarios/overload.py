@@ -6,9 +6,10 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 
-from fixtures.crowd import Timed, all_at_once, ask, at_rate, percentile, until, while_probing
+from fixtures.crowd import Timed, all_at_once, ask, at_rate, percentile, while_probing
 from fixtures.live import LiveServer
 from fixtures.requests import model_request, ocr_request
+from fixtures.waiting import until
 
 ONE_BY_ONE = "one-by-one"
 
@@ -30,26 +31,15 @@ class Burst:
         return [answer for answer in self.answers if answer.status == 429]
 
 
-def metric(server: LiveServer, start: str) -> float:
-    """The sum of the samples whose lines begin so."""
-    lines = server.client.get("/metrics").text.splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(start))
-
-
-def go(server: LiveServer) -> None:
-    """Let everything that waits for it run on."""
-    server.journal_path.with_name("go").touch()
-
-
 async def burst(server: LiveServer, count: int = 200, places: int = 33) -> Burst:
     await ask(server.port, model_request("load", ONE_BY_ONE))
-    decoded = metric(server, 'llm_vision_stage_seconds_count{model="",stage="decode"}')
+    decoded = server.metric('llm_vision_stage_seconds_count{model="",stage="decode"}')
 
     async def send() -> list[Timed]:
         crowd = asyncio.ensure_future(all_at_once(server.port, [ocr_request("wait_for", ONE_BY_ONE)] * count))
         refused = 'llm_vision_errors_total{code="queue_full"}'
-        await until(lambda: metric(server, refused) >= count - places or crowd.done())
-        go(server)
+        await until(lambda: server.metric(refused) >= count - places or crowd.done())
+        server.go()
         return await crowd
 
     answers: list[Timed] = []
@@ -58,7 +48,7 @@ async def burst(server: LiveServer, count: int = 200, places: int = 33) -> Burst
         answers.extend(await send())
 
     probes = await while_probing(server.port, 50, work())
-    after = metric(server, 'llm_vision_stage_seconds_count{model="",stage="decode"}')
+    after = server.metric('llm_vision_stage_seconds_count{model="",stage="decode"}')
     return Burst(answers, probes, int(after - decoded))
 
 
