@@ -17,6 +17,8 @@ import psutil
 import pytest
 
 from fixtures.live import LiveServer, picture_bytes
+from fixtures.raw_http import connect
+from fixtures.requests import ocr_request
 from fixtures.waiting import eventually, is_alive
 
 Start = Callable[..., LiveServer]
@@ -122,9 +124,9 @@ def test_a_lazy_start_loads_nothing_and_a_preload_is_waited_for(start_server: St
 
 def test_a_client_that_hangs_up_frees_its_place(start_server: Start) -> None:
     server = start_server()
-    server.client.post("/models/load", json={"model": "faulty"})
-    with pytest.raises(httpx2.TimeoutException):
-        server.client.post("/ocr", files={"file": picture_bytes("wait_for")}, data={"engine": "faulty"}, timeout=0.3)
+    with connect(server.port) as sock:
+        sock.sendall(ocr_request("wait_for"))
+        eventually(lambda: server.journal_has("started"))
     eventually(lambda: server.journal_has("cancelled"))
     eventually(lambda: server.metric('llm_vision_requests_total{method="POST",route="/ocr",status="499"}') == 1)
     assert server.in_use("faulty") == 0
