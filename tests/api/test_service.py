@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import psutil
-import pytest
 
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.raw_http import connect
