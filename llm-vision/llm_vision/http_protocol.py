@@ -99,6 +99,7 @@ class DeadlineProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._await(None)
+        self.waiting.pop(self, None)
         for timer in (self._write_deadline, self._lingering):
             if timer:
                 timer.cancel()
@@ -113,7 +114,7 @@ class DeadlineProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        if self.conn.their_state is h11.IDLE:
+        if self.conn.their_state is h11.IDLE and not self._socket.is_closing():
             self._await(None)  # idle between requests: uvicorn's keep-alive time counts
             self.waiting[self] = None
 
