@@ -128,7 +128,7 @@ async def many_uploads(server: LiveServer, good: int, aborted: int) -> Uploads:
     for number in range(aborted):
         with connect(server.port) as sock:
             sock.sendall(large[: random.Random(number).randrange(200, 2_500_000)])
-    await until(lambda: temporary_bytes(server) == 0)
+    await until(lambda: server.metric('llm_vision_errors_total{code="client_closed"}') == aborted)
     return Uploads(statuses, aborted, len(os.listdir(server.temporary)))
 
 
