@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 
@@ -43,6 +45,7 @@ from .settings import MEBIBYTE, Settings
 EMBEDDED_OCR = "rapidocr"
 EMBEDDED_CLASSIFIER = "efficientnet-lite0"
 MOST_DECODERS = 2
+LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
 _ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
 
@@ -102,6 +105,8 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
+    threads = ThreadPoolExecutor(max(LEAST_THREADS, cpu_cores()), "gateway")  # more would only fight for the same lock
+    asyncio.get_running_loop().set_default_executor(threads)
     services.lifecycle.start()
     try:
         yield
