@@ -49,7 +49,7 @@ MOST_GROWTH = 1.0
 MOST_GROWTH_SHORT = 40.0
 """In two minutes the models' libraries still grow by steps of tens of MiB, each time a shape is new to one of them."""
 MOST_OWN_GROWTH_SHORT = 4.0
-"""MB a minute; in a few minutes allocators still settle, and the leak that must be found is ten times that."""
+"""MB a minute; in a few minutes allocators still settle, and the leak that must be found is five times that."""
 MOST_DRIFT = 0.10
 
 
