@@ -17,7 +17,7 @@ TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' llm-vision/pyproject.toml)
 UV := uv==0.13.8
 LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install lock run demo test faults fuzz soak lint check bench docs clean
+.PHONY: help install lock run demo test faults fuzz soak lint check bench bench-models train-fixtures docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -71,6 +71,13 @@ check: lint ## Check style and types
 
 bench: install ## Measure against named peers (make bench NAME=start for one)
 	$(BIN)/python -m benchmarks $(NAME)
+
+bench-models: install ## The same for models at their real size, with random weights
+	$(BIN)/python -m benchmarks manga_ocr
+
+train-fixtures: install ## Train the tiny models of the tests anew (half an hour each on two cores)
+	cd tests && ../$(BIN)/python -m fixtures.training.manga_ocr ../build/training/manga-ocr
+	cd tests && ../$(BIN)/python -m fixtures.training.llava ../build/training/llava
 
 docs: install ## Write docs/openapi.json and the table of errors anew
 	$(BIN)/python docs/write_docs.py

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
+from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -20,29 +21,29 @@ from .api.exchange import BodyRules
 from .api.gate import Gate, GateRules
 from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
-from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
-from .models.base import Task
-from .models.registry import Catalog, CatalogEntry
+from .models.base import Task, Volume
+from .models.registry import Catalog
 from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
-from .runtime.device import choose_device, cpu_cores, memory_limit_bytes
-from .runtime.pool import ModelPool, PoolLimits, WorkerFactory
+from .runtime.device import cpu_cores, memory_limit_bytes
+from .runtime.pool import ModelPool, PoolLimits
 from .runtime.shared import CoreShare, Shared
 from .runtime.turns import FairPlaces
-from .runtime.worker import Worker
+from .runtime.weights import WeightStore
+from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
-from .runtime.worker_process import Launch
 from .services.deadlines import Deadlines
 from .services.inference import Inference
 from .services.lifecycle import Lifecycle
-from .services.ocr import OcrService
+from .services.ocr import OcrEngines, OcrService
 from .services.pictures import PictureDecoder
 from .services.vision import VisionService
 from .settings import MEBIBYTE, Settings
 
 EMBEDDED_OCR = "rapidocr"
+MANGA_OCR = "manga-ocr"
 EMBEDDED_CLASSIFIER = "efficientnet-lite0"
 MOST_DECODERS = 2
 LEAST_THREADS = 2
@@ -122,11 +123,12 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         keep_alive=settings.keep_alive,
         failed_load_seconds=settings.failed_load_seconds,
     )
-    pool = ModelPool(catalog, _worker_factory(settings, metrics), limits, metrics)
+    weights = WeightStore(_volumes(settings))
+    pool = ModelPool(catalog, _worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
     return Services(
-        ocr=OcrService(inference, catalog, settings.ocr_engine, settings.ocr_seconds),
+        ocr=OcrService(inference, catalog, _ocr_engines(settings), weights, settings.ocr_seconds),
         vision=VisionService(
             inference,
             ocr_model=EMBEDDED_OCR,
@@ -157,9 +159,8 @@ def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
     return Decoders(asdict(image_limits), limits, metrics)
 
 
-def _worker_factory(settings: Settings, metrics: Metrics) -> WorkerFactory:
-    threads = cpu_cores()
-    shared = Shared(metrics, CoreShare(threads))
+def _worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) -> WorkerFactory:
+    cores = cpu_cores()
     limits = WorkerLimits(
         max_batch=1,
         max_queue=settings.queue_size,
@@ -168,20 +169,19 @@ def _worker_factory(settings: Settings, metrics: Metrics) -> WorkerFactory:
         load_seconds=settings.load_seconds,
         cpu_fallback=settings.cpu_fallback,
     )
+    shared = Shared(metrics, CoreShare(cores))
+    environment = {"HF_HUB_CACHE": str(settings.transformers_cache.absolute())}
+    return WorkerFactory(settings.device, cores, limits, shared, weights, environment)
 
-    def make_worker(
-        entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
-    ) -> Worker:
-        launch = Launch(
-            model_id=entry.spec.model_id,
-            class_path=entry.class_path,
-            device=choose_device(settings.device, entry.spec.devices),
-            threads=threads,
-            environment={"HF_HUB_CACHE": str(settings.transformers_cache.absolute())},
-        )
-        return Worker(launch, replace(limits, max_batch=entry.spec.max_batch), shared, arriving, on_failed)
 
-    return make_worker
+def _volumes(settings: Settings) -> dict[Volume, Path]:
+    return {Volume.LLAVA: settings.transformers_cache, Volume.MANGA_OCR: settings.mangaocr_model_path}
+
+
+def _ocr_engines(settings: Settings) -> OcrEngines:
+    if settings.ocr_engine == "auto":
+        return OcrEngines(MANGA_OCR, EMBEDDED_OCR)
+    return OcrEngines(settings.ocr_engine, None)
 
 
 def _access_rules(settings: Settings) -> AccessRules:
@@ -196,7 +196,7 @@ def _access_rules(settings: Settings) -> AccessRules:
 
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:
     readers = [spec.model_id for spec in catalog.with_task(Task.OCR)]
-    if settings.ocr_engine not in readers:
+    if settings.ocr_engine not in ("auto", *readers):
         raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
     if not catalog.keys() >= set(settings.preload):
         raise ValueError(f"VISION_PRELOAD names an unknown model; there are: {', '.join(catalog)}")

@@ -67,8 +67,8 @@ class Settings(BaseSettings):
     """Keys that may also load and unload models. Empty: every valid key may."""
 
     # Models
-    ocr_engine: str = "rapidocr"
-    """Model id that answers /ocr when a request names no engine."""
+    ocr_engine: str = "auto"
+    """Model id that answers /ocr when a request names no engine; `auto`: MangaOCR when its weights are there."""
     preload: CommaList = ()
     """Model ids to load at start, comma separated; the service is ready when they are."""
     keep_alive: Annotated[float, Field(ge=-1)] = 300

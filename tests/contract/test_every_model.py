@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.drawing import sample_bubbles
 from fixtures.pixels import raw_image
+from fixtures.tiny_models import OF_MODEL
 from llm_vision.errors import InferenceFailed
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, Task
@@ -26,7 +27,7 @@ PARAMS: dict[Task, JsonObject] = {Task.OCR: {"language": "ja", "furigana": "stri
 @pytest.fixture(scope="module", params=list(CATALOG))
 async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
-    launch = Launch(entry.spec.model_id, entry.class_path, "cpu", threads=2)
+    launch = Launch(entry.spec.model_id, entry.class_path, "cpu", threads=2, weights_root=OF_MODEL.get(request.param))
     started = Worker(launch, WorkerLimits(max_batch=entry.spec.max_batch), Shared(Metrics(), CoreShare(2)))
     await started.start()
     yield started

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from fixtures.faulty_models import ALL, Faulty
 from llm_vision.errors import VisionError
 from llm_vision.images.raw import RawImage
 from llm_vision.metrics import Metrics
-from llm_vision.models.base import Model
+from llm_vision.models.base import Model, ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.pool import ModelPool, PoolLimits
@@ -79,7 +79,7 @@ class PoolKit:
         defaults = {"max_loaded": 4, "memory_bytes": 1 << 40, "max_queue": 4, "keep_alive": 300, "room_seconds": 0.05}
         made = ModelPool(
             Catalog(ALL),
-            self._make_worker,
+            self,
             PoolLimits(**{**defaults, **limits}),  # type: ignore[arg-type]
             self.metrics,
             self.clock,
@@ -87,7 +87,10 @@ class PoolKit:
         self.pools.append(made)
         return made
 
-    def _make_worker(
+    def files(self, spec: ModelSpec) -> Iterable[Path]:
+        return spec.weight_files()
+
+    def make(
         self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
     ) -> Worker:
         made = Worker(

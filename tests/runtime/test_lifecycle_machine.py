@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from fixtures.faulty_models import ALL
 from llm_vision.errors import ModelLoadFailed, VisionError
 from llm_vision.metrics import Metrics
+from llm_vision.models.base import ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.admissions import admit_everywhere
 from llm_vision.runtime.pool import ModelPool, PoolLimits
@@ -72,9 +74,12 @@ class PoolMachine(RuleBasedStateMachine):
         self.finish = asyncio.Event()
         self.released = asyncio.Event()
         limits = PoolLimits(max_loaded=MAX_LOADED, memory_bytes=1 << 50, max_queue=4, keep_alive=10, room_seconds=0)
-        self.pool = ModelPool(Catalog(ALL), self._make, limits, Metrics(), lambda: self.now)  # type: ignore[arg-type]
+        self.pool = ModelPool(Catalog(ALL), self, limits, Metrics(), lambda: self.now)  # type: ignore[arg-type]
 
-    def _make(
+    def files(self, spec: ModelSpec) -> Iterable[Path]:
+        return spec.weight_files()
+
+    def make(
         self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
     ) -> FakeWorker:
         return FakeWorker(self, entry, on_failed)

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm
+from ..schemas.ocr import Fallback, Language, Languages, OcrAnswer, OcrForm
+from ..services.ocr import OcrWish
 from .dependencies import ServicesDep
 from .forms import picture_body, read_picture_form
 from .openapi import PICTURE_CODES, error_responses
@@ -33,8 +34,9 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     Send `Accept: text/plain` for the text alone.
     """
     data, form = await read_picture_form(request, OcrForm, services.max_file_bytes)
+    wish = OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
     async with (
-        services.ocr.admit(form.engine, form.language, form.furigana, request.state.client) as reader,
+        services.ocr.admit(wish, request.state.client) as reader,
         services.pictures.decoded(data, request.state.client) as picture,
     ):
         reading = await reader.read(picture)
@@ -42,11 +44,11 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
         return PlainTextResponse(reading.text)
     return OcrAnswer(
         text=reading.text,
-        language=reader.language,
+        language=reading.language,
         confidence=reading.confidence,
         engine=reading.engine,
         no_text=not reading.text,
-        degraded=reading.notice is not None,
+        degraded=reading.degraded,
         notice=reading.notice,
     )
 

@@ -20,6 +20,11 @@ class RawImage:
     height: int
     data: bytes | bytearray
 
+    @property
+    def is_taken(self) -> bool:
+        """Whether the pixels were given away."""
+        return not self.data
+
     def take(self) -> bytes | bytearray:
         """Give the pixels away: nothing else holds them then."""
         data, self.data = self.data, b""

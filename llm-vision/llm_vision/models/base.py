@@ -16,6 +16,10 @@ if TYPE_CHECKING:  # the gateway reads specs only and never needs numpy for them
 JsonObject = dict[str, Any]
 
 
+class UnusableWeights(Exception):
+    """The files of a model are not what they must be; the text is for operators and names nothing of theirs."""
+
+
 class Task(StrEnum):
     """What a model can be asked to do."""
 
@@ -23,6 +27,26 @@ class Task(StrEnum):
     CLASSIFY = "classify"
     CAPTION = "caption"
     CHAT = "chat"
+
+
+class Volume(StrEnum):
+    """The mounted volumes that hold weights, as operators know them."""
+
+    LLAVA = "data/llava_models"
+    MANGA_OCR = "data/mangaocr_models"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Files of a model that are not part of a package."""
+
+    repo: str
+    """Its name on the Hugging Face hub: `owner/name`."""
+    volume: Volume
+    revision: str | None = None
+    """The commit that the model was tested with; None where it is not pinned."""
+    may_be_pickled: bool = False
+    """Whether a `pytorch_model.bin` is accepted, for repositories that have no safetensors."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +67,8 @@ class ModelSpec:
     """Language code (BCP 47) to English name, for models that read text."""
     devices: frozenset[str] = frozenset({"cpu"})
     """Kinds of device that it can use: `cpu`, `cuda`."""
+    weights: Weights | None = None
+    """Where its weights come from; None when they are part of an installed package."""
     embedded: bool = False
     """The weights are part of an installed package: nothing is ever downloaded."""
     weight_files: Callable[[], Iterable[Path]] = tuple
@@ -59,7 +85,7 @@ class LoadContext:
     threads: int
     """Compute threads that the model may use; its library is told so in `load`."""
     weights_root: Path | None = None
-    """The volume that holds weights; None for embedded models."""
+    """The folder with the model's files; None for embedded models."""
 
 
 class Item(ABC):

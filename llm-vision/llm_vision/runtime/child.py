@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.base import Item, JsonObject, LoadContext, Model
+from ..models.base import Item, JsonObject, LoadContext, Model, UnusableWeights
 from . import wire
 from .guard import guard_process
 
@@ -155,7 +155,8 @@ def main() -> None:
     except BaseException as error:
         traceback.print_exc()
         code = "insufficient_memory" if _is_out_of_memory(error) else "model_load_failed"
-        connection.send({"type": "load_error", "code": code, "exception": type(error).__name__})
+        reason = str(error) if isinstance(error, UnusableWeights) else type(error).__name__
+        connection.send({"type": "load_error", "code": code, "reason": reason})
         sys.stderr.flush()
         os._exit(1)
     connection.send({"type": "ready"})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ..errors import VisionError
-from ..models.base import ModelSpec
 
+RETRY_LOAD = 30  # seconds after which a client may ask again for a model that did not load
 _LONGEST_PAUSE_SECONDS = 300.0
 _MOST_DOUBLINGS = 20  # a float has an end
 
@@ -17,11 +17,11 @@ class LoadFailures:
     """The failed loads of one model since it last loaded.
 
     Args:
-        spec: the model's.
+        files: the files that it loads.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        self._spec = spec
+    def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
+        self._weight_files = files
         self._count = 0
         self._at = 0.0
         self._files: frozenset[tuple[str, int, int]] = frozenset()
@@ -31,7 +31,7 @@ class LoadFailures:
         """A load has failed."""
         self.last, self._at = error, now
         self._count += 1
-        self._files = file_stamps(self._spec.weight_files())
+        self._files = file_stamps(self._weight_files())
 
     def forget(self) -> None:
         """A load has succeeded."""
@@ -48,7 +48,7 @@ class LoadFailures:
         if self.last is None:
             return
         wait = self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
-        if wait > 0 and file_stamps(self._spec.weight_files()) == self._files:
+        if wait > 0 and file_stamps(self._weight_files()) == self._files:
             raise type(self.last)(self.last.detail, retry_after=max(1, int(wait)))
 
 

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from ..errors import InsufficientMemory, ModelInUse, ModelNotFound, ShuttingDown, VisionError
@@ -29,12 +31,14 @@ def _read_exception(load: asyncio.Task[None]) -> None:
         load.exception()
 
 
-class WorkerFactory(Protocol):
-    """Makes the worker of a model, not started yet."""
+class Workers(Protocol):
+    """Makes workers; see `worker_factory.WorkerFactory`."""
 
-    def __call__(
+    def make(
         self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
     ) -> Worker: ...
+
+    def files(self, spec: ModelSpec) -> Iterable[Path]: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class ModelPool:
 
     Args:
         catalog: the models.
-        make_worker: makes a model's worker.
+        workers: makes a model's worker, and knows its files.
         limits: how many, how large, for how long.
         metrics: where loads are counted.
         clock: seconds that only go forward.
@@ -64,15 +68,16 @@ class ModelPool:
     def __init__(
         self,
         catalog: Catalog,
-        make_worker: WorkerFactory,
+        workers: Workers,
         limits: PoolLimits,
         metrics: Metrics,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = {
-            model_id: Slot(entry, limits.keep_alive, limits.max_queue) for model_id, entry in catalog.items()
+            model_id: Slot(entry, limits.keep_alive, limits.max_queue, partial(workers.files, entry.spec))
+            for model_id, entry in catalog.items()
         }
-        self._make_worker = make_worker
+        self._workers = workers
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
@@ -218,12 +223,12 @@ class ModelPool:
             slot.loading = None
 
     async def _start_worker(self, slot: Slot) -> Worker:
-        worker = self._make_worker(
-            slot.entry,
-            arriving=lambda: slot.places.arriving,
-            on_failed=lambda error: self._forget_failed(slot, error),
-        )
         try:
+            worker = self._workers.make(
+                slot.entry,
+                arriving=lambda: slot.places.arriving,
+                on_failed=lambda error: self._forget_failed(slot, error),
+            )
             await worker.start()
         except VisionError as error:
             self._remember_failure(slot, error)

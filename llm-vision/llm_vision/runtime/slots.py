@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..models.base import ModelSpec
 from ..models.registry import CatalogEntry
@@ -37,9 +39,12 @@ class Slot:
         entry: the model.
         keep_alive: seconds that it stays when it is idle.
         max_queue: requests that may wait for it.
+        files: what it loads.
     """
 
-    def __init__(self, entry: CatalogEntry, keep_alive: float, max_queue: int) -> None:
+    def __init__(
+        self, entry: CatalogEntry, keep_alive: float, max_queue: int, files: Callable[[], Iterable[Path]]
+    ) -> None:
         self.entry = entry
         self.keep_alive = keep_alive
         self.places = Places(entry.spec.max_batch + max_queue)
@@ -47,7 +52,7 @@ class Slot:
         self.loading: asyncio.Task[None] | None = None
         self.leases = 0
         self.last_used = 0.0
-        self.failures = LoadFailures(entry.spec)
+        self.failures = LoadFailures(files)
 
     @property
     def spec(self) -> ModelSpec:

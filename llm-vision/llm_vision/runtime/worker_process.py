@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from ..errors import ModelLoadFailed, VisionError
+from .load_failures import RETRY_LOAD
 from .process import ChildProcess, Command
-
-RETRY_LOAD = 30  # seconds until a model that did not load is tried again
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Launch:
     class_path: str
     device: str
     threads: int
-    weights_root: str | None = None
+    weights_root: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -31,7 +31,7 @@ class Launch:
             "class_path": self.class_path,
             "device": self.device,
             "threads": self.threads,
-            "weights_root": self.weights_root,
+            "weights_root": str(self.weights_root) if self.weights_root else None,
         }
         return Command(self.model_id, "llm_vision.runtime.child", argument, self.environment)
 
@@ -66,7 +66,7 @@ class WorkerProcess(ChildProcess):
         async for message in self.messages():
             if message["type"] == "ready":
                 return
-            detail = f"{model_id} did not load ({message['exception']})"
+            detail = f"{model_id} did not load ({message['reason']})"
             error = VisionError.with_code(message["code"], detail)
             error.retry_after = RETRY_LOAD
             raise error

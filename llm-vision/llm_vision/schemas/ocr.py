@@ -16,6 +16,13 @@ class Furigana(StrEnum):
     KEEP = "keep"
 
 
+class Fallback(StrEnum):
+    """What happens when the service's own choice of a model cannot answer."""
+
+    AUTO = "auto"
+    NEVER = "never"
+
+
 class OcrForm(BaseModel):
     """The fields beside the picture."""
 
@@ -26,7 +33,9 @@ class OcrForm(BaseModel):
     engine: str | None = Field(None, max_length=256)
     """Model id that shall read; the service chooses when it is left out."""
     furigana: Furigana = Furigana.STRIP
-    """`strip` leaves furigana out of the text, `keep` leaves them in."""
+    """`strip` leaves furigana out of the text, `keep` leaves them in; MangaOCR always leaves them out."""
+    fallback: Fallback = Fallback.AUTO
+    """Who reads when the service's choice cannot: `auto` the embedded reader, with a notice; `never` nobody."""
 
 
 class OcrAnswer(BaseModel):

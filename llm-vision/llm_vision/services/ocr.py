@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from ..errors import UnsupportedLanguage
+from ..errors import InsufficientMemory, ModelLoadFailed, UnsupportedLanguage
 from ..images.raw import RawImage
 from ..models.base import ModelSpec, Task
 from ..models.registry import Catalog
+from ..runtime.weights import WeightStore
 from .inference import Inference, Permit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OcrEngines:
+    """Who reads when a request names nobody."""
+
+    first: str
+    embedded: str | None
+    """Reads what the first cannot: other languages, and everything while its weights are missing; None for nobody."""
+
+
+@dataclass(frozen=True)
+class OcrWish:
+    """What a client asks for."""
+
+    engine: str | None
+    language: str
+    furigana: str
+    may_fall_back: bool = True
 
 
 @dataclass(frozen=True)
@@ -20,32 +43,62 @@ class Reading:
     text: str
     confidence: float | None
     engine: str
+    language: str
     notice: str | None
+    degraded: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An engine, what it is told, and who reads when it cannot be loaded."""
+
+    engine: str
+    language: str
+    furigana: str
+    fallback: str | None = None
+    notice: str | None = None
+    """Why this is not the engine that would have been chosen."""
 
 
 @dataclass(frozen=True)
 class Reader:
     """An admitted OCR request."""
 
+    service: OcrService
     permit: Permit
-    engine: str
-    language: str
-    furigana: str
+    choice: Choice
+    client: str
 
     async def read(self, picture: RawImage) -> Reading:
-        """The text of an RGB picture.
+        """The text of an RGB picture; where the choice was ours, by the embedded engine when ours cannot be loaded.
 
         Raises:
             VisionError: the model could not be loaded or did not answer.
         """
-        params = {"language": self.language, "furigana": self.furigana}
-        result = await self.permit.run(self.engine, [picture], params, is_last_use=True)
+        try:
+            return await self._read(picture)
+        except (ModelLoadFailed, InsufficientMemory) as error:
+            if self.choice.fallback is None or picture.is_taken:
+                raise
+            notice = f"{self.choice.engine} cannot read now ({error.code}); {self.choice.fallback} has read instead."
+            log.warning(notice)
+            choice = replace(self.choice, engine=self.choice.fallback, fallback=None, notice=notice)
+            async with self.service.admit_choice(choice, self.client) as reader:
+                return await reader._read(picture)
+
+    async def _read(self, picture: RawImage) -> Reading:
+        choice = self.choice
+        params = {"language": choice.language, "furigana": choice.furigana}
+        result = await self.permit.run(choice.engine, [picture], params, is_last_use=True)
         text: str = result.value["text"]
+        instead = " ".join(filter(None, [choice.notice, result.device_notice]))
         return Reading(
             text=text,
             confidence=result.value["confidence"] if text else None,
-            engine=self.engine,
-            notice=result.device_notice,
+            engine=choice.engine,
+            language=choice.language,
+            notice=" ".join(filter(None, [instead, result.value.get("notice")])) or None,
+            degraded=bool(instead),
         )
 
 
@@ -55,28 +108,36 @@ class OcrService:
     Args:
         inference: the door to the models.
         catalog: where the languages come from.
-        default_engine: model id that reads when a request names none.
+        engines: who reads when a request names nobody.
+        weights: whether a model's files are there.
         seconds: deadline of a request.
     """
 
-    def __init__(self, inference: Inference, catalog: Catalog, default_engine: str, seconds: float) -> None:
+    def __init__(
+        self, inference: Inference, catalog: Catalog, engines: OcrEngines, weights: WeightStore, seconds: float
+    ) -> None:
         self._inference = inference
         self._catalog = catalog
-        self._default_engine = default_engine
+        self._engines = engines
+        self._weights = weights
         self._seconds = seconds
 
     @asynccontextmanager
-    async def admit(self, engine: str | None, language: str, furigana: str, client: str) -> AsyncIterator[Reader]:
+    async def admit(self, wish: OcrWish, client: str) -> AsyncIterator[Reader]:
         """Admit a request before its picture is decoded.
 
         Raises:
             ModelNotFound, UnsupportedTask, UnsupportedLanguage, QueueFull, RateLimited: the request is refused.
             DeadlineExceeded, ModelLoading: it took too long.
         """
-        spec = self._inference.spec(engine or self._default_engine, Task.OCR)
-        code = _known_language(spec, language)
-        async with self._inference.admit([(spec.model_id, Task.OCR)], client, self._seconds) as permit:
-            yield Reader(permit, spec.model_id, code, furigana)
+        async with self.admit_choice(self._choose(wish), client) as reader:
+            yield reader
+
+    @asynccontextmanager
+    async def admit_choice(self, choice: Choice, client: str) -> AsyncIterator[Reader]:
+        """Admit a request to the engine that was chosen for it; see `admit`."""
+        async with self._inference.admit([(choice.engine, Task.OCR)], client, self._seconds) as permit:
+            yield Reader(self, permit, choice, client)
 
     def languages(self) -> dict[str, tuple[str, list[str]]]:
         """Language code to its English name and the engines that read it."""
@@ -86,15 +147,34 @@ class OcrService:
                 known.setdefault(code, (name, []))[1].append(spec.model_id)
         return dict(sorted(known.items()))
 
+    def _choose(self, wish: OcrWish) -> Choice:
+        """The engine that was named, else the first one when it can read this, else the embedded one."""
+        spec = self._inference.spec(wish.engine or self._engines.first, Task.OCR)
+        embedded = self._engines.embedded if wish.engine is None else None
+        code = _code_of(spec, wish.language)
+        if embedded is None or (code and not wish.may_fall_back):
+            return Choice(spec.model_id, code or _required_code(spec, wish.language), wish.furigana)
+        if code is None:
+            spec = self._inference.spec(embedded, Task.OCR)
+            return Choice(embedded, _required_code(spec, wish.language), wish.furigana)
+        if spec.weights and self._weights.folder(spec.weights) is None:
+            notice = f"{spec.title} would read this better: {self._weights.whereabouts(spec.weights)}."
+            return Choice(embedded, code, wish.furigana, notice=notice)
+        return Choice(spec.model_id, code, wish.furigana, fallback=embedded)
 
-def _known_language(spec: ModelSpec, language: str) -> str:
-    """The code as the model spells it: `JA` and `ja-JP` are `ja`."""
-    languages = spec.languages or {}
-    by_lower = {code.lower(): code for code in languages}
+
+def _code_of(spec: ModelSpec, language: str) -> str | None:
+    """The code as the model spells it: `JA` and `ja-JP` are `ja`; None when it does not read the language."""
+    by_lower = {code.lower(): code for code in spec.languages or {}}
     wanted = language.lower().replace("_", "-")
-    code = by_lower.get(wanted) or by_lower.get(wanted.split("-")[0])
+    return by_lower.get(wanted) or by_lower.get(wanted.split("-")[0])
+
+
+def _required_code(spec: ModelSpec, language: str) -> str:
+    code = _code_of(spec, language)
     if code is None:
         raise UnsupportedLanguage(
-            f"{spec.model_id} does not read this language; it reads: {', '.join(languages)}", param="language"
+            f"{spec.model_id} does not read this language; it reads: {', '.join(spec.languages or {})}",
+            param="language",
         )
     return code

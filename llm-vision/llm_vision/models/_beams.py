@@ -1,0 +1,81 @@
+"""Beam search in which all beams of a picture look at one copy of it.
+
+Transformers gives each beam its own: with four beams it computes, keeps and reads four times what it needs, and sorts
+the copies after each token.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, EncoderDecoderCache
+from transformers.masking_utils import eager_mask
+from transformers.modeling_outputs import BaseModelOutput
+
+_NAME = "llm_vision_beams"
+
+
+class _PictureCache(EncoderDecoderCache):
+    """Keys and values of each beam's tokens, and of each picture; only the former change places."""
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        self.self_attention_cache.reorder_cache(beam_idx)
+
+
+def prepare(model: Any) -> None:
+    """Let a `VisionEncoderDecoderModel` with a BERT decoder work with `encode`."""
+    AttentionInterface.register(_NAME, _attend)
+    AttentionMaskInterface.register(_NAME, eager_mask)
+    model.decoder.set_attn_implementation(_NAME)
+
+
+def encode(model: Any, pixels: torch.Tensor) -> dict[str, Any]:
+    """What `generate` needs of pictures, computed once.
+
+    Args:
+        model: made ready by `prepare`.
+        pixels: shape (pictures, 3, side, side).
+    """
+    encoded = model.encoder(pixels).last_hidden_state
+    seen = model.enc_to_dec_proj(encoded) if hasattr(model, "enc_to_dec_proj") else encoded
+    cache = _PictureCache(DynamicCache(), DynamicCache())
+    for number, layer in enumerate(model.decoder.bert.encoder.layer):
+        attention = layer.crossattention.self
+        shape = (*seen.shape[:2], attention.num_attention_heads, attention.attention_head_size)
+        keys, values = (part(seen).view(shape).transpose(1, 2) for part in (attention.key, attention.value))
+        cache.cross_attention_cache.update(keys, values, number)
+        cache.is_updated[number] = True
+    return {"encoder_outputs": BaseModelOutput(encoded), "past_key_values": cache}
+
+
+def _attend(  # noqa: PLR0913, PLR0917  (the interface is Transformers' own)
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Scaled dot-product attention (Vaswani et al., 2017); the beams of a picture are as many queries to it.
+
+    Args:
+        query: shape (pictures * beams, heads, tokens, size).
+        key, value: shape (pictures * beams or pictures, heads, length, size).
+
+    Returns:
+        Shape (pictures * beams, tokens, heads, size).
+    """
+    rows, heads, tokens, size = query.shape
+    pictures = len(key)
+    is_shared = pictures != rows
+    if is_shared:
+        query = query.view(pictures, -1, heads, tokens, size).transpose(1, 2).reshape(pictures, heads, -1, size)
+    weights = query @ key.transpose(2, 3) * scaling
+    if attention_mask is not None and not is_shared:
+        weights = weights + attention_mask
+    seen = weights.softmax(-1) @ value
+    if is_shared:
+        seen = seen.view(pictures, heads, -1, tokens, size).transpose(1, 2).reshape(rows, heads, tokens, size)
+    return seen.transpose(1, 2).contiguous(), None

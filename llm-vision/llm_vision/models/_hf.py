@@ -1,0 +1,63 @@
+"""What the families of Transformers models share: number formats, and weights that are right or refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .base import UnusableWeights
+
+if TYPE_CHECKING:
+    import torch
+
+_PICKLED, _SAFE = "*.bin", "*.safetensors"
+_FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+_IGNORED_BUFFERS = ("position_ids",)  # written by old versions of Transformers, computed by new ones
+
+
+def best_dtype(device: str) -> torch.dtype:
+    """Half precision on a GPU, bf16 on a CPU that multiplies it in hardware, else fp32."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.float16
+    return torch.bfloat16 if _FAST_BF16 & _cpu_flags() else torch.float32
+
+
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line.partition(":")[2] for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.split())
+
+
+def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **options: Any) -> Any:
+    """A model of a Transformers class with exactly the weights of a folder; no code from it is run.
+
+    Args:
+        model_class: has `from_pretrained`.
+        folder: the checkpoint.
+        may_be_pickled: whether a `.bin` is read (as tensors only) where there are no safetensors.
+        options: for `from_pretrained`.
+
+    Raises:
+        UnusableWeights: files are missing, damaged, or not those of this model.
+    """
+    is_safe = any(folder.glob(_SAFE))
+    if not is_safe and not (may_be_pickled and any(folder.glob(_PICKLED))):
+        raise UnusableWeights("there are no weights in the folder: safetensors are needed")
+    try:
+        model, info = model_class.from_pretrained(
+            folder, local_files_only=True, use_safetensors=is_safe, output_loading_info=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
+    unexpected = [name for name in info["unexpected_keys"] if not name.endswith(_IGNORED_BUFFERS)]
+    different = len(info["missing_keys"]) + len(info["mismatched_keys"]) + len(unexpected)
+    if different:
+        raise UnusableWeights(f"{different} of the weights are missing, left over or of another shape")
+    if any(parameter.is_meta for parameter in model.parameters()):
+        raise UnusableWeights("some of the weights were not loaded")
+    return model.eval()

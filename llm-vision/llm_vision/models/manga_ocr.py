@@ -1,0 +1,160 @@
+"""MangaOCR (kha-white/manga-ocr-base): reads a crop of manga as one text; several crops at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task, UnusableWeights, Volume, Weights
+from .registry import register
+
+if TYPE_CHECKING:
+    import torch
+
+MEBIBYTE = 1024 * 1024
+MAX_TOKENS = 300
+"""The `manga_ocr` package's own limit; a text that reaches it has not come to an end."""
+FLAT = 12
+"""A picture whose grey values lie closer together (of 255) has nothing written in it."""
+MOST_REPEATS = 6
+"""As many times the same one to three characters in a row are no text."""
+INVENTED = 0.1
+"""Highest confidence of a text that is probably invented."""
+NO_END = "The reader did not come to an end: this text is probably invented."
+REPEATED = "The reader repeats itself: this text is probably invented."
+
+
+@register
+class MangaOcr(Model):
+    """A ViT encoder and a BERT decoder, searched with four beams as the checkpoint says."""
+
+    spec: ClassVar[ModelSpec] = ModelSpec(
+        model_id="manga-ocr",
+        title="MangaOCR base",
+        tasks=frozenset({Task.OCR}),
+        license="Apache-2.0",
+        memory_bytes=1400 * MEBIBYTE,
+        max_batch=16,
+        languages={"ja": "Japanese"},
+        devices=frozenset({"cpu", "cuda"}),
+        weights=Weights("kha-white/manga-ocr-base", Volume.MANGA_OCR, may_be_pickled=True),
+    )
+
+    def load(self, context: LoadContext) -> None:
+        import torch
+        from manga_ocr.ocr import post_process
+        from transformers import GenerationMixin, VisionEncoderDecoderModel, ViTImageProcessorPil
+
+        from . import _beams, _hf
+
+        class Reader(VisionEncoderDecoderModel, GenerationMixin):  # type: ignore[no-untyped-call]
+            """Transformers' own class has lost `generate`."""
+
+        assert context.weights_root is not None  # noqa: S101
+        torch.set_num_threads(context.threads)
+        folder = context.weights_root
+        self._dtype = _hf.best_dtype(context.device)
+        loaded = _hf.load_weights(Reader, folder, may_be_pickled=True, dtype=self._dtype)
+        self._model = loaded.to(context.device)
+        _beams.prepare(self._model)
+        self._processor = ViTImageProcessorPil.from_pretrained(folder, local_files_only=True)
+        self._post_process: Callable[[str], str] = post_process
+        self._vocabulary = _read_vocabulary(folder / "vocab.txt", self._model.config.decoder.vocab_size)
+        side = self._model.config.encoder.image_size
+        nothing = torch.zeros(1, 3, side, side, device=context.device, dtype=self._dtype)
+        self._model.generate(
+            **_beams.encode(self._model, nothing), max_length=2
+        )  # the first run prepares what all others use
+
+    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
+        """All crops at once; blank ones are not read at all."""
+        written = [item for item in batch if not is_blank(item.images[0])]
+        readings = dict(zip(map(id, written), self._read(written), strict=True)) if written else {}
+        return [readings.get(id(item), as_result("", None)) for item in batch]
+
+    def _read(self, items: Sequence[Item]) -> list[JsonObject]:
+        import torch
+
+        from . import _beams
+
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            found = self._model.generate(
+                **_beams.encode(self._model, self._pixels(items)),
+                max_length=MAX_TOKENS,
+                return_dict_in_generate=True,
+                output_scores=True,
+                stopping_criteria=[_when_nobody_waits(items)],
+            )
+            chosen = self._model.compute_transition_scores(found.sequences, found.scores, found.beam_indices)
+        counts = (found.beam_indices >= 0).sum(-1).clamp(min=1)
+        confidences = (chosen.float().sum(-1) / counts).exp().tolist()
+        return [
+            judged(self._text_of(ids), confidence, has_end=count < MAX_TOKENS - 1)
+            for ids, confidence, count in zip(found.sequences.tolist(), confidences, counts.tolist(), strict=True)
+        ]
+
+    def _pixels(self, items: Sequence[Item]) -> torch.Tensor:
+        """Grey, squashed to a square; shape (items, 3, side, side)."""
+        from PIL import Image
+
+        pictures = [Image.fromarray(item.images[0]).convert("L").convert("RGB") for item in items]
+        pixels: torch.Tensor = self._processor(pictures, return_tensors="pt").pixel_values
+        return pixels.to(self._model.device, self._dtype)
+
+    def _text_of(self, ids: Sequence[int]) -> str:
+        """What the package's tokenizer makes of token ids, without the dictionaries that it needs to encode."""
+        words = [self._vocabulary[number] for number in ids]
+        spaced = " ".join(word for word in words if not (word.startswith("[") and word.endswith("]") and len(word) > 2))
+        return self._post_process(spaced.replace(" ##", ""))
+
+
+def _read_vocabulary(file: Path, size: int) -> list[str]:
+    """The tokens by id.
+
+    Raises:
+        UnusableWeights: they are not those of the model.
+    """
+    words = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    if len(words) != size:
+        raise UnusableWeights(f"vocab.txt has {len(words)} tokens, the model {size}")
+    return words
+
+
+def _when_nobody_waits(items: Sequence[Item]) -> Any:
+    """Ends the search for all when every item was cancelled."""
+    import torch
+
+    def is_over(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        return torch.full((len(ids),), all(item.cancelled for item in items), device=ids.device)
+
+    return is_over
+
+
+def is_blank(picture: Any) -> bool:
+    """Whether an RGB picture of shape (height, width, 3) is of one shade."""
+    return bool(int(picture.max()) - int(picture.min()) < FLAT)
+
+
+def judged(text: str, confidence: float, *, has_end: bool) -> JsonObject:
+    """A reading with its doubts: a text that does not end or only repeats itself is never told as a sure one."""
+    if not has_end:
+        return as_result(text, min(confidence, INVENTED), NO_END)
+    if repeats_itself(text):
+        return as_result(text, min(confidence, INVENTED), REPEATED)
+    return as_result(text, confidence)
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether one to three characters, not all dots or dashes, come again and again up to the end."""
+    for length in range(1, 4):
+        unit = text[-length:]
+        if unit.strip(".ー〜～—！？!?") and text.endswith(unit * MOST_REPEATS):
+            return True
+    return False
+
+
+def as_result(text: str, confidence: float | None, notice: str | None = None) -> JsonObject:
+    """The result of an OCR task; this reader knows of no lines."""
+    return {"text": text, "confidence": confidence if text else None, "lines": [], "notice": notice}

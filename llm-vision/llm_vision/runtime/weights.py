@@ -1,0 +1,80 @@
+"""Finds the weights of models on the mounted volumes, in any of the layouts that people put them there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ..errors import ModelLoadFailed
+from ..models.base import ModelSpec, Volume, Weights
+from .load_failures import RETRY_LOAD
+
+_CONFIG = "config.json"
+
+
+class WeightStore:
+    """The volumes, looked at anew each time: files come and go while the service runs.
+
+    Args:
+        volumes: where each is mounted.
+    """
+
+    def __init__(self, volumes: Mapping[Volume, Path]) -> None:
+        self._volumes = volumes
+
+    def folder(self, weights: Weights) -> Path | None:
+        """The folder with a model's files; None when there is none.
+
+        These layouts are known, in this order, for `owner/name` on a volume: the files themselves,
+        `owner/name/`, `name/`, and a hub cache with `models--owner--name/`.
+        """
+        root = self._volumes[weights.volume]
+        name = weights.repo.rpartition("/")[2]
+        for candidate in (root / weights.repo, root / name, *_snapshots(root, weights), root):
+            if (candidate / _CONFIG).is_file():
+                return candidate
+        return None
+
+    def files(self, spec: ModelSpec) -> Iterable[Path]:
+        """What a model loads; where there is nothing, the places that would change if there were."""
+        if spec.weights is None:
+            return spec.weight_files()
+        folder = self.folder(spec.weights)
+        root = self._volumes[spec.weights.volume]
+        return sorted(folder.iterdir()) if folder else (root, root / spec.weights.repo.partition("/")[0])
+
+    def required(self, spec: ModelSpec) -> Path | None:
+        """The folder that a model loads from; None when its weights are part of a package.
+
+        Raises:
+            ModelLoadFailed: there is none.
+        """
+        if spec.weights is None:
+            return None
+        folder = self.folder(spec.weights)
+        if folder is None:
+            where = self.whereabouts(spec.weights)
+            raise ModelLoadFailed(f"no weights of {spec.model_id}: {where}", retry_after=RETRY_LOAD)
+        return folder
+
+    def whereabouts(self, weights: Weights) -> str:
+        """Where an operator puts the files, in words."""
+        name = weights.repo.rpartition("/")[2]
+        return f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
+
+
+def _snapshots(root: Path, weights: Weights) -> Iterable[Path]:
+    """The snapshots of a hub cache, the wanted revision first, else the one that `main` names, else any."""
+    repo = root / f"models--{weights.repo.replace('/', '--')}"
+    wanted = weights.revision or _read(repo / "refs" / "main")
+    snapshots = sorted((repo / "snapshots").glob("*"))
+    if weights.revision:
+        return [folder for folder in snapshots if folder.name == weights.revision]
+    return sorted(snapshots, key=lambda folder: folder.name != wanted)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,152 @@
+"""The tiny trained MangaOCR: it reads, as the `manga_ocr` package does, alone and in batches, in fp32 and bf16."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fixtures.items import items_of
+from fixtures.japanese_crops import Crop, crops
+from fixtures.tiny_models import MANGA_OCR
+from llm_vision.models import _hf
+from llm_vision.models.base import JsonObject, LoadContext
+from llm_vision.models.manga_ocr import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
+
+COUNT = 500
+
+
+@pytest.fixture(scope="module")
+def held_out() -> list[Crop]:
+    return list(crops(COUNT, seed=7))
+
+
+def loaded(dtype: str) -> MangaOcr:
+    import torch
+
+    model = MangaOcr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_hf, "best_dtype", lambda device: getattr(torch, dtype))
+        model.load(LoadContext("cpu", 2, MANGA_OCR))
+    model.threads = 2
+    return model
+
+
+@pytest.fixture(scope="module")
+def exact() -> MangaOcr:
+    return loaded("float32")
+
+
+def read(model: MangaOcr, pictures: Sequence[Image.Image], batch: int) -> list[JsonObject]:
+    found: list[Any] = []
+    for start in range(0, len(pictures), batch):
+        found += model.predict(items_of(pictures[start : start + batch]))
+    return found
+
+
+def texts(results: Sequence[JsonObject]) -> list[str]:
+    return [result["text"] for result in results]
+
+
+@pytest.fixture(scope="module")
+def batched(exact: MangaOcr, held_out: list[Crop]) -> list[JsonObject]:
+    return read(exact, [crop.picture for crop in held_out], 16)
+
+
+def accuracy(found: Sequence[str], held_out: Sequence[Crop]) -> float:
+    return float(np.mean([text == as_written(crop.text) for text, crop in zip(found, held_out, strict=True)]))
+
+
+def as_written(text: str) -> str:
+    from manga_ocr.ocr import post_process
+
+    return str(post_process(text))
+
+
+def test_it_reads_what_it_has_never_seen(batched: list[JsonObject], held_out: list[Crop]) -> None:
+    assert accuracy(texts(batched), held_out) >= 0.95
+    for font in {crop.font for crop in held_out}:
+        for vertical in (True, False):
+            some = [(found, crop) for found, crop in zip(texts(batched), held_out, strict=True)
+                    if (crop.font, crop.vertical) == (font, vertical)]  # fmt: skip
+            assert accuracy([found for found, _ in some], [crop for _, crop in some]) >= 0.9
+
+
+@pytest.fixture(scope="module")
+def package() -> Any:
+    from manga_ocr import MangaOcr as Package
+
+    return Package(str(MANGA_OCR), force_cpu=True)
+
+
+def test_every_text_is_that_of_the_package(package: Any, batched: list[JsonObject], held_out: list[Crop]) -> None:
+    assert texts(batched) == [package(crop.picture) for crop in held_out]
+
+
+def test_batches_read_as_single_crops_do(exact: MangaOcr, batched: list[JsonObject], held_out: list[Crop]) -> None:
+    alone = read(exact, [crop.picture for crop in held_out], 1)
+    assert texts(alone) == texts(batched)
+    differences = [abs(one["confidence"] - other["confidence"]) for one, other in zip(alone, batched, strict=True)]
+    assert max(differences) < 1e-3
+
+
+def test_bf16_reads_the_same(batched: list[JsonObject], held_out: list[Crop]) -> None:
+    half = texts(read(loaded("bfloat16"), [crop.picture for crop in held_out], 16))
+    same = np.mean([one == other for one, other in zip(half, texts(batched), strict=True)])
+    assert same >= 0.99
+    assert accuracy(half, held_out) >= accuracy(texts(batched), held_out) - 0.005
+
+
+def test_right_texts_are_surer_than_wrong_ones(batched: list[JsonObject], held_out: list[Crop]) -> None:
+    right = [found["confidence"] for found, crop in zip(batched, held_out, strict=True)
+             if found["text"] == as_written(crop.text)]  # fmt: skip
+    wrong = [found["confidence"] for found, crop in zip(batched, held_out, strict=True)
+             if found["text"] != as_written(crop.text)]  # fmt: skip
+    assert np.median(right) > 0.9
+    assert not wrong or np.median(wrong) < np.median(right)
+
+
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_a_blank_crop_has_no_text(exact: MangaOcr, shade: int) -> None:
+    (found,) = read(exact, [Image.new("RGB", (60, 90), (shade,) * 3)], 1)
+    assert (found["text"], found["confidence"]) == ("", None)
+
+
+def test_a_blank_crop_among_others_shifts_no_answer(exact: MangaOcr, held_out: list[Crop]) -> None:
+    blank = Image.new("RGB", (50, 50), "white")
+    found = read(exact, [held_out[0].picture, blank, held_out[1].picture], 3)
+    alone = read(exact, [held_out[0].picture, held_out[1].picture], 1)
+    assert texts(found) == [alone[0]["text"], "", alone[1]["text"]]
+
+
+def test_a_text_that_does_not_end_is_never_sure() -> None:
+    found = judged("あいう", 0.99, has_end=False)
+    assert (found["confidence"], found["notice"]) == (INVENTED, NO_END)
+
+
+@pytest.mark.parametrize("text", ["は" * 7, "それで" * 6, "え" + "あい" * 6])
+def test_a_text_that_repeats_itself_is_never_sure(text: str) -> None:
+    assert judged(text, 0.99, has_end=True)["notice"] == REPEATED
+
+
+@pytest.mark.parametrize("text", ["......", "うおお" + "ー" * 6, "", "はははは", "あいうえおかきくけこ", "！" * 8])
+def test_long_sounds_are_no_repetition(text: str) -> None:
+    assert not repeats_itself(text)
+
+
+def test_a_crop_that_nobody_waits_for_ends_early(exact: MangaOcr) -> None:
+    noise = Image.effect_noise((200, 200), 120).convert("RGB")
+    (item,) = items_of([noise])
+    item.cancelled = True
+    (found,) = exact.predict([item])
+    assert len(found["text"]) <= 1  # type: ignore[index]
+
+
+def test_sizes_and_shapes_do_not_matter(exact: MangaOcr, held_out: list[Crop]) -> None:
+    chosen = random.Random(1).sample(held_out, 30)
+    larger = [crop.picture.resize((crop.picture.width * 3, crop.picture.height * 3)) for crop in chosen]
+    assert accuracy(texts(read(exact, larger, 10)), chosen) >= 0.9
