@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 MAX_TOKENS = 300
 """The `manga_ocr` package's own limit; a text that reaches it has not come to an end."""
+SPECIAL = frozenset({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})
 FLAT = 12
 """A picture whose grey values lie closer together (of 255) has nothing written in it."""
 MOST_REPEATS = 6
@@ -80,19 +81,16 @@ class MangaOcr(Model):
 
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            found = self._model.generate(
-                **_beams.encode(self._model, self._pixels(items)),
-                max_length=MAX_TOKENS,
-                return_dict_in_generate=True,
-                output_scores=True,
-                stopping_criteria=[_when_nobody_waits(items)],
+            seen = _beams.encode(self._model, self._pixels(items))
+            encoded = seen["encoder_outputs"].last_hidden_state  # `generate` repeats it for each beam
+            sequences = self._model.generate(
+                **seen, max_length=MAX_TOKENS, stopping_criteria=[_when_nobody_waits(items)]
             )
-            chosen = self._model.compute_transition_scores(found.sequences, found.scores, found.beam_indices)
-        counts = (found.beam_indices >= 0).sum(-1).clamp(min=1)
-        confidences = (chosen.float().sum(-1) / counts).exp().tolist()
+            confidences = _beams.confidences(self._model, encoded, sequences)
+        end = self._model.generation_config.eos_token_id
         return [
-            judged(self._text_of(ids), confidence, has_end=count < MAX_TOKENS - 1)
-            for ids, confidence, count in zip(found.sequences.tolist(), confidences, counts.tolist(), strict=True)
+            judged(self._text_of(ids), confidence, has_end=end in ids)
+            for ids, confidence in zip(sequences.tolist(), confidences, strict=True)
         ]
 
     def _pixels(self, items: Sequence[Item]) -> torch.Tensor:
@@ -106,7 +104,7 @@ class MangaOcr(Model):
     def _text_of(self, ids: Sequence[int]) -> str:
         """What the package's tokenizer makes of token ids, without the dictionaries that it needs to encode."""
         words = [self._vocabulary[number] for number in ids]
-        spaced = " ".join(word for word in words if not (word.startswith("[") and word.endswith("]") and len(word) > 2))
+        spaced = " ".join(word for word in words if word not in SPECIAL)
         return self._post_process(spaced.replace(" ##", ""))
 
 
@@ -116,7 +114,8 @@ def _read_vocabulary(file: Path, size: int) -> list[str]:
     Raises:
         UnusableWeights: they are not those of the model.
     """
-    words = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    words = text.removesuffix("\n").split("\n")  # a token may be a line separator of another kind
     if len(words) != size:
         raise UnusableWeights(f"vocab.txt has {len(words)} tokens, the model {size}")
     return words

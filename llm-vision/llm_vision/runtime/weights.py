@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class WeightStore:
         root = self._volumes[weights.volume]
         name = weights.repo.rpartition("/")[2]
         for candidate in (root / weights.repo, root / name, *_snapshots(root, weights), root):
-            if (candidate / _CONFIG).is_file():
+            if os.access(candidate / _CONFIG, os.R_OK):  # never raises, whatever is in the way
                 return candidate
         return None
 
@@ -41,7 +42,7 @@ class WeightStore:
             return spec.weight_files()
         folder = self.folder(spec.weights)
         root = self._volumes[spec.weights.volume]
-        return sorted(folder.iterdir()) if folder else (root, root / spec.weights.repo.partition("/")[0])
+        return sorted(folder.glob("*")) if folder else (root, root / spec.weights.repo.partition("/")[0])
 
     def required(self, spec: ModelSpec) -> Path | None:
         """The folder that a model loads from; None when its weights are part of a package.
