@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from PIL import Image
 
 from fixtures.drawing import sample_bubbles
+from fixtures.japanese_crops import crops
 from fixtures.pixels import raw_image
 from fixtures.tiny_models import OF_MODEL
 from llm_vision.errors import InferenceFailed
@@ -36,8 +38,15 @@ async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
 
 def requests_for(worker: Worker, count: int) -> list[tuple[Task, WorkRequest]]:
     tasks = CATALOG[worker.model_id].spec.tasks
-    pictures = [raw_image(picture) for picture, _, _ in sample_bubbles(count)]
+    pictures = [raw_image(picture) for picture in pictures_for(worker, count)]
     return [(task, WorkRequest(PARAMS[task], (picture,))) for task in sorted(tasks) for picture in pictures]
+
+
+def pictures_for(worker: Worker, count: int) -> list[Image.Image]:
+    """Drawn crops; for a tiny trained model such as it can read, since its guesses at others hang by a rounding."""
+    if worker.model_id in OF_MODEL:
+        return [crop.picture for crop in crops(count, seed=7)]
+    return [picture for picture, _, _ in sample_bubbles(count)]
 
 
 def check_ocr(result: JsonObject) -> None:
