@@ -48,7 +48,7 @@ def make_worker(
     on_failed: Callable[[VisionError], None] = lambda error: None,
     **limits: object,
 ) -> Worker:
-    entry = Catalog([model])[model.spec.model_id]
+    entry = CatalogEntry.of(model)
     return Worker(
         Launch(entry.spec.model_id, entry.class_path, device, threads=1),
         WorkerLimits(**{"max_batch": entry.spec.max_batch, "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ class PoolKit:
     def pool(self, **limits: object) -> ModelPool:
         defaults = {"max_loaded": 4, "memory_bytes": 1 << 40, "max_queue": 4, "keep_alive": 300, "room_seconds": 0.05}
         made = ModelPool(
-            Catalog(ALL),
+            Catalog(map(CatalogEntry.of, ALL)),
             self,
             PoolLimits(**{**defaults, **limits}),  # type: ignore[arg-type]
             self.metrics,

@@ -74,7 +74,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.finish = asyncio.Event()
         self.released = asyncio.Event()
         limits = PoolLimits(max_loaded=MAX_LOADED, memory_bytes=1 << 50, max_queue=4, keep_alive=10, room_seconds=0)
-        self.pool = ModelPool(Catalog(ALL), self, limits, Metrics(), lambda: self.now)  # type: ignore[arg-type]
+        self.pool = ModelPool(Catalog(map(CatalogEntry.of, ALL)), self, limits, Metrics(), lambda: self.now)  # type: ignore[arg-type]
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()

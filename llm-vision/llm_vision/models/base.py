@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -86,6 +86,10 @@ class LoadContext:
     """Compute threads that the model may use; its library is told so in `load`."""
     weights_root: Path | None = None
     """The folder with the model's files; None for embedded models."""
+    model_id: str = ""
+    """Which variant of a family it is."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the catalogue entry says besides."""
 
 
 class Item(ABC):

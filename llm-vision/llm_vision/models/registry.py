@@ -4,28 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from .base import Model, ModelSpec, Task
 
-_registered: dict[str, type[Model]] = {}
-
 ModelClass = TypeVar("ModelClass", bound=type[Model])
-
-
-def register(model_class: ModelClass) -> ModelClass:
-    """Put a model class into the catalogue under its spec's id.
-
-    Raises:
-        ValueError: another class has that id already.
-    """
-    model_id = model_class.spec.model_id
-    known = _registered.setdefault(model_id, model_class)
-    if known is not model_class:
-        raise ValueError(f"{model_class.__name__} and {known.__name__} are both named {model_id!r}")
-    return model_class
 
 
 @dataclass(frozen=True)
@@ -35,18 +20,49 @@ class CatalogEntry:
     spec: ModelSpec
     class_path: str
     """`package.module:Class`"""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What `load` is told besides, as JSON."""
+
+    @classmethod
+    def of(cls, model_class: type[Model], spec: ModelSpec | None = None) -> CatalogEntry:
+        """The entry of a class, or of one variant of a family."""
+        return cls(spec or model_class.spec, f"{model_class.__module__}:{model_class.__qualname__}")
+
+
+_registered: dict[str, CatalogEntry] = {}
+
+
+def register(model_class: ModelClass) -> ModelClass:
+    """Put a model class into the catalogue under its spec's id.
+
+    Raises:
+        ValueError: another class has that id already.
+    """
+    _enter(CatalogEntry.of(model_class))
+    return model_class
+
+
+def register_variants(model_class: type[Model], specs: Iterable[ModelSpec]) -> None:
+    """Put the variants of a family into the catalogue; `LoadContext.model_id` tells the class which one it is.
+
+    Raises:
+        ValueError: another class has one of their ids already.
+    """
+    for spec in specs:
+        _enter(CatalogEntry.of(model_class, spec))
+
+
+def _enter(entry: CatalogEntry) -> None:
+    known = _registered.setdefault(entry.spec.model_id, entry)
+    if known.class_path != entry.class_path:
+        raise ValueError(f"{entry.class_path} and {known.class_path} are both named {entry.spec.model_id!r}")
 
 
 class Catalog(Mapping[str, CatalogEntry]):
     """The registered models by id, in the order in which they are offered."""
 
-    def __init__(self, model_classes: Iterator[type[Model]] | list[type[Model]]) -> None:
-        self._entries = {
-            model_class.spec.model_id: CatalogEntry(
-                model_class.spec, f"{model_class.__module__}:{model_class.__qualname__}"
-            )
-            for model_class in model_classes
-        }
+    def __init__(self, entries: Iterable[CatalogEntry]) -> None:
+        self._entries = {entry.spec.model_id: entry for entry in entries}
 
     @classmethod
     def discover(cls) -> Catalog:
@@ -58,7 +74,7 @@ class Catalog(Mapping[str, CatalogEntry]):
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith("_"):
                 importlib.import_module(f"{__package__}.{module.name}")
-        return cls([model for _, model in sorted(_registered.items())])
+        return cls([entry for _, entry in sorted(_registered.items())])
 
     def with_task(self, task: Task) -> list[ModelSpec]:
         """The specs of the models that can do the task."""

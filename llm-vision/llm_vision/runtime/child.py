@@ -140,7 +140,15 @@ def load(launch: dict[str, Any]) -> Model:
     model_class = getattr(importlib.import_module(module_name), class_name)
     root = launch["weights_root"]
     model: Model = model_class()
-    model.load(LoadContext(launch["device"], launch["threads"], Path(root) if root else None))
+    model.load(
+        LoadContext(
+            device=launch["device"],
+            threads=launch["threads"],
+            weights_root=Path(root) if root else None,
+            model_id=launch["model_id"],
+            options=launch["options"],
+        )
+    )
     return model
 
 

@@ -44,6 +44,7 @@ class WorkerFactory:
             threads=self.threads,
             weights_root=self.weights.required(entry.spec),
             environment=self.environment,
+            options=entry.options,
         )
         limits = replace(self.limits, max_batch=entry.spec.max_batch)
         return Worker(launch, limits, self.shared, arriving, on_failed)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from ..errors import ModelLoadFailed, VisionError
 from .load_failures import RETRY_LOAD
@@ -23,15 +23,18 @@ class Launch:
     threads: int
     weights_root: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def command(self) -> Command:
         """How to start it."""
         argument = {
+            "model_id": self.model_id,
             "class_path": self.class_path,
             "device": self.device,
             "threads": self.threads,
             "weights_root": str(self.weights_root) if self.weights_root else None,
+            "options": self.options,
         }
         return Command(self.model_id, "llm_vision.runtime.child", argument, self.environment)
 
