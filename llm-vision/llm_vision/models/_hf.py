@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 
 _PICKLED, _SAFE = "*.bin", "*.safetensors"
 _FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
+_CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
+_KERNEL_KEYS = ("_attn_implementation", "attn_implementation")
 _IGNORED_BUFFERS = ("position_ids",)  # written by old versions of Transformers, computed by new ones
 
 
@@ -33,6 +37,31 @@ def _cpu_flags() -> frozenset[str]:
     return frozenset(flags.split())
 
 
+def check_config(folder: Path) -> None:
+    """Refuse a config that would have Transformers fetch or run code: modules of its own, kernels of the hub.
+
+    Raises:
+        UnusableWeights: it does, or it is damaged.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UnusableWeights("config.json cannot be read") from error
+    if any(name in _CODE_KEYS or name.startswith(_KERNEL_KEYS) for name in _keys(config)):
+        raise UnusableWeights("config.json names code that is not part of Transformers; it is not run")
+
+
+def _keys(value: object) -> Iterator[str]:
+    """All keys in it, however deep."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from _keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner)
+
+
 def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **options: Any) -> Any:
     """A model of a Transformers class with exactly the weights of a folder; no code from it is run.
 
@@ -45,6 +74,7 @@ def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **opti
     Raises:
         UnusableWeights: files are missing, damaged, or not those of this model.
     """
+    check_config(folder)
     is_safe = any(folder.glob(_SAFE))
     if not is_safe and not (may_be_pickled and any(folder.glob(_PICKLED))):
         raise UnusableWeights("there are no weights in the folder: safetensors are needed")

@@ -69,6 +69,8 @@ class ModelSpec:
     """Kinds of device that it can use: `cpu`, `cuda`."""
     weights: Weights | None = None
     """Where its weights come from; None when they are part of an installed package."""
+    aliases: tuple[str, ...] = ()
+    """Other names that clients may use."""
     embedded: bool = False
     """The weights are part of an installed package: nothing is ever downloaded."""
     weight_files: Callable[[], Iterable[Path]] = tuple

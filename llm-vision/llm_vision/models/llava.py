@@ -1,0 +1,218 @@
+"""LLaVA 1.5, LLaVA 1.6 (NeXT) and LLaVA-OneVision: answer questions about pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task, UnusableWeights, Volume, Weights
+from .registry import register_variants
+
+if TYPE_CHECKING:
+    import torch
+
+    from ._decoding.loop import Decoding, Row
+
+GIGABYTE = 10**9
+WORKING_BYTES = 1 * GIGABYTE
+"""Beside its weights: the libraries, a picture and the tokens of a few requests."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A published checkpoint."""
+
+    repo: str
+    kind: str
+    """`model_type` of its config.json."""
+    title: str
+    license: str
+    parameters: float
+    """In thousands of millions."""
+    template: str
+    """Name of the template in `_llava_prompt` for a checkpoint without one."""
+    alias: str | None = None
+    """Its authors' own name for it, in a format that Transformers does not read."""
+    max_batch: int = 4
+    several_pictures: bool = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the gateway knows of it."""
+        return ModelSpec(
+            model_id=self.repo,
+            title=self.title,
+            tasks=frozenset({Task.CHAT}),
+            license=self.license,
+            memory_bytes=int(self.parameters * 2 * GIGABYTE) + WORKING_BYTES,
+            max_batch=self.max_batch,
+            devices=frozenset({"cpu", "cuda"}),
+            weights=Weights(self.repo, Volume.LLAVA),
+            aliases=(self.alias,) if self.alias else (),
+        )
+
+
+_LLAMA = "Llama 2 Community"
+VARIANTS = (
+    Variant("llava-hf/llava-1.5-7b-hf", "llava", "LLaVA 1.5 7B", _LLAMA, 7.06, "VICUNA", "liuhaotian/llava-v1.5-7b"),
+    Variant("llava-hf/llava-1.5-13b-hf", "llava", "LLaVA 1.5 13B", _LLAMA, 13.35, "VICUNA",
+            "liuhaotian/llava-v1.5-13b"),
+    Variant("llava-hf/llava-v1.6-mistral-7b-hf", "llava_next", "LLaVA 1.6 Mistral 7B", "Apache-2.0", 7.57, "MISTRAL",
+            "liuhaotian/llava-v1.6-mistral-7b"),
+    Variant("llava-hf/llava-v1.6-vicuna-7b-hf", "llava_next", "LLaVA 1.6 Vicuna 7B", _LLAMA, 7.06, "VICUNA",
+            "liuhaotian/llava-v1.6-vicuna-7b"),
+    Variant("llava-hf/llava-v1.6-vicuna-13b-hf", "llava_next", "LLaVA 1.6 Vicuna 13B", _LLAMA, 13.35, "VICUNA",
+            "liuhaotian/llava-v1.6-vicuna-13b"),
+    Variant("llava-hf/llava-v1.6-34b-hf", "llava_next", "LLaVA 1.6 34B", "Apache-2.0", 34.75, "CHATML",
+            "liuhaotian/llava-v1.6-34b"),
+    Variant("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava_onevision", "LLaVA-OneVision 0.5B", "Apache-2.0", 0.89,
+            "CHATML", max_batch=8, several_pictures=True),
+    Variant("llava-hf/llava-onevision-qwen2-7b-ov-hf", "llava_onevision", "LLaVA-OneVision 7B", "Apache-2.0", 8.03,
+            "CHATML", several_pictures=True),
+)  # fmt: skip
+_CLASSES = {
+    "llava": ("LlavaForConditionalGeneration", "CLIPImageProcessorPil"),
+    "llava_next": ("LlavaNextForConditionalGeneration", "LlavaNextImageProcessorPil"),
+    "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionImageProcessorPil"),
+}
+"""Model and picture processor of Transformers, by `model_type`."""
+
+
+class Llava(Model):
+    """A vision tower whose features a language model reads as tokens among the text."""
+
+    def load(self, context: LoadContext) -> None:
+        import torch
+        from transformers import AutoTokenizer
+
+        from . import _llava_prompt
+        from ._decoding.loop import LanguageModel
+
+        assert context.weights_root is not None  # noqa: S101
+        torch.set_num_threads(context.threads)
+        folder = context.weights_root
+        self._variant = next(variant for variant in VARIANTS if variant.repo == context.model_id)
+        check_folder(folder, self._variant)
+        self._model, self._pictures = _loaded(self._variant, folder, context)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        template = _llava_prompt.template_of(folder, tokenizer) or getattr(_llava_prompt, self._variant.template)
+        self._writer = _llava_prompt.PromptWriter(tokenizer, template)
+        self._tokenizer = tokenizer.backend_tokenizer
+        self._language = LanguageModel(
+            self._model.model.language_model, self._model.lm_head, _end_tokens(self._model, tokenizer)
+        )
+        self._context = self._model.config.text_config.max_position_embeddings
+        with torch.inference_mode():
+            one_token = torch.tensor([[0]], device=self._model.device)
+            self._language.prefill(self._model.get_input_embeddings()(one_token))  # prepares what all others use
+
+    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
+        """Reads the prompts one after the other, then decodes all answers together."""
+        import torch
+
+        from ._decoding.loop import Decoding
+
+        torch.set_num_threads(self.threads)
+        decoding = Decoding(self._language)
+        with torch.inference_mode():
+            rows = [self._joined(item, decoding) for item in batch]
+            decoding.run()
+        return [row if isinstance(row, Exception) else row.result for row in rows]
+
+    def _joined(self, item: Item, decoding: Decoding) -> Row | Exception:
+        """Let a request take part, or say why it cannot."""
+        from ._decoding.loop import Row
+        from ._decoding.sampling import Sampler, Sampling
+        from ._decoding.text import TextStream
+
+        params = item.params
+        try:
+            embedded = self._embedded(item)
+        except ValueError as error:
+            return error
+        row = Row(
+            item=item,
+            sampler=Sampler(Sampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
+            stream=TextStream(self._tokenizer, params["stop"]),
+            prompt_tokens=embedded.shape[1],
+            max_tokens=min(params["max_tokens"], self._context - embedded.shape[1]),
+        )
+        decoding.join(row, embedded)
+        return row
+
+    def _embedded(self, item: Item) -> torch.Tensor:
+        """A request's messages and pictures as the language model reads them; shape (1, tokens, width).
+
+        Raises:
+            ValueError: there are other pictures than the messages say, or more tokens than the model can read.
+        """
+        import torch
+
+        ids = self._writer.tokens(self._writer.write(item.params["messages"]))
+        image_token = self._model.config.image_token_id
+        if ids.count(image_token) != len(item.images):
+            raise ValueError("the messages do not say where the pictures are")
+        features = self._features(item.images) if item.images else []
+        lengths = iter([len(feature) for feature in features])
+        expanded = [token for id_ in ids for token in [id_] * (next(lengths) if id_ == image_token else 1)]
+        if len(expanded) >= self._context:
+            raise ValueError("the prompt is longer than the model can read")
+        tokens = torch.tensor([expanded], device=self._model.device)
+        embedded: torch.Tensor = self._model.get_input_embeddings()(tokens)
+        if features:
+            seen = torch.cat(features).to(embedded.dtype)
+            embedded = embedded.masked_scatter((tokens == image_token)[..., None], seen)
+        return embedded
+
+    def _features(self, pictures: Sequence[Any]) -> list[torch.Tensor]:
+        """What the vision tower makes of each RGB picture: shape (tokens, width); NeXT's varies with its size."""
+        inputs = self._pictures([list(pictures)], return_tensors="pt").to(self._model.device, self._model.dtype)
+        found: Sequence[torch.Tensor] = self._model.get_image_features(**inputs).pooler_output
+        return list(found)
+
+
+def check_folder(folder: Path, variant: Variant) -> None:
+    """Refuse a checkpoint of another kind.
+
+    Raises:
+        UnusableWeights: its config.json is not that of the variant; the text names the right one.
+    """
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        kind, has_own_format = config.get("model_type"), "mm_vision_tower" in config
+        has_own_format = has_own_format or "LlavaLlamaForCausalLM" in (config.get("architectures") or ())
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UnusableWeights("config.json cannot be read") from error
+    if has_own_format:  # Transformers would read it as a LLaVA of other sizes, without a word
+        raise UnusableWeights(f"these files are in the format of LLaVA's authors; those of {variant.repo} are needed")
+    if kind != variant.kind:
+        raise UnusableWeights(f"config.json is that of another kind of model; {variant.repo} is needed")
+
+
+def _loaded(variant: Variant, folder: Path, context: LoadContext) -> tuple[Any, Any]:
+    """The model and its picture processor.
+
+    Raises:
+        UnusableWeights: the files are not those of the variant.
+    """
+    import transformers
+
+    from . import _hf
+
+    model_class, processor_class = (getattr(transformers, name) for name in _CLASSES[variant.kind])
+    model = _hf.load_weights(model_class, folder, may_be_pickled=False, dtype=_hf.best_dtype(context.device))
+    processor = processor_class.from_pretrained(folder, local_files_only=True)
+    return model.to(context.device), processor
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens with which the checkpoint ends its answers."""
+    told = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}
+    return frozenset(token for token in ends if token is not None)
+
+
+register_variants(Llava, [variant.spec for variant in VARIANTS])
