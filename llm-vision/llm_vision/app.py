@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -23,28 +23,36 @@ from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
 from .images.decode import ImageLimits
 from .metrics import Metrics
-from .models.base import Task, Volume
+from .models.base import ModelSpec, Task, Volume
 from .models.registry import Catalog
 from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
-from .runtime.device import cpu_cores, memory_limit_bytes
+from .runtime.device import cpu_cores, find_gpus, memory_limit_bytes
 from .runtime.pool import ModelPool, PoolLimits
 from .runtime.shared import CoreShare, Shared
 from .runtime.turns import FairPlaces
+from .runtime.ways import DevicePolicy
 from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
+from .services.availability import Availability
 from .services.deadlines import Deadlines
+from .services.default_vlm import Candidate, DefaultVlm, Hardware
 from .services.inference import Inference
 from .services.lifecycle import Lifecycle
 from .services.ocr import OcrEngines, OcrService
 from .services.pictures import PictureDecoder
-from .services.vision import VisionService
+from .services.vision import VisionLimits, VisionService
 from .settings import MEBIBYTE, Settings
 
 EMBEDDED_OCR = "rapidocr"
 MANGA_OCR = "manga-ocr"
 EMBEDDED_CLASSIFIER = "efficientnet-lite0"
+VLMS = (
+    Candidate("llava-hf/llava-onevision-qwen2-7b-ov-hf", least_gpu_bytes=7_500_000_000),  # in 4 bits
+    Candidate("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", least_gpu_bytes=0),
+)
+"""What `LLAVA_MODEL_ID=auto` takes where no weights are there yet."""
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
@@ -127,15 +135,17 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     pool = ModelPool(catalog, _worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
+    default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
     return Services(
         ocr=OcrService(inference, catalog, _ocr_engines(settings), weights, settings.ocr_seconds),
         vision=VisionService(
             inference,
-            ocr_model=EMBEDDED_OCR,
-            classifier_model=EMBEDDED_CLASSIFIER,
-            seconds=settings.analyze_seconds,
-            max_prompt_chars=settings.max_prompt_chars,
+            Availability(weights),
+            default_vlm,
+            {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER},
+            VisionLimits(settings.analyze_seconds, settings.max_prompt_chars),
         ),
+        default_vlm=default_vlm,
         pictures=PictureDecoder(decoders, metrics),
         pool=pool,
         metrics=metrics,
@@ -145,6 +155,35 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         max_file_bytes=settings.max_file_bytes,
         large_bodies=FairPlaces(1),
     )
+
+
+def _default_vlm(settings: Settings, catalog: Catalog, weights: WeightStore, memory_bytes: int) -> DefaultVlm:
+    policy = _device_policies(settings)[Volume.LLAVA]
+    hardware = Hardware(
+        gpus=(lambda: ()) if policy.device == "cpu" else find_gpus,
+        memory_bytes=memory_bytes,
+        may_use_cpu=policy.cpu_fallback or policy.device in ("auto", "cpu"),
+    )
+    return DefaultVlm(_llava_model(settings, catalog), catalog.with_task(Task.CHAT), VLMS, hardware, weights)
+
+
+def _llava_model(settings: Settings, catalog: Catalog) -> str | None:
+    """The id that LLAVA_MODEL_ID names; None for `auto`.
+
+    Raises:
+        ValueError: it names no model that answers questions.
+    """
+    if settings.llava_model_id == "auto":
+        return None
+    specs = catalog.with_task(Task.CHAT)
+    for spec in specs:
+        if settings.llava_model_id in (spec.model_id, *spec.aliases):
+            return spec.model_id
+    raise ValueError(f"LLAVA_MODEL_ID names no model that answers questions; there are: {', '.join(_ids(specs))}")
+
+
+def _ids(specs: Sequence[ModelSpec]) -> list[str]:
+    return [spec.model_id for spec in specs]
 
 
 def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
@@ -167,11 +206,20 @@ def _worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) 
         queue_seconds=settings.queue_seconds,
         batch_wait=settings.batch_wait_ms / 1000,
         load_seconds=settings.load_seconds,
-        cpu_fallback=settings.cpu_fallback,
     )
     shared = Shared(metrics, CoreShare(cores))
     environment = {"HF_HUB_CACHE": str(settings.transformers_cache.absolute())}
-    return WorkerFactory(settings.device, cores, limits, shared, weights, environment)
+    return WorkerFactory(_device_policies(settings), find_gpus, cores, limits, shared, weights, environment)
+
+
+def _device_policies(settings: Settings) -> dict[Volume | None, DevicePolicy]:
+    """Where models run; what is not said of LLaVA is as for the others."""
+    others = DevicePolicy(settings.device, cpu_fallback=settings.cpu_fallback)
+    llava_device = settings.device if settings.llava_device == "auto" else settings.llava_device
+    return {
+        None: others,
+        Volume.LLAVA: replace(others, device=llava_device, quantization=settings.llava_quantization),
+    }
 
 
 def _volumes(settings: Settings) -> dict[Volume, Path]:
@@ -195,10 +243,11 @@ def _access_rules(settings: Settings) -> AccessRules:
 
 
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:
-    readers = [spec.model_id for spec in catalog.with_task(Task.OCR)]
+    readers = _ids(catalog.with_task(Task.OCR))
     if settings.ocr_engine not in ("auto", *readers):
         raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
-    if not catalog.keys() >= set(settings.preload):
+    aliases = {alias for entry in catalog.values() for alias in entry.spec.aliases}
+    if not catalog.keys() | aliases >= set(settings.preload):
         raise ValueError(f"VISION_PRELOAD names an unknown model; there are: {', '.join(catalog)}")
 
 

@@ -314,4 +314,4 @@ def _subclasses(error: type[VisionError]) -> Iterator[type[VisionError]]:
 
 def registry() -> dict[str, type[VisionError]]:
     """Every error that has a code, by code."""
-    return {error.code: error for error in _subclasses(VisionError) if hasattr(error, "code")}
+    return {error.code: error for error in _subclasses(VisionError) if "code" in vars(error)}

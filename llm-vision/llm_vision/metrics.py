@@ -27,6 +27,9 @@ class Metrics:
         self._batch_size = self._histogram("batch_size", "Requests that ran together", _BATCH_SIZES, "model")
         self._batch_seconds = self._histogram("batch_seconds", "Time of a batch in its model", _SECONDS, "model")
         self._restarts = self._counter("worker_restarts", "Worker processes that ended by themselves", "model")
+        self._moves = self._counter(
+            "model_moves", "Models that went on in another way for want of memory or device", "model", "device", "bits"
+        )
         self._decoders_lost = self._counter("decoders_lost", "Decoder processes that crashed or hung")
         self._pushed_out = self._counter(
             "connections_pushed_out", "Idle or slow connections that were ended because there were too many"
@@ -67,6 +70,10 @@ class Metrics:
     def worker_restarted(self, model_id: str) -> None:
         """A worker process ended by itself."""
         self._restarts.labels(model_id).inc()
+
+    def model_moved(self, model_id: str, device: str, quantization: str) -> None:
+        """A model runs in another way than it was meant to."""
+        self._moves.labels(model_id, device, quantization).inc()
 
     def decoder_lost(self) -> None:
         """A decoder process crashed or hung."""

@@ -15,6 +15,8 @@ from .logs import LogFormat
 CommaList = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
+
 MEBIBYTE = 1024 * 1024
 
 
@@ -81,14 +83,18 @@ class Settings(BaseSettings):
     """Longest time that loading a model into memory may take."""
     failed_load_seconds: Annotated[float, Field(ge=0)] = 30
     """After a failed load, how long requests are answered from memory before the next try."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where models run: `auto` takes a GPU when there is one and the model can use it."""
+    device: Device = "auto"
+    """Where models run: `auto` takes a GPU when there is one and the model can use it; or `cpu`, `cuda`, `cuda:1`."""
     cpu_fallback: bool = True
-    """Whether a model that runs out of GPU memory goes on on the CPU."""
+    """Whether a model whose GPU is missing, too small or broken runs on the CPU."""
     llava_model_id: str = Field("auto", validation_alias=AliasChoices("LLAVA_MODEL_ID"))
-    """Vision-language model for /analyze_image. This version has none built in yet: the value is kept for the next."""
-    llava_device: Literal["auto", "cpu", "cuda"] = Field("auto", validation_alias=AliasChoices("LLAVA_DEVICE"))
-    """Where the vision-language model runs."""
+    """Vision-language model that answers /analyze_image when a request names none; `auto` takes what fits here."""
+    llava_device: Device = Field("auto", validation_alias=AliasChoices("LLAVA_DEVICE"))
+    """Where the vision-language model runs: `auto`, `cpu`, `cuda` or one GPU, `cuda:1`."""
+    llava_quantization: Literal["auto", "none", "8bit", "4bit"] = Field(
+        "auto", validation_alias=AliasChoices("LLAVA_QUANTIZATION")
+    )
+    """Bits of its weights: `none` leaves 16; `auto` takes 4 where 16 do not fit or, on a CPU, would be slow."""
     transformers_cache: Path = Field(Path("data/llava_models"), validation_alias=AliasChoices("TRANSFORMERS_CACHE"))
     """Folder (volume) of vision-language weights; worker processes get it as the hub's cache."""
     mangaocr_model_path: Path = Field(

@@ -103,7 +103,8 @@ def test_a_prompt_about_colours_needs_no_model(server: LiveServer) -> None:
 @pytest.mark.parametrize(
     ("model", "status", "code"),
     [
-        ("liuhaotian/llava-v1.5-13b", 404, "model_not_found"),
+        ("no/such-model", 404, "model_not_found"),
+        ("liuhaotian/llava-v1.5-13b", 503, "model_load_failed"),
         ("rapidocr", 422, "unsupported_task"),
         ("efficientnet-lite0", 422, "unsupported_task"),
     ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,9 +17,10 @@ from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.pool import ModelPool, PoolLimits
 from llm_vision.runtime.shared import CoreShare, Shared
+from llm_vision.runtime.ways import Ladder, Way
 from llm_vision.runtime.worker import Worker
 from llm_vision.runtime.worker_limits import WorkerLimits
-from llm_vision.runtime.worker_process import Launch
+from llm_vision.runtime.worker_process import Launch, Launches
 
 
 def request(do: str = "echo", /, **params: object) -> WorkRequest:
@@ -41,16 +42,20 @@ class Clock:
         return self.now
 
 
+def launches_of(entry: CatalogEntry, ways: Sequence[Way]) -> Launches:
+    return Launches(tuple(Launch(entry.spec.model_id, entry.class_path, way, threads=1) for way in ways))
+
+
 def make_worker(
     model: type[Model] = Faulty,
-    device: str = "cpu",
+    ways: Sequence[Way] = (Way("cpu"),),
     arriving: Callable[[], int] = lambda: 0,
     on_failed: Callable[[VisionError], None] = lambda error: None,
     **limits: object,
 ) -> Worker:
     entry = CatalogEntry.of(model)
     return Worker(
-        Launch(entry.spec.model_id, entry.class_path, device, threads=1),
+        launches_of(entry, ways),
         WorkerLimits(**{"max_batch": entry.spec.max_batch, "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
         Shared(Metrics(), CoreShare(1)),
         arriving,
@@ -90,11 +95,18 @@ class PoolKit:
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()
 
+    async def ladder(self, spec: ModelSpec) -> Ladder:
+        return Ladder((Way("cpu", memory_bytes=spec.memory_bytes),))
+
     def make(
-        self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+        self,
+        entry: CatalogEntry,
+        ways: Ladder,
+        arriving: Callable[[], int],
+        on_failed: Callable[[VisionError], None],
     ) -> Worker:
         made = Worker(
-            Launch(entry.spec.model_id, entry.class_path, "cpu", threads=1),
+            launches_of(entry, ways.ways),
             WorkerLimits(max_batch=entry.spec.max_batch, max_queue=4),
             Shared(self.metrics, CoreShare(1)),
             arriving,

@@ -18,6 +18,7 @@ from llm_vision.models.base import ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.admissions import admit_everywhere
 from llm_vision.runtime.pool import ModelPool, PoolLimits
+from llm_vision.runtime.ways import Ladder, Way
 from llm_vision.runtime.worker_limits import WorkerState
 
 MODELS = ["faulty", "second", "one-by-one"]
@@ -35,7 +36,8 @@ class FakeWorker:
         self.state = WorkerState.LOADING
         self.queue_length = 0
         self.memory_bytes = 1
-        self.device = "cpu"
+        self.way = Way("cpu", memory_bytes=1)
+        self.is_recovering = False
         self.device_notice = None
         self.pid = 1
 
@@ -79,8 +81,15 @@ class PoolMachine(RuleBasedStateMachine):
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()
 
+    async def ladder(self, spec: ModelSpec) -> Ladder:
+        return Ladder((Way("cpu", memory_bytes=spec.memory_bytes),))
+
     def make(
-        self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+        self,
+        entry: CatalogEntry,
+        ways: Ladder,
+        arriving: Callable[[], int],
+        on_failed: Callable[[VisionError], None],
     ) -> FakeWorker:
         return FakeWorker(self, entry, on_failed)
 

@@ -11,7 +11,7 @@ from llm_vision.models.base import Volume, Weights
 from llm_vision.models.manga_ocr import MangaOcr
 from llm_vision.runtime.weights import WeightStore
 
-REPO = Weights("owner/name", Volume.MANGA_OCR)
+REPO = Weights("owner/name", Volume.MANGA_OCR, "kind")
 
 
 def store(root: Path) -> WeightStore:
@@ -43,9 +43,9 @@ def test_a_hub_cache_gives_the_snapshot_that_main_names_or_the_pinned_one(tmp_pa
     (cache / "refs").mkdir()
     (cache / "refs" / "main").write_text("bbb\n")
     assert store(tmp_path).folder(REPO) == cache / "snapshots" / "bbb"
-    pinned = Weights("owner/name", Volume.MANGA_OCR, revision="ccc")
+    pinned = Weights("owner/name", Volume.MANGA_OCR, "kind", revision="ccc")
     assert store(tmp_path).folder(pinned) == cache / "snapshots" / "ccc"
-    assert store(tmp_path).folder(Weights("owner/name", Volume.MANGA_OCR, revision="ddd")) is None
+    assert store(tmp_path).folder(Weights("owner/name", Volume.MANGA_OCR, "kind", revision="ddd")) is None
 
 
 @pytest.mark.parametrize("what", ["nothing", "a file", "a loop"])

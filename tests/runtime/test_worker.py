@@ -15,6 +15,7 @@ from fixtures.waiting import until
 from llm_vision.errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, QueueFull, WorkerCrashed
 from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.shared import CoreShare
+from llm_vision.runtime.ways import Way
 from llm_vision.runtime.worker import Worker, WorkerState
 from runtime.conftest import make_worker, picture, request
 
@@ -253,7 +254,7 @@ async def test_trap_13_a_batch_that_does_not_fit_is_halved(journal: Journal, tmp
 
 
 async def test_trap_13_gpu_memory_that_runs_out_falls_back_to_the_cpu_and_says_so(journal: Journal) -> None:
-    worker = make_worker(device="cuda:0")
+    worker = make_worker(ways=[Way("cuda:0"), Way("cpu")])
     await worker.start()
     try:
         assert (await worker.infer(request())).device_notice is None
@@ -267,7 +268,7 @@ async def test_trap_13_gpu_memory_that_runs_out_falls_back_to_the_cpu_and_says_s
 
 
 async def test_trap_13_without_fallback_the_request_fails_and_the_process_lives(journal: Journal) -> None:
-    worker = make_worker(device="cuda:0", cpu_fallback=False)
+    worker = make_worker(ways=[Way("cuda:0")])
     await worker.start()
     try:
         pid = worker.pid

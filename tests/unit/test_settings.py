@@ -93,6 +93,9 @@ WRONG = [
     ("VISION_PRELOAD", "no-such-model"),
     ("VISION_OCR_ENGINE", "no-such-model"),
     ("LLAVA_DEVICE", "gpu"),
+    ("LLAVA_DEVICE", "cuda:x"),
+    ("LLAVA_QUANTIZATION", "2bit"),
+    ("LLAVA_MODEL_ID", "no/such-model"),
     ("VISION_PORT", "-1"),
     ("VISION_PORT", "9100.5"),
     ("VISION_BIND", "203.0.113.7"),  # a documentation address, nobody's own

@@ -11,6 +11,7 @@ from ..metrics import Metrics
 from ..runtime.pool import ModelPool
 from ..runtime.turns import FairPlaces
 from ..services.deadlines import Deadlines
+from ..services.default_vlm import DefaultVlm
 from ..services.lifecycle import Lifecycle
 from ..services.ocr import OcrService
 from ..services.pictures import PictureDecoder
@@ -23,6 +24,7 @@ class Services:
 
     ocr: OcrService
     vision: VisionService
+    default_vlm: DefaultVlm
     pictures: PictureDecoder
     pool: ModelPool
     metrics: Metrics

@@ -44,8 +44,13 @@ async def readyz(services: ServicesDep, response: Response) -> Ready:
     """503 while models are preloaded and while the service shuts down. A lazy model counts as ready."""
     reason = services.lifecycle.not_ready_reason
     response.status_code = 503 if reason else 200
-    states = {status.spec.model_id: status.state for status in services.pool.status()}
-    return Ready(ready=reason is None, reason=reason, models=states)
+    statuses = services.pool.status()
+    return Ready(
+        ready=reason is None,
+        reason=reason,
+        models={status.spec.model_id: status.state for status in statuses},
+        notices={status.spec.model_id: status.device_notice for status in statuses if status.device_notice},
+    )
 
 
 @router.get("/version", responses=error_responses(), summary="Versions of the service and its libraries")

@@ -21,7 +21,8 @@ _RETRY_SECONDS = 10
 @router.get("", responses=error_responses(), summary="All models")
 async def models(services: ServicesDep) -> ModelList:
     """Every model, whether it is in memory, where, and until when."""
-    return ModelList(models=[_info(status) for status in services.pool.status()])
+    await services.default_vlm.choose()
+    return ModelList(models=[_info(status, services) for status in services.pool.status()])
 
 
 @router.post(
@@ -34,7 +35,7 @@ async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: Service
     """Load a model now; answers when it is ready."""
     async with services.deadlines.within(services.load_seconds, _late):
         await services.pool.load(body.model, body.keep_alive)
-    return _info_of(body.model, services)
+    return _info_of(services.pool.spec(body.model).model_id, services)
 
 
 @router.post(
@@ -54,21 +55,25 @@ def _late() -> ModelLoading:
 
 
 def _info_of(model_id: str, services: Services) -> ModelInfo:
-    return next(_info(status) for status in services.pool.status() if status.spec.model_id == model_id)
+    return next(_info(status, services) for status in services.pool.status() if status.spec.model_id == model_id)
 
 
-def _info(status: ModelStatus) -> ModelInfo:
+def _info(status: ModelStatus, services: Services) -> ModelInfo:
     spec = status.spec
+    default = services.default_vlm.current
     return ModelInfo(
         id=spec.model_id,
         title=spec.title,
         tasks=sorted(spec.tasks),
         license=spec.license,
         embedded=spec.embedded,
+        aliases=list(spec.aliases),
+        chosen_because=default.why if default and default.model_id == spec.model_id else None,
         state=status.state,
         in_use=status.leases,
         queued=status.queue_length,
         device=status.device,
+        quantization=status.quantization,
         device_notice=status.device_notice,
         memory_bytes=status.memory_bytes or spec.memory_bytes,
         expires_in=status.expires_in,

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from ..schemas.ocr import Fallback, Language, Languages, OcrAnswer, OcrForm
+from ..schemas.fallback import Fallback
+from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm
 from ..services.ocr import OcrWish
 from .dependencies import ServicesDep
 from .forms import picture_body, read_picture_form

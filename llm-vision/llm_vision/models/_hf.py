@@ -20,11 +20,11 @@ _IGNORED_BUFFERS = ("position_ids",)  # written by old versions of Transformers,
 
 
 def best_dtype(device: str) -> torch.dtype:
-    """Half precision on a GPU, bf16 on a CPU that multiplies it in hardware, else fp32."""
+    """bf16 where the hardware multiplies it, else fp16 on a GPU and fp32 on a CPU."""
     import torch
 
     if device.startswith("cuda"):
-        return torch.float16
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
     return torch.bfloat16 if _FAST_BF16 & _cpu_flags() else torch.float32
 
 

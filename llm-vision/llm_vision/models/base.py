@@ -29,6 +29,15 @@ class Task(StrEnum):
     CHAT = "chat"
 
 
+class Quantization(StrEnum):
+    """How many bits the weights have in memory."""
+
+    NONE = "none"
+    """16, or 32 where the device is slow with 16."""
+    EIGHT = "8bit"
+    FOUR = "4bit"
+
+
 class Volume(StrEnum):
     """The mounted volumes that hold weights, as operators know them."""
 
@@ -43,6 +52,8 @@ class Weights:
     repo: str
     """Its name on the Hugging Face hub: `owner/name`."""
     volume: Volume
+    kind: str
+    """`model_type` of its config.json: several models may share a volume."""
     revision: str | None = None
     """The commit that the model was tested with; None where it is not pinned."""
     may_be_pickled: bool = False
@@ -67,6 +78,10 @@ class ModelSpec:
     """Language code (BCP 47) to English name, for models that read text."""
     devices: frozenset[str] = frozenset({"cpu"})
     """Kinds of device that it can use: `cpu`, `cuda`."""
+    quantizable: bool = False
+    """Whether it can be loaded with 8 or 4 bits; its memory is then forecast from the size of its files."""
+    working_bytes: int = 0
+    """What a quantizable model needs beside its weights."""
     weights: Weights | None = None
     """Where its weights come from; None when they are part of an installed package."""
     aliases: tuple[str, ...] = ()
@@ -88,6 +103,8 @@ class LoadContext:
     """Compute threads that the model may use; its library is told so in `load`."""
     weights_root: Path | None = None
     """The folder with the model's files; None for embedded models."""
+    quantization: Quantization = Quantization.NONE
+    """How many bits the weights shall have."""
     model_id: str = ""
     """Which variant of a family it is."""
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task, UnusableWeights, Volume, Weights
+from .base import (
+    Item,
+    JsonObject,
+    LoadContext,
+    Model,
+    ModelSpec,
+    Quantization,
+    Task,
+    UnusableWeights,
+    Volume,
+    Weights,
+)
 from .registry import register_variants
 
 if TYPE_CHECKING:
@@ -50,7 +61,9 @@ class Variant:
             memory_bytes=int(self.parameters * 2 * GIGABYTE) + WORKING_BYTES,
             max_batch=self.max_batch,
             devices=frozenset({"cpu", "cuda"}),
-            weights=Weights(self.repo, Volume.LLAVA),
+            weights=Weights(self.repo, Volume.LLAVA, self.kind),
+            quantizable=True,
+            working_bytes=WORKING_BYTES,
             aliases=(self.alias,) if self.alias else (),
         )
 
@@ -200,12 +213,16 @@ def _loaded(variant: Variant, folder: Path, context: LoadContext) -> tuple[Any, 
     """
     import transformers
 
-    from . import _hf
+    from . import _bnb, _hf
 
     model_class, processor_class = (getattr(transformers, name) for name in _CLASSES[variant.kind])
-    model = _hf.load_weights(model_class, folder, may_be_pickled=False, dtype=_hf.best_dtype(context.device))
     processor = processor_class.from_pretrained(folder, local_files_only=True)
-    return model.to(context.device), processor
+    if context.quantization is Quantization.NONE:
+        dtype = _hf.best_dtype(context.device)
+        model = _hf.load_weights(model_class, folder, may_be_pickled=False, dtype=dtype).to(context.device)
+    else:
+        model = _bnb.load(model_class, folder, context.device, context.quantization)
+    return model, processor
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:

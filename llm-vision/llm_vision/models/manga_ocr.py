@@ -39,7 +39,7 @@ class MangaOcr(Model):
         max_batch=16,
         languages={"ja": "Japanese"},
         devices=frozenset({"cpu", "cuda"}),
-        weights=Weights("kha-white/manga-ocr-base", Volume.MANGA_OCR, may_be_pickled=True),
+        weights=Weights("kha-white/manga-ocr-base", Volume.MANGA_OCR, "vision-encoder-decoder", may_be_pickled=True),
     )
 
     def load(self, context: LoadContext) -> None:

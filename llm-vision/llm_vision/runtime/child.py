@@ -8,6 +8,7 @@ error are log pipes only.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -21,9 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..models.base import Item, JsonObject, LoadContext, Model, UnusableWeights
+from ..models.base import Item, JsonObject, LoadContext, Model, Quantization, UnusableWeights
 from . import wire
 from .guard import guard_process
+from .ways import DEVICE_LOST
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,13 +93,29 @@ def items_of(connection: Connection, header: wire.Header, payload: bytearray) ->
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory")
+    """Torch's allocator for the CPU raises a plain RuntimeError."""
+    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory"):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def predict(model: Model, items: Sequence[WorkItem]) -> list[JsonObject | Exception]:
+def _is_device_lost(error: BaseException) -> bool:
+    """Whether a GPU's context is broken: nothing that this process computes on it is right any more."""
+    return type(error).__name__ == "AcceleratorError"
+
+
+def _free_memory() -> None:
+    """Give back what nobody holds any more."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def predict(model: Model, items: Sequence[WorkItem], *, is_retry: bool = False) -> list[JsonObject | Exception]:
     """One result or exception per item; never raises.
 
-    A batch that runs out of memory is halved until it fits or a single item does not.
+    A batch that runs out of memory is halved, down to single items, which have one more try each.
     """
     try:
         results = list(model.predict(items))
@@ -105,17 +123,27 @@ def predict(model: Model, items: Sequence[WorkItem]) -> list[JsonObject | Except
             raise ValueError(f"{len(results)} results for {len(items)} items")
         return results
     except Exception as error:
-        if _is_out_of_memory(error) and len(items) > 1:
-            middle = len(items) // 2
-            return predict(model, items[:middle]) + predict(model, items[middle:])
-        traceback.print_exc()
-        return [error] * len(items)
+        failure = error
+    if _is_out_of_memory(failure) and not is_retry:
+        failure.__traceback__ = None  # its frames hold the tensors
+        _free_memory()
+        if len(items) == 1:
+            return predict(model, items, is_retry=True)
+        middle = len(items) // 2
+        return predict(model, items[:middle]) + predict(model, items[middle:])
+    traceback.print_exception(failure)
+    return [failure] * len(items)
+
+
+def _code_of(error: Exception) -> str:
+    if _is_device_lost(error):
+        return "worker_crashed"
+    return "insufficient_memory" if _is_out_of_memory(error) else "inference_failed"
 
 
 def _end_message(item: WorkItem, result: JsonObject | Exception, seconds: float) -> wire.Header:
     if isinstance(result, Exception):
-        code = "insufficient_memory" if _is_out_of_memory(result) else "inference_failed"
-        return {"type": "end", "id": item.item_id, "error": code, "exception": type(result).__name__}
+        return {"type": "end", "id": item.item_id, "error": _code_of(result), "exception": type(result).__name__}
     return {"type": "end", "id": item.item_id, "result": result, "seconds": seconds}
 
 
@@ -132,6 +160,9 @@ def run_batch(connection: Connection, model: Model, items: Sequence[WorkItem]) -
             connection.send(_end_message(item, error, seconds))
     connection.send({"type": "batch_end", "seconds": seconds, "size": len(wanted)})
     connection.cancelled.difference_update(item.item_id for item in items)
+    if any(isinstance(result, Exception) and _is_device_lost(result) for result in results):
+        sys.stderr.flush()
+        os._exit(DEVICE_LOST)
 
 
 def load(launch: dict[str, Any]) -> Model:
@@ -144,6 +175,7 @@ def load(launch: dict[str, Any]) -> Model:
         LoadContext(
             device=launch["device"],
             threads=launch["threads"],
+            quantization=Quantization(launch["quantization"]),
             weights_root=Path(root) if root else None,
             model_id=launch["model_id"],
             options=launch["options"],
@@ -163,8 +195,9 @@ def main() -> None:
     except BaseException as error:
         traceback.print_exc()
         code = "insufficient_memory" if _is_out_of_memory(error) else "model_load_failed"
-        reason = str(error) if isinstance(error, UnusableWeights) else type(error).__name__
-        connection.send({"type": "load_error", "code": code, "reason": reason})
+        is_weights = isinstance(error, UnusableWeights)
+        reason = str(error) if is_weights else type(error).__name__
+        connection.send({"type": "load_error", "code": code, "reason": reason, "is_weights": is_weights})
         sys.stderr.flush()
         os._exit(1)
     connection.send({"type": "ready"})

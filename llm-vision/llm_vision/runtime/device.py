@@ -1,27 +1,53 @@
-"""Which device a model runs on and how much memory and how many cores there are, without torch."""
+"""How much memory and how many cores there are, and which GPUs, without torch."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import psutil
-
-Preference = Literal["auto", "cpu", "cuda"]
+import pynvml
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMORY_SHARE = 0.8  # of the limit; the rest is for the gateway, decoded pictures and the system
 
 
-def choose_device(preference: Preference, usable: frozenset[str], gpu_folder: Path = Path("/dev")) -> str:
-    """The torch device name for a model that can use the `usable` kinds (`cpu`, `cuda`).
+@dataclass(frozen=True)
+class Gpu:
+    """An NVIDIA GPU; memory in bytes."""
 
-    A GPU is seen by its device file; whether CUDA really works is found out in the worker process.
-    Without one, every model runs on the CPU.
+    index: int
+    free_bytes: int
+    total_bytes: int
+
+
+GpuProbe = Callable[[], Sequence[Gpu]]
+
+
+def find_gpus() -> Sequence[Gpu]:
+    """The GPUs that NVIDIA's management library tells of; whether CUDA works on them is found out by loading.
+
+    No driver is no GPU.
     """
-    has_gpu = any(gpu_folder.glob("nvidia[0-9]*"))
-    return "cuda:0" if "cuda" in usable and preference != "cpu" and has_gpu else "cpu"
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        return [_gpu(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    except pynvml.NVMLError:
+        return ()
+    finally:
+        with contextlib.suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
+
+
+def _gpu(index: int) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
+    return Gpu(index, int(memory.free), int(memory.total))
 
 
 def cpu_cores(cgroup: Path = _CGROUP) -> int:

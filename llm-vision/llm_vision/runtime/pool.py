@@ -20,6 +20,7 @@ from ..models.registry import Catalog, CatalogEntry
 from .admissions import Places
 from .batching import RETRY_AFTER_SECONDS
 from .slots import ModelStatus, Slot
+from .ways import Ladder
 from .worker import Worker
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,14 @@ class Workers(Protocol):
     """Makes workers; see `worker_factory.WorkerFactory`."""
 
     def make(
-        self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+        self,
+        entry: CatalogEntry,
+        ways: Ladder,
+        arriving: Callable[[], int],
+        on_failed: Callable[[VisionError], None],
     ) -> Worker: ...
+
+    async def ladder(self, spec: ModelSpec) -> Ladder: ...
 
     def files(self, spec: ModelSpec) -> Iterable[Path]: ...
 
@@ -77,6 +84,7 @@ class ModelPool:
             model_id: Slot(entry, limits.keep_alive, limits.max_queue, partial(workers.files, entry.spec))
             for model_id, entry in catalog.items()
         }
+        self._aliases = {alias: id_ for id_, entry in catalog.items() for alias in entry.spec.aliases}
         self._workers = workers
         self._limits = limits
         self._metrics = metrics
@@ -181,9 +189,14 @@ class ModelPool:
         """Every model and its state."""
         return [slot.status(self._clock()) for slot in self._slots.values()]
 
+    @property
+    def recovering(self) -> list[str]:
+        """Models whose device failed and that are being started again."""
+        return [id_ for id_, slot in self._slots.items() if slot.worker and slot.worker.is_recovering]
+
     def _slot(self, model_id: str) -> Slot:
         try:
-            return self._slots[model_id]
+            return self._slots[self._aliases.get(model_id, model_id)]
         except KeyError:
             raise ModelNotFound(f"there is no such model; there are: {', '.join(self._slots)}") from None
 
@@ -216,16 +229,17 @@ class ModelPool:
         started = self._clock()
         try:
             async with self._memory_lock:
-                await self._make_room(slot.spec)
-                slot.worker = await self._start_worker(slot)
+                ways = await self._make_room(slot.spec)
+                slot.worker = await self._start_worker(slot, ways)
             log.info("loaded", extra={"model": model_id, "seconds": round(self._clock() - started, 2)})
         finally:
             slot.loading = None
 
-    async def _start_worker(self, slot: Slot) -> Worker:
+    async def _start_worker(self, slot: Slot, ways: Ladder) -> Worker:
         try:
             worker = self._workers.make(
                 slot.entry,
+                ways,
                 arriving=lambda: slot.places.arriving,
                 on_failed=lambda error: self._forget_failed(slot, error),
             )
@@ -247,13 +261,21 @@ class ModelPool:
         slot.worker = None
         self._remember_failure(slot, error)
 
-    async def _make_room(self, spec: ModelSpec) -> None:
-        """Unload idle models, the longest idle first, until this one fits; wait for one to become idle."""
-        need = f"{spec.model_id} needs {spec.memory_bytes >> 20} MiB"
-        if spec.memory_bytes > self._limits.memory_bytes:
-            raise InsufficientMemory(f"{need}; models may use {self._limits.memory_bytes >> 20} MiB")
+    async def _make_room(self, spec: ModelSpec) -> Ladder:
+        """Unload idle models, the longest idle first, until this one fits; wait for one to become idle.
+
+        Returns:
+            the ways in which it can run that fit into the models' memory.
+        """
+        possible = await self._workers.ladder(spec)
+        ways = possible.within(self._limits.memory_bytes)
+        if not ways.ways:
+            raise InsufficientMemory(
+                f"{spec.model_id} cannot run: {possible.reason_against(self._limits.memory_bytes)}"
+            )
+        need = ways.ways[0].memory_bytes
         deadline = asyncio.get_running_loop().time() + self._limits.room_seconds
-        while not self._fits(spec):
+        while not self._fits(need):
             self._lease_ended.clear()
             if await self._unload_oldest_idle():
                 continue
@@ -262,8 +284,10 @@ class ModelPool:
                     await self._lease_ended.wait()
             except TimeoutError:
                 raise InsufficientMemory(
-                    f"{need} and the models in memory are all in use", retry_after=RETRY_AFTER_SECONDS
+                    f"{spec.model_id} needs {need >> 20} MiB and the models in memory are all in use",
+                    retry_after=RETRY_AFTER_SECONDS,
                 ) from None
+        return ways
 
     async def _unload_oldest_idle(self) -> bool:
         idle = [slot for slot in self._slots.values() if slot.worker and not slot.leases]
@@ -273,10 +297,11 @@ class ModelPool:
         log.info("unloading to make room", extra={"model": oldest.spec.model_id})
         return await self._unload(oldest)
 
-    def _fits(self, spec: ModelSpec) -> bool:
-        loaded = [slot for slot in self._slots.values() if slot.worker]
-        used = sum(max(slot.spec.memory_bytes, slot.worker.memory_bytes) for slot in loaded if slot.worker)
-        return len(loaded) < self._limits.max_loaded and used + spec.memory_bytes <= self._limits.memory_bytes
+    def _fits(self, need: int) -> bool:
+        """Whether so many bytes more fit beside the models in memory."""
+        loaded = [slot.worker for slot in self._slots.values() if slot.worker]
+        used = sum(max(worker.way.memory_bytes, worker.memory_bytes) for worker in loaded)
+        return len(loaded) < self._limits.max_loaded and used + need <= self._limits.memory_bytes
 
     async def _unload(self, slot: Slot) -> bool:
         worker, slot.worker = slot.worker, None

@@ -25,6 +25,7 @@ class ModelStatus:
     leases: int
     queue_length: int
     device: str | None
+    quantization: str | None
     device_notice: str | None
     memory_bytes: int
     pid: int | None
@@ -72,7 +73,8 @@ class Slot:
             state=self._state(),
             leases=self.leases,
             queue_length=worker.queue_length if worker else 0,
-            device=worker.device if worker else None,
+            device=worker.way.device if worker else None,
+            quantization=worker.way.quantization if worker else None,
             device_notice=worker.device_notice if worker else None,
             memory_bytes=worker.memory_bytes if worker else 0,
             pid=worker.pid if worker else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -31,10 +32,10 @@ class WeightStore:
         """
         root = self._volumes[weights.volume]
         name = weights.repo.rpartition("/")[2]
-        for candidate in (root / weights.repo, root / name, *_snapshots(root, weights), root):
+        for candidate in (root / weights.repo, root / name, *_snapshots(root, weights)):
             if os.access(candidate / _CONFIG, os.R_OK):  # never raises, whatever is in the way
                 return candidate
-        return None
+        return root if _is_of_kind(root / _CONFIG, weights.kind) else None
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads; where there is nothing, the places that would change if there were."""
@@ -43,6 +44,11 @@ class WeightStore:
         folder = self.folder(spec.weights)
         root = self._volumes[spec.weights.volume]
         return sorted(folder.glob("*")) if folder else (root, root / spec.weights.repo.partition("/")[0])
+
+    def size_bytes(self, weights: Weights) -> int:
+        """Size of a model's safetensors, which is that of its weights with 16 bits; 0 when there are none."""
+        folder = self.folder(weights)
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
 
     def required(self, spec: ModelSpec) -> Path | None:
         """The folder that a model loads from; None when its weights are part of a package.
@@ -62,6 +68,16 @@ class WeightStore:
         """Where an operator puts the files, in words."""
         name = weights.repo.rpartition("/")[2]
         return f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
+
+
+def _is_of_kind(config: Path, kind: str) -> bool:
+    """Whether it is the config of such a model; one that cannot be understood is for the load to refuse."""
+    try:
+        return bool(json.loads(config.read_bytes()).get("model_type", kind) == kind)
+    except (ValueError, AttributeError):
+        return True
+    except OSError:
+        return False
 
 
 def _snapshots(root: Path, weights: Weights) -> Iterable[Path]:

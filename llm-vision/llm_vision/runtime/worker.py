@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context
-from dataclasses import replace
 
 from ..errors import (
     InferenceFailed,
@@ -19,9 +19,10 @@ from ..errors import (
 from .batching import RETRY_AFTER_SECONDS, BatchQueue, Ticket, WorkRequest, WorkResult
 from .process import EXIT_SECONDS
 from .shared import Shared
+from .ways import DEVICE_LOST, Way
 from .wire import Header
 from .worker_limits import WorkerLimits, WorkerState
-from .worker_process import Launch, WorkerProcess
+from .worker_process import DeviceUnusable, Launch, Launches, WorkerProcess
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Worker:
     """The gateway's handle of one loaded model.
 
     Args:
-        launch: what to start.
+        launches: in which ways to start it.
         limits: how much it takes in.
         shared: the metrics and cores of all workers.
         arriving: how many admitted requests are still on their way to the queue.
@@ -42,14 +43,14 @@ class Worker:
 
     def __init__(
         self,
-        launch: Launch,
+        launches: Launches,
         limits: WorkerLimits,
         shared: Shared,
         arriving: Callable[[], int] = lambda: 0,
         on_failed: Callable[[VisionError], None] = lambda error: None,
     ) -> None:
-        self.model_id = launch.model_id
-        self._launch = launch
+        self._launches = deque(launches.launches)
+        self.model_id = self._launch.model_id
         self._limits = limits
         self._metrics = shared.metrics
         self._cores = shared.cores
@@ -59,7 +60,8 @@ class Worker:
         self._batch_done = asyncio.Event()
         self._process: WorkerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._device_notice: str | None = None
+        self._device_notice = launches.notice
+        self._is_device_lost = False
         self.state = WorkerState.LOADING
         self.restarts = 0
 
@@ -74,9 +76,18 @@ class Worker:
         self._supervisor = asyncio.create_task(self._supervise(process), context=Context())
 
     @property
-    def device(self) -> str:
-        """Where the model runs."""
-        return self._launch.device
+    def _launch(self) -> Launch:
+        return self._launches[0]
+
+    @property
+    def way(self) -> Way:
+        """On which device the model runs, with how many bits."""
+        return self._launch.way
+
+    @property
+    def is_recovering(self) -> bool:
+        """Whether its device failed and a new process is not ready yet."""
+        return self._is_device_lost
 
     @property
     def device_notice(self) -> str | None:
@@ -160,44 +171,47 @@ class Worker:
 
     def _kill_abandoned(self, process: WorkerProcess, batch: frozenset[int]) -> None:
         if process is self._process and self._running and batch.issuperset(self._running):
-            log.warning("ending a batch that nobody waits for", extra={"worker": self._launch.model_id})
+            log.warning("ending a batch that nobody waits for", extra={"worker": self.model_id})
             process.kill()
 
     async def _start_process(self) -> WorkerProcess:
-        """Start a process and wait for its model; on the CPU when a GPU has too little memory for it."""
+        """Start a process and wait for its model; in the next way when memory or device are not enough for this."""
         self.state = WorkerState.LOADING
-        try:
-            process = await WorkerProcess.start(self._launch, self._limits.load_seconds)
-        except InsufficientMemory:
-            if not self._can_move_to_cpu:
-                raise
-            self._move_to_cpu()
-            process = await WorkerProcess.start(self._launch, self._limits.load_seconds)
-        self._process = process
-        self.state = WorkerState.READY
-        return process
+        while True:
+            try:
+                self._process = await WorkerProcess.start(self._launch, self._limits.load_seconds)
+            except (InsufficientMemory, DeviceUnusable) as error:
+                if not self._has_another_way:
+                    raise
+                self._go_another_way(error)
+            else:
+                self.state = WorkerState.READY
+                self._is_device_lost = False
+                return self._process
 
     @property
-    def _can_move_to_cpu(self) -> bool:
-        return self._limits.cpu_fallback and self.device != "cpu"
+    def _has_another_way(self) -> bool:
+        return len(self._launches) > 1
 
-    def _move_to_cpu(self) -> None:
-        """Let the next process use the CPU."""
-        self._device_notice = f"{self.device} has too little free memory, so the model runs on the CPU"
-        log.warning(self._device_notice, extra={"worker": self._launch.model_id})
-        self._launch = replace(self._launch, device="cpu")
+    def _go_another_way(self, error: VisionError) -> None:
+        """Let the next process run the model in the next way."""
+        left = self._launches.popleft()
+        cause = "there was too little memory" if isinstance(error, InsufficientMemory) else "the model did not load"
+        self._device_notice = f"{cause} {left.way.words}, so it runs {self.way.words}"
+        self._metrics.model_moved(self.model_id, self.way.device, self.way.quantization)
+        log.warning(self._device_notice, extra={"worker": self.model_id, "reason": error.detail})
 
     async def _supervise(self, process: WorkerProcess) -> None:
         """Serve with one process after the other; ends only when a restart fails."""
         crashes = 0
         while True:
             started = time.monotonic()
-            device = self.device
+            way = self.way
             await self._serve(process)
             self.state = WorkerState.LOADING
             status = await process.close(EXIT_SECONDS)
             self._process = None
-            if device == self.device:  # else it was ended to go on on the CPU
+            if way == self.way:  # else it was ended to go on in another way
                 crashes = 0 if time.monotonic() - started > CALM_SECONDS else crashes
                 self._answer_crash(status)
                 await asyncio.sleep(CRASH_BACKOFF_SECONDS[min(crashes, len(CRASH_BACKOFF_SECONDS) - 1)])
@@ -230,7 +244,7 @@ class Worker:
                 self._running[ticket.ticket_id] = ticket
             with self._cores.shared() as threads:
                 header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
-                may_come_back = self._can_move_to_cpu
+                may_come_back = self._has_another_way
                 process.send(header, [data for ticket in batch for data in ticket.buffers(may_come_back=may_come_back)])
                 del batch, ticket  # a picture stays no longer than its request
                 await self._batch_done.wait()
@@ -248,7 +262,7 @@ class Worker:
                 ticket.on_token(message["text"])
         elif "result" in message:
             ticket.future.set_result(self._result_of(ticket, message))
-        elif message["error"] != InsufficientMemory.code or not self._can_move_to_cpu:
+        elif message["error"] != InsufficientMemory.code or not self._has_another_way:
             ticket.fail(VisionError.with_code(message["error"], _failure_text(message)))
 
     def _result_of(self, ticket: Ticket, message: Header) -> WorkResult:
@@ -257,19 +271,19 @@ class Worker:
             queue_seconds=ticket.started_at - ticket.enqueued_at,
             run_seconds=message["seconds"],
             batch_size=len(self._running),
-            device=self.device,
+            device=self.way.device,
             device_notice=self._device_notice,
         )
 
     def _finish_batch(self, size: int, seconds: float, process: WorkerProcess) -> None:
-        """Go on with the next batch; what ran out of GPU memory waits for a process on the CPU."""
+        """Go on with the next batch; what ran out of memory waits for a process that needs less."""
         unanswered = [ticket for ticket in self._running.values() if ticket.is_wanted]
         self._running = {}
         if size:
-            self._metrics.batch_ran(self._launch.model_id, size, seconds)
-        if unanswered and self._can_move_to_cpu:
+            self._metrics.batch_ran(self.model_id, size, seconds)
+        if unanswered and self._has_another_way:
             self._queue.put_back(unanswered)
-            self._move_to_cpu()
+            self._go_another_way(InsufficientMemory("a request did not fit"))
             process.kill()
         else:
             for ticket in unanswered:
@@ -279,8 +293,9 @@ class Worker:
     def _answer_crash(self, status: int) -> None:
         """Tell everybody whose request was running that the process is gone."""
         self.restarts += 1
-        self._metrics.worker_restarted(self._launch.model_id)
-        log.error("a worker process ended", extra={"worker": self._launch.model_id, "status": status})
+        self._is_device_lost = status == DEVICE_LOST
+        self._metrics.worker_restarted(self.model_id)
+        log.error("a worker process ended", extra={"worker": self.model_id, "status": status})
         running, self._running = self._running, {}
         for ticket in running.values():
             ticket.fail(WorkerCrashed("the model's process ended", retry_after=RETRY_AFTER_SECONDS))
@@ -297,6 +312,8 @@ class Worker:
 
 
 def _failure_text(message: Header) -> str:
+    if message["error"] == WorkerCrashed.code:
+        return "the device failed; the model's process starts again"
     if message["error"] == InferenceFailed.code:
         return f"the model failed on this request ({message['exception']})"
     return "the model ran out of memory on this request"

@@ -1,27 +1,31 @@
-"""Makes the worker of a model: on which device, with which files and limits."""
+"""Makes the worker of a model: in which ways it may run, with which files and limits."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import VisionError
-from ..models.base import ModelSpec
+from ..models.base import ModelSpec, Volume
 from ..models.registry import CatalogEntry
-from .device import Preference, choose_device
+from .device import GpuProbe
 from .shared import Shared
+from .ways import DevicePolicy, Ladder, ladder
 from .weights import WeightStore
 from .worker import Worker
 from .worker_limits import WorkerLimits
-from .worker_process import Launch
+from .worker_process import Launch, Launches
 
 
 @dataclass(frozen=True)
 class WorkerFactory:
     """What the workers of all models have in common."""
 
-    device: Preference
+    policies: Mapping[Volume | None, DevicePolicy]
+    """By where a model's weights come from; those of None are for all others."""
+    gpus: GpuProbe
     threads: int
     limits: WorkerLimits
     """For a model that takes one request at a time; each model has its own `max_batch`."""
@@ -29,25 +33,42 @@ class WorkerFactory:
     weights: WeightStore
     environment: Mapping[str, str]
 
+    async def ladder(self, spec: ModelSpec) -> Ladder:
+        """In which ways a model can run now."""
+        volume = spec.weights.volume if spec.weights else None
+        policy = self.policies.get(volume, self.policies[None])
+        weight_bytes = self.weights.size_bytes(spec.weights) if spec.weights and spec.quantizable else 0
+        needs_gpu = "cuda" in spec.devices and policy.device != "cpu"
+        gpus = await asyncio.to_thread(self.gpus) if needs_gpu else ()
+        return ladder(spec, policy, gpus, weight_bytes)
+
     def make(
-        self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
+        self,
+        entry: CatalogEntry,
+        ways: Ladder,
+        arriving: Callable[[], int],
+        on_failed: Callable[[VisionError], None],
     ) -> Worker:
         """The worker of a model, not started yet; see `Worker` for the arguments.
 
         Raises:
             ModelLoadFailed: its weights are not there.
         """
-        launch = Launch(
-            model_id=entry.spec.model_id,
-            class_path=entry.class_path,
-            device=choose_device(self.device, entry.spec.devices),
-            threads=self.threads,
-            weights_root=self.weights.required(entry.spec),
-            environment=self.environment,
-            options=entry.options,
+        folder = self.weights.required(entry.spec)
+        launches = tuple(
+            Launch(
+                model_id=entry.spec.model_id,
+                class_path=entry.class_path,
+                way=way,
+                threads=self.threads,
+                weights_root=folder,
+                environment=self.environment,
+                options=entry.options,
+            )
+            for way in ways.ways
         )
         limits = replace(self.limits, max_batch=entry.spec.max_batch)
-        return Worker(launch, limits, self.shared, arriving, on_failed)
+        return Worker(Launches(launches, ways.notice), limits, self.shared, arriving, on_failed)
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads."""

@@ -26,4 +26,3 @@ class WorkerLimits:
     load_seconds: float = 600
     abandoned_grace: float = 2.0
     """A batch that nobody waits for any more may run this long before its process is killed."""
-    cpu_fallback: bool = True

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import ModelLoadFailed, VisionError
+from ..errors import InsufficientMemory, ModelLoadFailed, VisionError
 from .load_failures import RETRY_LOAD
-from .process import ChildProcess, Command
+from .process import EXIT_SECONDS, ChildProcess, Command
+from .ways import Way
+
+_KILLED = -signal.SIGKILL
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Launch:
 
     model_id: str
     class_path: str
-    device: str
+    way: Way
     threads: int
     weights_root: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -31,12 +35,26 @@ class Launch:
         argument = {
             "model_id": self.model_id,
             "class_path": self.class_path,
-            "device": self.device,
+            "device": self.way.device,
+            "quantization": self.way.quantization,
             "threads": self.threads,
             "weights_root": str(self.weights_root) if self.weights_root else None,
             "options": self.options,
         }
         return Command(self.model_id, "llm_vision.runtime.child", argument, self.environment)
+
+
+@dataclass(frozen=True)
+class Launches:
+    """What to start, and then, each once, what to start instead when memory or device fail it."""
+
+    launches: tuple[Launch, ...]
+    notice: str | None = None
+    """Why the first one is not the best way to run the model."""
+
+
+class DeviceUnusable(ModelLoadFailed):
+    """The model did not load, and its device may be to blame."""
 
 
 class WorkerProcess(ChildProcess):
@@ -48,6 +66,7 @@ class WorkerProcess(ChildProcess):
 
         Raises:
             ModelLoadFailed: the model did not load within `seconds`, or not at all.
+            DeviceUnusable: it did not load on a GPU.
             InsufficientMemory: it ran out of memory while it loaded.
         """
         try:
@@ -56,7 +75,7 @@ class WorkerProcess(ChildProcess):
             raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
         try:
             async with asyncio.timeout(seconds):
-                await process._wait_until_ready(launch.model_id)
+                await process._wait_until_ready(launch)
         except TimeoutError:
             await process.close()
             raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
@@ -65,12 +84,20 @@ class WorkerProcess(ChildProcess):
             raise
         return process
 
-    async def _wait_until_ready(self, model_id: str) -> None:
+    async def _wait_until_ready(self, launch: Launch) -> None:
         async for message in self.messages():
             if message["type"] == "ready":
                 return
-            detail = f"{model_id} did not load ({message['reason']})"
-            error = VisionError.with_code(message["code"], detail)
-            error.retry_after = RETRY_LOAD
-            raise error
-        raise ModelLoadFailed(f"the process of {model_id} ended while it loaded", retry_after=RETRY_LOAD)
+            raise _load_error(launch, message["code"], message["reason"], is_weights=message["is_weights"])
+        if await self.close(EXIT_SECONDS) == _KILLED:
+            raise InsufficientMemory("the system ended the process while the model loaded", retry_after=RETRY_LOAD)
+        raise _load_error(launch, ModelLoadFailed.code, "its process ended", is_weights=False)
+
+
+def _load_error(launch: Launch, code: str, reason: str, *, is_weights: bool) -> VisionError:
+    detail = f"{launch.model_id} did not load ({reason})"
+    if code == ModelLoadFailed.code and launch.way.device != "cpu" and not is_weights:
+        return DeviceUnusable(detail, retry_after=RETRY_LOAD)
+    error = VisionError.with_code(code, detail)
+    error.retry_after = RETRY_LOAD
+    return error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from .confidence import Confidence
+from .fallback import Fallback
 
 DEFAULT_PROMPT = "What's in this image?"
 
@@ -18,6 +19,8 @@ class AnalyzeForm(BaseModel):
     """A question about the picture."""
     model: str | None = Field(None, max_length=256)
     """Model id that shall answer; the service chooses when it is left out."""
+    fallback: Fallback = Fallback.AUTO
+    """`never`: an error rather than an answer of another model than the one that would have been chosen."""
 
 
 class Usage(BaseModel):
@@ -26,6 +29,15 @@ class Usage(BaseModel):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
+
+    @classmethod
+    def of(cls, prompt_tokens: int, completion_tokens: int) -> Usage:
+        """With their sum."""
+        return cls(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            total_tokens=prompt_tokens + completion_tokens,
+        )
 
 
 class AnalyzeAnswer(BaseModel):

@@ -29,6 +29,10 @@ class ModelInfo(BaseModel):
     license: str
     embedded: bool
     """Its weights are part of the installation: nothing is downloaded."""
+    aliases: list[str]
+    """Other names that requests may use for it."""
+    chosen_because: str | None
+    """Why it answers /analyze_image when a request names no model; null for all other models."""
     state: str
     """not_loaded, loading, ready or failed."""
     in_use: int
@@ -36,6 +40,8 @@ class ModelInfo(BaseModel):
     queued: int
     """Requests that wait for it now."""
     device: str | None
+    quantization: str | None
+    """How many bits its weights have in memory: none (16 or 32), 8bit or 4bit."""
     device_notice: str | None
     """Why it does not run where it was meant to."""
     memory_bytes: int

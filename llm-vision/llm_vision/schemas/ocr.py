@@ -7,6 +7,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from .confidence import Confidence
+from .fallback import Fallback
 
 
 class Furigana(StrEnum):
@@ -14,13 +15,6 @@ class Furigana(StrEnum):
 
     STRIP = "strip"
     KEEP = "keep"
-
-
-class Fallback(StrEnum):
-    """What happens when the service's own choice of a model cannot answer."""
-
-    AUTO = "auto"
-    NEVER = "never"
 
 
 class OcrForm(BaseModel):

@@ -17,9 +17,8 @@ from .prompts import Fact, Question
 
 MODEL_NAME = "embedded-analysis"
 NOTICE = (
-    "This answer is made of measured facts, without a vision-language model: this version has none yet. "
-    "LLaVA comes with the next release: LLAVA_MODEL_ID will choose it, and its weights will lie on the "
-    "data/llava_models volume. docs/models.md says what there is."
+    "This answer is made of measured facts, without a vision-language model. LLAVA_MODEL_ID chooses one, and its "
+    "weights lie on the data/llava_models volume: docs/models.md says how."
 )
 OCR_PARAMS = {"language": "ja", "furigana": "strip"}
 """The embedded reader reads Latin scripts in the same go as Japanese."""

@@ -65,7 +65,10 @@ class Lifecycle:
         """Why requests should go elsewhere; None when they are welcome."""
         if self.is_draining:
             return "shutting down"
-        return "preloading models" if self._is_preloading else None
+        if self._is_preloading:
+            return "preloading models"
+        lost = self._pool.recovering
+        return f"a device failed; starting again: {', '.join(lost)}" if lost else None
 
     async def _load_all(self) -> None:
         for model_id in self._preload:

@@ -1,18 +1,35 @@
-"""Answers questions about pictures: the named model, or the embedded analysis where the choice is ours."""
+"""Answers questions about pictures: the named model, or where the choice is ours, what can answer now."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import PromptTooLong
+from ..errors import InsufficientMemory, ModelLoadFailed, PromptTooLong, VisionError
 from ..images.raw import RawImage
 from ..models.base import JsonObject, Task
 from .analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
+from .availability import Availability
+from .default_vlm import DefaultVlm
 from .inference import Inference, Permit
 from .prompts import Question, understand
+
+log = logging.getLogger(__name__)
+
+ANSWER_TOKENS = 512
+"""Longest answer."""
+
+
+@dataclass(frozen=True)
+class VisionWish:
+    """What a client asks for."""
+
+    model_id: str | None
+    prompt: str
+    may_fall_back: bool = True
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,8 @@ class VisionAnswer:
     confidence: float | None
     model_id: str
     notice: str | None
+    usage: JsonObject | None = None
+    """Tokens of prompt and answer."""
 
 
 class Analyst(Protocol):
@@ -38,17 +57,38 @@ class Analyst(Protocol):
 
 @dataclass(frozen=True)
 class ModelAnalyst:
-    """A vision-language model."""
+    """A vision-language model; where the choice was ours, the embedded analysis when it cannot be loaded."""
 
+    service: VisionService
     permit: Permit
     model_id: str
-    prompt: str
+    wish: VisionWish
+    client: str
 
     async def analyze(self, picture: RawImage) -> VisionAnswer:
         """See `Analyst`."""
-        result = await self.permit.run(self.model_id, [picture], {"prompt": self.prompt})
+        try:
+            return await self._answer(picture)
+        except (ModelLoadFailed, InsufficientMemory) as error:
+            if not self.service.may_replace(self.wish):
+                raise
+            log.warning("%s cannot answer now: %s", self.model_id, error.detail)
+            async with self.service.admit_embedded(self.wish.prompt, error, self.client) as analyst:
+                return await analyst.analyze(picture)
+
+    async def _answer(self, picture: RawImage) -> VisionAnswer:
+        question = [{"type": "image"}, {"type": "text", "text": self.wish.prompt}]
+        params = {
+            "messages": [{"role": "user", "content": question}],
+            "temperature": None,
+            "top_p": None,
+            "max_tokens": ANSWER_TOKENS,
+            "stop": [],
+            "seed": None,
+        }
+        result = await self.permit.run(self.model_id, [picture], params)
         value = result.value
-        return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice)
+        return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice, value.get("usage"))
 
 
 @dataclass(frozen=True)
@@ -59,12 +99,15 @@ class EmbeddedAnalyst:
     question: Question
     ocr_model: str
     classifier_model: str
+    reason: str | None = None
+    """Why no vision-language model answers."""
 
     async def analyze(self, picture: RawImage) -> VisionAnswer:
         """See `Analyst`."""
         analysis = EmbeddedAnalysis(self, ocr_model=self.ocr_model, classifier_model=self.classifier_model)
         found = await analysis.analyze(picture, self.question)
-        return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, NOTICE)
+        notice = f"{NOTICE} Now: {self.reason}." if self.reason else NOTICE
+        return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, notice)
 
     async def run(
         self,
@@ -79,41 +122,82 @@ class EmbeddedAnalyst:
         return (await self.permit.run(model_id, images, params, is_last_use=is_last_use)).value
 
 
+@dataclass(frozen=True)
+class VisionLimits:
+    """Deadline of a request in seconds, and its longest prompt."""
+
+    seconds: float
+    max_prompt_chars: int
+
+
 class VisionService:
     """Everything that answers prompts about pictures.
 
     Args:
         inference: the door to the models.
-        ocr_model: id of the embedded model that reads text.
-        classifier_model: id of the embedded model that names things.
-        seconds: deadline of a request.
-        max_prompt_chars: longest prompt.
+        availability: whether a model's weights are there.
+        default: which vision-language model answers when a request names none.
+        embedded: the embedded models that read text and name things.
+        limits: of a request.
     """
 
     def __init__(
-        self, inference: Inference, *, ocr_model: str, classifier_model: str, seconds: float, max_prompt_chars: int
+        self,
+        inference: Inference,
+        availability: Availability,
+        default: DefaultVlm,
+        embedded: dict[Task, str],
+        limits: VisionLimits,
     ) -> None:
         self._inference = inference
-        self._embedded = {Task.OCR: ocr_model, Task.CLASSIFY: classifier_model}
-        self._seconds = seconds
-        self._max_prompt_chars = max_prompt_chars
+        self._availability = availability
+        self._default = default
+        self._embedded = embedded
+        self._limits = limits
 
     @asynccontextmanager
-    async def admit(self, model_id: str | None, prompt: str, client: str) -> AsyncIterator[Analyst]:
+    async def admit(self, wish: VisionWish, client: str) -> AsyncIterator[Analyst]:
         """Admit a request before its picture is decoded.
 
         Raises:
             PromptTooLong, ModelNotFound, UnsupportedTask, QueueFull, RateLimited: the request is refused.
-            DeadlineExceeded, ModelLoading: it took too long.
+            ModelLoading, ModelLoadFailed: the model that is named, or the only one that may answer, is not there.
+            DeadlineExceeded: it took too long.
         """
-        if len(prompt) > self._max_prompt_chars:
-            raise PromptTooLong(f"{len(prompt)} characters; the limit is {self._max_prompt_chars}", param="prompt")
-        if model_id is not None and model_id != MODEL_NAME:
-            self._inference.spec(model_id, Task.CHAT)
-            async with self._inference.admit([(model_id, Task.CHAT)], client, self._seconds) as permit:
-                yield ModelAnalyst(permit, model_id, prompt)
+        longest = self._limits.max_prompt_chars
+        if len(wish.prompt) > longest:
+            raise PromptTooLong(f"{len(wish.prompt)} characters; the limit is {longest}", param="prompt")
+        if wish.model_id == MODEL_NAME:
+            async with self.admit_embedded(wish.prompt, None, client) as embedded:
+                yield embedded
             return
+        spec = self._inference.spec(wish.model_id or (await self._default.choose()).model_id, Task.CHAT)
+        obstacle = self._availability.obstacle(spec)
+        if obstacle is None:
+            async with self._inference.admit([(spec.model_id, Task.CHAT)], client, self._limits.seconds) as permit:
+                yield ModelAnalyst(self, permit, spec.model_id, wish, client)
+        elif self.may_replace(wish):
+            async with self.admit_embedded(wish.prompt, obstacle, client) as embedded:
+                yield embedded
+        else:
+            raise obstacle
+
+    def may_replace(self, wish: VisionWish) -> bool:
+        """Whether the embedded analysis may answer for a vision-language model."""
+        return wish.model_id is None and wish.may_fall_back
+
+    @asynccontextmanager
+    async def admit_embedded(
+        self, prompt: str, reason: VisionError | None, client: str
+    ) -> AsyncIterator[EmbeddedAnalyst]:
+        """Admit a request to the embedded models; see `admit`."""
         question = understand(prompt)
         wanted = [(self._embedded[task], task) for task in sorted(tasks_needed(question.facts))]
-        async with self._inference.admit(wanted, client, self._seconds) as permit:
-            yield EmbeddedAnalyst(permit, question, self._embedded[Task.OCR], self._embedded[Task.CLASSIFY])
+        async with self._inference.admit(wanted, client, self._limits.seconds) as permit:
+            yield EmbeddedAnalyst(
+                permit,
+                question,
+                self._embedded[Task.OCR],
+                self._embedded[Task.CLASSIFY],
+                reason.detail if reason else None,
+            )
