@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import VisionError
 from ..models.base import Item, JsonObject, LoadContext, Model, UnusableWeights
 from . import wire
 from .guard import guard_process
@@ -113,6 +114,9 @@ def predict(model: Model, items: Sequence[WorkItem]) -> list[JsonObject | Except
 
 
 def _end_message(item: WorkItem, result: JsonObject | Exception, seconds: float) -> wire.Header:
+    if isinstance(result, VisionError):
+        told = {"error": result.code, "detail": result.detail, "retry_after": result.retry_after}
+        return {"type": "end", "id": item.item_id, **told}
     if isinstance(result, Exception):
         code = "insufficient_memory" if _is_out_of_memory(result) else "inference_failed"
         return {"type": "end", "id": item.item_id, "error": code, "exception": type(result).__name__}

@@ -10,7 +10,7 @@ from ..errors import VisionError
 from ..models.base import ModelSpec
 from ..models.registry import CatalogEntry
 from .device import Preference, choose_device
-from .shared import Shared
+from .shared import CoreShare, Shared
 from .weights import WeightStore
 from .worker import Worker
 from .worker_limits import WorkerLimits
@@ -43,11 +43,12 @@ class WorkerFactory:
             device=choose_device(self.device, entry.spec.devices),
             threads=self.threads,
             weights_root=self.weights.required(entry.spec),
-            environment=self.environment,
+            environment={**self.environment, **entry.environment},
             options=entry.options,
         )
         limits = replace(self.limits, max_batch=entry.spec.max_batch)
-        return Worker(launch, limits, self.shared, arriving, on_failed)
+        cores = self.shared.cores if entry.spec.computes else CoreShare(1)
+        return Worker(launch, limits, replace(self.shared, cores=cores), arriving, on_failed)
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads."""

@@ -22,7 +22,7 @@ class Launch:
     device: str
     threads: int
     weights_root: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

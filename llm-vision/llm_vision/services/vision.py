@@ -14,6 +14,8 @@ from .analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
 from .inference import Inference, Permit
 from .prompts import Question, understand
 
+_SAMPLING: JsonObject = {"temperature": None, "top_p": None, "max_tokens": 512, "stop": [], "seed": None}
+
 
 @dataclass(frozen=True)
 class VisionAnswer:
@@ -46,7 +48,9 @@ class ModelAnalyst:
 
     async def analyze(self, picture: RawImage) -> VisionAnswer:
         """See `Analyst`."""
-        result = await self.permit.run(self.model_id, [picture], {"prompt": self.prompt})
+        turn = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": self.prompt}]}
+        params = {"messages": [turn], **_SAMPLING}
+        result = await self.permit.run(self.model_id, [picture], params)
         value = result.value
         return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice)
 
