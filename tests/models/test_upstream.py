@@ -108,13 +108,18 @@ def test_what_the_server_does_not_tell_is_null(server: FakeOpenAI, model: Upstre
     assert answer(model, an_item()) == {"text": "cut", "confidence": None, "finish_reason": "length", "usage": None}
 
 
+def test_a_confidence_is_never_above_1(server: FakeOpenAI, model: Upstream) -> None:
+    server.plans["hello"] = sends(stream("sure", logprobs=[1e-6]))
+    assert answer(model, an_item())["confidence"] == 1.0
+
+
 def test_an_end_without_a_reason_is_an_end(server: FakeOpenAI, model: Upstream) -> None:
     server.plans["hello"] = sends(piece("all") + DONE)
     assert answer(model, an_item())["finish_reason"] == "stop"
 
 
 def test_pictures_arrive_in_their_places_as_they_look(server: FakeOpenAI, model: Upstream) -> None:
-    pictures = [draw_comic(1).convert("RGB"), Image.new("RGB", (40, 30), (250, 10, 20))]
+    pictures = [draw_comic(1).convert("RGB"), stripes()]
     messages = [
         {"role": "system", "content": [{"type": "text", "text": "Be short."}]},
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "First?"}]},
@@ -129,6 +134,13 @@ def test_pictures_arrive_in_their_places_as_they_look(server: FakeOpenAI, model:
     for part, picture in zip((sent[1]["content"][0], sent[3]["content"][1]), pictures, strict=True):
         difference = np.abs(np.asarray(picture_of(part), int) - np.asarray(picture, int))
         assert difference.mean() < 3
+
+
+def stripes() -> Image.Image:
+    """Red and blue lines of one pixel, which coarse colours would make violet."""
+    pixels = np.zeros((32, 48, 3), np.uint8)
+    pixels[:, ::2, 0] = pixels[:, 1::2, 2] = 200
+    return Image.fromarray(pixels)
 
 
 def messages_texts(*texts: str) -> tuple[JsonObject, ...]:
@@ -343,8 +355,9 @@ def test_an_answer_without_end_is_ended(server: FakeOpenAI, model: Upstream, mon
 
     def forever(exchange: Any) -> None:
         exchange.begin()
-        while True:
+        for _ in range(10_000):
             exchange.send(piece("word "))
+        exchange.end()
 
     server.plans["hello"] = forever
     assert error(model, an_item()).code == "upstream_rejected"
