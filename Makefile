@@ -78,6 +78,7 @@ bench-models: install ## The same for models at their real size, with random wei
 train-fixtures: install ## Train the tiny models of the tests anew (half an hour each on two cores)
 	cd tests && ../$(BIN)/python -m fixtures.training.manga_ocr ../build/training/manga-ocr
 	cd tests && ../$(BIN)/python -m fixtures.training.llava ../build/training/llava
+	cd tests && ../$(BIN)/python -m fixtures.training.blip ../build/training/blip
 
 docs: install ## Write docs/openapi.json and the table of errors anew
 	$(BIN)/python docs/write_docs.py
