@@ -79,6 +79,7 @@ train-fixtures: install ## Train the tiny models of the tests anew (half an hour
 	cd tests && ../$(BIN)/python -m fixtures.training.manga_ocr ../build/training/manga-ocr
 	cd tests && ../$(BIN)/python -m fixtures.training.llava ../build/training/llava
 	cd tests && ../$(BIN)/python -m fixtures.training.llava_next ../build/training/llava ../build/training/llava-next
+	cd tests && ../$(BIN)/python -m fixtures.training.blip ../build/training/blip
 
 docs: install ## Write docs/openapi.json and the table of errors anew
 	$(BIN)/python docs/write_docs.py

@@ -23,6 +23,7 @@ from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
 from .images.decode import ImageLimits
 from .metrics import Metrics
+from .models import upstream
 from .models.base import ModelSpec, Task, Volume
 from .models.registry import Catalog
 from .runtime.admissions import Places
@@ -35,6 +36,7 @@ from .runtime.ways import DevicePolicy
 from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
+from .services.analyze import MODEL_NAME
 from .services.availability import Availability
 from .services.deadlines import Deadlines
 from .services.default_vlm import Candidate, DefaultVlm, Hardware
@@ -53,6 +55,7 @@ VLMS = (
     Candidate("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", least_gpu_bytes=0),
 )
 """What `LLAVA_MODEL_ID=auto` takes where no weights are there yet."""
+RESERVED_IDS = ("auto", MODEL_NAME)
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
@@ -67,9 +70,9 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         catalog: the models; None for all of `llm_vision.models`.
 
     Raises:
-        ValueError: a setting names a model that does not exist.
+        ValueError: a setting names a model that does not exist, or gives one a name that is taken.
     """
-    catalog = Catalog.discover() if catalog is None else catalog
+    catalog = _with_upstreams(settings, Catalog.discover() if catalog is None else catalog)
     _check_model_names(settings, catalog)
     metrics = Metrics()
     deadlines = Deadlines()
@@ -240,6 +243,18 @@ def _access_rules(settings: Settings) -> AccessRules:
         hosts=hosts if hosts or settings.is_loopback else None,
         origins=frozenset(settings.cors_origins),
     )
+
+
+def _with_upstreams(settings: Settings, catalog: Catalog) -> Catalog:
+    taken = {*catalog, *RESERVED_IDS}
+    if any(server.model_id in taken for server in settings.upstreams):
+        raise ValueError(f"VISION_UPSTREAMS uses a name that is taken; taken are: {', '.join(sorted(taken))}")
+    keys = settings.key_of_upstream
+    theirs = [
+        upstream.entry_of(server.model_id, server.url, server.model, keys.get(server.model_id))
+        for server in settings.upstreams
+    ]
+    return Catalog([*catalog.values(), *theirs])
 
 
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:

@@ -12,8 +12,9 @@ VisionError
 ├── HeadersTooLarge 431
 ├── TooManyRequests 429     queue_full, rate_limited
 ├── ClientClosed 499        only in the log: nobody is there to read it
-├── InternalError 500       InferenceFailed 500
-├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down
+├── InternalError 500       InferenceFailed 500      UpstreamRejected 502
+├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down,
+│                           upstream_unavailable
 ├── DeadlineExceeded 504
 └── StorageFull 507
 
@@ -55,13 +56,13 @@ class VisionError(Exception):
         return words.replace("json", "JSON").replace("Json", "JSON").replace("http", "HTTP").replace("Uri", "URI")
 
     @classmethod
-    def with_code(cls, code: str, detail: str, param: str | None = None) -> VisionError:
+    def with_code(cls, code: str, detail: str, param: str | None = None, retry_after: int | None = None) -> VisionError:
         """The error of that code: how an error crosses from a worker process.
 
         Raises:
             KeyError: no error has the code.
         """
-        return registry()[code](detail, param=param)
+        return registry()[code](detail, param=param, retry_after=retry_after)
 
 
 class BadRequest(VisionError):
@@ -69,10 +70,7 @@ class BadRequest(VisionError):
 
 
 class InvalidHost(BadRequest):
-    code, when = (
-        "invalid_host",
-        "`Host` is missing, malformed, or a foreign name while only this machine is served.",
-    )
+    code, when = "invalid_host", "`Host` is missing, malformed, or a foreign name while only this machine is served."
 
 
 class MalformedHttp(BadRequest):
@@ -96,10 +94,7 @@ class DuplicateKey(BadRequest):
 
 
 class MalformedMultipart(BadRequest):
-    code, when = (
-        "malformed_multipart",
-        "The form has no boundary, a part without name, or no final boundary.",
-    )
+    code, when = "malformed_multipart", "The form has no boundary, a part without name, or no final boundary."
 
 
 class MultipartLimits(BadRequest):
@@ -190,10 +185,7 @@ class InvalidParameter(Unprocessable):
 
 
 class UnknownParameter(Unprocessable):
-    code, when = (
-        "unknown_parameter",
-        "A field that `/models/load` or `/models/unload` does not know; other routes ignore such.",
-    )
+    code, when = "unknown_parameter", "A field that `/models/load` or `/models/unload` does not know."
 
 
 class InvalidText(Unprocessable):
@@ -224,6 +216,10 @@ class PromptTooLong(Unprocessable):
     code, when = "prompt_too_long", "A prompt above `VISION_MAX_PROMPT_CHARS`."
 
 
+class ContextLengthExceeded(Unprocessable):
+    code, when = "context_length_exceeded", "Prompt, pictures and answer are together longer than the model takes."
+
+
 class UnsupportedLanguage(Unprocessable):
     code, when = "unsupported_language", "The model does not read the language; the text lists those it reads."
 
@@ -243,17 +239,11 @@ class TooManyRequests(VisionError):
 
 
 class QueueFull(TooManyRequests):
-    code, when = (
-        "queue_full",
-        "The model has as many requests as it may, the wait was too long, or too many pictures wait.",
-    )
+    code, when = "queue_full", "The model is full, or its server; the wait was too long; or too many pictures wait."
 
 
 class RateLimited(TooManyRequests):
-    code, when = (
-        "rate_limited",
-        "The model is full, this client has most of its places, and another one needs one.",
-    )
+    code, when = "rate_limited", "The model is full, and this client has most of its places."
 
 
 class ClientClosed(VisionError):
@@ -269,6 +259,14 @@ class InternalError(VisionError):
 class InferenceFailed(VisionError):
     status = 500
     code, when = "inference_failed", "The model failed on this request; the log has the cause."
+
+
+class UpstreamRejected(VisionError):
+    status = 502
+    code, when = (
+        "upstream_rejected",
+        "The model's server refuses its key, its name or the request; the text says which.",
+    )
 
 
 class Unavailable(VisionError):
@@ -290,6 +288,10 @@ class InsufficientMemory(Unavailable):
 
 class WorkerCrashed(Unavailable):
     code, when = "worker_crashed", "The model's process ended during the request; it starts again by itself."
+
+
+class UpstreamUnavailable(Unavailable):
+    code, when = "upstream_unavailable", "The model's server cannot be reached, fails, or is silent for too long."
 
 
 class ShuttingDown(Unavailable):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -18,6 +20,43 @@ SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
 
 MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class UpstreamServer:
+    """Another server's model."""
+
+    model_id: str
+    """What our clients call it."""
+    url: str
+    """Where its API begins: `http://host:port/v1`."""
+    model: str
+    """What that server calls it."""
+
+    @classmethod
+    def parse(cls, text: str) -> UpstreamServer:
+        """Read `id=url#model`.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        model_id, _, address = text.partition("=")
+        url, _, model = address.partition("#")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}", model_id):
+            raise ValueError("write each server as id=url#model; an id has letters, digits and . _ - : / @")
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[!-~]+", url):
+            raise ValueError("a server's address begins with http:// or https:// and a host")
+        if parts.username is not None or parts.query or parts.port == 0:
+            raise ValueError("a server's address has no user, no query, no port 0; keys go into VISION_UPSTREAM_KEYS")
+        if not re.fullmatch(r"[!-~]+", model):
+            raise ValueError("behind a server's address stand # and the model's name there, without spaces")
+        return cls(model_id, url if parts.path.strip("/") else f"{url.rstrip('/')}/v1", model)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 class Settings(BaseSettings):
@@ -101,6 +140,10 @@ class Settings(BaseSettings):
         Path("data/mangaocr_models"), validation_alias=AliasChoices("MANGAOCR_MODEL_PATH")
     )
     """Folder (volume) of MangaOCR weights, or the folder above it."""
+    upstreams: Annotated[tuple[UpstreamServer, ...], NoDecode] = ()
+    """Models of other servers (vLLM, SGLang, Ollama, llama.cpp), comma separated: `id=url#model`."""
+    upstream_keys: SecretList = ()
+    """Keys that those servers ask for, comma separated: `id=key`."""
 
     # Requests
     queue_size: Annotated[int, Field(ge=0, le=10_000)] = 32
@@ -130,12 +173,28 @@ class Settings(BaseSettings):
     allow_tiff: bool = False
     """Whether TIFF pictures are accepted."""
 
-    @field_validator("allowed_hosts", "cors_origins", "api_keys", "admin_keys", "preload", mode="before")
+    @field_validator(
+        "allowed_hosts",
+        "cors_origins",
+        "api_keys",
+        "admin_keys",
+        "preload",
+        "upstream_keys",
+        mode="before",
+    )
     @classmethod
     def _split_commas(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
+        return _parts(value) if isinstance(value, str) else value
+
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _read_upstreams(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        servers = tuple(UpstreamServer.parse(part) for part in _parts(value))
+        if len({server.model_id for server in servers}) < len(servers):
+            raise ValueError("two servers have the same id")
+        return servers
 
     @field_validator("keep_alive")
     @classmethod
@@ -167,7 +226,7 @@ class Settings(BaseSettings):
                 raise ValueError("a host is a name or address, without scheme, port or path")
         return hosts
 
-    @field_validator("api_keys", "admin_keys")
+    @field_validator("api_keys", "admin_keys", "upstream_keys")
     @classmethod
     def _keys_can_be_sent(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for key in keys:
@@ -181,12 +240,23 @@ class Settings(BaseSettings):
             raise ValueError("VISION_MIN_SIDE is above VISION_MAX_SIDE: no picture would be accepted")
         if self.max_body_bytes > self.buffer_bytes:
             raise ValueError("VISION_BUFFER_MB is less than 1.4 times VISION_MAX_FILE_MB: large files would never pass")
+        keys = self.key_of_upstream
+        if len(keys) < len(self.upstream_keys) or "" in keys.values():
+            raise ValueError("VISION_UPSTREAM_KEYS: write each key as id=key, one for an id")
+        if not keys.keys() <= {server.model_id for server in self.upstreams}:
+            raise ValueError("VISION_UPSTREAM_KEYS has an id that is not in VISION_UPSTREAMS")
         return self
 
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
         return self.bind == "localhost" or ipaddress.ip_address(self.bind).is_loopback
+
+    @property
+    def key_of_upstream(self) -> dict[str, str]:
+        """The keys of other servers by model id."""
+        pairs = (key.get_secret_value().partition("=") for key in self.upstream_keys)
+        return {model_id: key for model_id, _, key in pairs}
 
     @property
     def max_file_bytes(self) -> int:

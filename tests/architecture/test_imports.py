@@ -27,7 +27,9 @@ MAY_IMPORT = {
     "logs": set(),
     "schemas": set(),
 }
-LIBRARIES_OF_MODELS = {"torch", "transformers", "onnxruntime", "rapidocr", "cv2", "bitsandbytes", "manga_ocr"}
+LIBRARIES_OF_MODELS = {
+    "torch", "transformers", "onnxruntime", "rapidocr", "cv2", "bitsandbytes", "manga_ocr", "httpx2", "stamina",
+}  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

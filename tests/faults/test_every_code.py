@@ -13,11 +13,12 @@ import openai
 import pytest
 
 from fixtures import bad_pictures
+from fixtures.fake_openai import FakeOpenAI, refuses
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
-from fixtures.requests import Asking, model_request, ocr_request, picture_request
+from fixtures.requests import Asking, analyze_request, model_request, ocr_request, picture_request
 from fixtures.waiting import eventually
 from llm_vision.errors import registry
 
@@ -63,6 +64,9 @@ SIMPLE = {
     "image_bad_dimensions": picture_request(bad_pictures.row_57()["wide"]),
     "image_too_small": picture_request(bad_pictures.row_58()["one"]),
     "prompt_too_long": request("/analyze_image", form(part(b"x"), field("prompt", b"x" * 20_000)), headers=FORM),
+    "context_length_exceeded": analyze_request("long", "far"),
+    "upstream_rejected": analyze_request("wrong key", "far"),
+    "upstream_unavailable": analyze_request("failing", "far"),
     "unsupported_language": ocr_request(language="tlh"),
     "unsupported_task": ocr_request(engine="second"),
     "headers_too_large": get("/livez", X_Long="y" * 70_000),
@@ -74,16 +78,23 @@ SIMPLE = {
     "request_timeout": request("/ocr", headers={"Content-Type": "image/png", "Content-Length": "9"}) + b"x",
     "model_loading": ocr_request(engine="slow-to-load"),
 }
+PLANS = {
+    "long": refuses(400, b'{"error": {"code": "context_length_exceeded"}}'),
+    "wrong key": refuses(401),
+    "failing": refuses(500),
+}
 SETTINGS = {"VISION_OCR_SECONDS": "1", "VISION_BODY_SECONDS": "1"}
 
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> object:
-    """A server with short deadlines, whose faulty model is loaded."""
-    started = LiveServer(tmp_path_factory.mktemp("hasty"), SETTINGS)
-    started.ocr()
-    yield started
-    assert started.stop() == 0
+    """A server with short deadlines, whose faulty model is loaded, and another server behind it."""
+    with FakeOpenAI(PLANS) as far:  # type: ignore[arg-type]
+        environment = {**SETTINGS, "VISION_UPSTREAMS": f"far={far.url}#model"}
+        started = LiveServer(tmp_path_factory.mktemp("hasty"), environment)
+        started.ocr()
+        yield started
+        assert started.stop() == 0
 
 
 def counted(server: LiveServer, code: str) -> float:

@@ -10,13 +10,28 @@ import psutil
 import pytest
 
 from conftest import Journal
+from fixtures.fake_openai import FakeOpenAI, stalls
 from fixtures.faulty_models import BrokenLoad, FaultyBatch
 from fixtures.waiting import until
-from llm_vision.errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, QueueFull, WorkerCrashed
+from llm_vision.errors import (
+    ContextLengthExceeded,
+    InferenceFailed,
+    InsufficientMemory,
+    ModelLoadFailed,
+    QueueFull,
+    UpstreamUnavailable,
+    WorkerCrashed,
+)
+from llm_vision.metrics import Metrics
+from llm_vision.models.upstream import entry_of
 from llm_vision.runtime.batching import WorkRequest
-from llm_vision.runtime.shared import CoreShare
-from llm_vision.runtime.ways import Way
+from llm_vision.runtime.device import find_gpus
+from llm_vision.runtime.shared import CoreShare, Shared
+from llm_vision.runtime.ways import DevicePolicy, Way
+from llm_vision.runtime.weights import WeightStore
 from llm_vision.runtime.worker import Worker, WorkerState
+from llm_vision.runtime.worker_factory import WorkerFactory
+from llm_vision.runtime.worker_limits import WorkerLimits
 from runtime.conftest import make_worker, picture, request
 
 
@@ -386,3 +401,31 @@ async def test_pictures_are_given_away_once_they_are_sent(worker: Worker) -> Non
     result = await worker.infer(WorkRequest({"do": "echo"}, (given,), is_last_use=True))
     assert result.value["mean"] == 4.0
     assert (len(kept.data), len(given.data)) == (18, 0)
+
+
+async def test_an_error_of_ours_keeps_its_code_text_and_pause(worker: Worker) -> None:
+    with pytest.raises(UpstreamUnavailable) as raised:
+        await worker.infer(request("refuse"))
+    assert (raised.value.detail, raised.value.retry_after) == ("in our own words", 17)
+    with pytest.raises(ContextLengthExceeded, match="too long for this model") as raised_by_all:
+        await worker.infer(request("refuse_all"))
+    assert raised_by_all.value.retry_after is None
+
+
+async def test_a_model_that_only_waits_for_another_server_takes_no_cores_from_the_others() -> None:
+    shared = Shared(Metrics(), CoreShare(8))
+    with FakeOpenAI({"hello": stalls("a")}) as server:
+        factory = WorkerFactory(
+            {None: DevicePolicy()}, find_gpus, 8, WorkerLimits(max_batch=1), shared, WeightStore({}), {}
+        )
+        entry = entry_of("far", server.url, "tiny", None)
+        worker = factory.make(entry, await factory.ladder(entry.spec), lambda: 0, lambda error: None)
+        await worker.start()
+        turn = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
+        asking = asyncio.create_task(worker.infer(WorkRequest({"messages": [turn], "max_tokens": 1}, ())))
+        await until(lambda: server.asked)
+        with shared.cores.shared() as threads:
+            assert threads == 8
+        asking.cancel()
+        await until(server.left.is_set)
+        await worker.stop()

@@ -79,7 +79,45 @@ def test_the_configuration_page_lists_exactly_the_variables() -> None:
     assert sorted(re.findall(r"^\| `([A-Z_]+)` \|", page, re.MULTILINE)) == sorted(variables())
 
 
+def test_other_servers_are_read_with_their_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_from(
+        monkeypatch,
+        VISION_UPSTREAMS="qwen=http://gpu:8000/v1#Qwen/Qwen2.5-VL-7B-Instruct, llava:13b=http://[::1]:11434#llava:13b",
+        VISION_UPSTREAM_KEYS="qwen=a=b==",
+    )
+    assert [(server.model_id, server.url, server.model) for server in settings.upstreams] == [
+        ("qwen", "http://gpu:8000/v1", "Qwen/Qwen2.5-VL-7B-Instruct"),
+        ("llava:13b", "http://[::1]:11434/v1", "llava:13b"),
+    ]
+    assert settings.key_of_upstream == {"qwen": "a=b=="}
+    assert "a=b==" not in repr(settings)
+
+
+def test_other_servers_are_read_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VISION_UPSTREAMS=far=http://gpu/v1#org/model, near=https://here:1/api/#m\n")
+    settings = Settings(_env_file=tmp_path / ".env")  # type: ignore[call-arg]
+    assert [(server.url, server.model) for server in settings.upstreams] == [
+        ("http://gpu/v1", "org/model"),
+        ("https://here:1/api/", "m"),
+    ]
+
+
+SERVER = "far=http://gpu:8000/v1#model"
 WRONG = [
+    ("VISION_UPSTREAMS", "http://gpu:8000/v1"),
+    ("VISION_UPSTREAMS", "far=gpu:8000#model"),
+    ("VISION_UPSTREAMS", "far=file:///etc/passwd#model"),
+    ("VISION_UPSTREAMS", "far=http://gpu:8000/v1"),
+    ("VISION_UPSTREAMS", "far=http://gpu:port/v1#model"),
+    ("VISION_UPSTREAMS", "far=http://user:sesame@gpu/v1#model"),
+    ("VISION_UPSTREAMS", "far=http://gpu/v1?key=sesame#model"),
+    ("VISION_UPSTREAMS", "far=http:///v1#model"),
+    ("VISION_UPSTREAMS", "two words=http://gpu/v1#model"),
+    ("VISION_UPSTREAMS", f"{SERVER},{SERVER}"),
+    ("VISION_UPSTREAMS", "rapidocr=http://gpu/v1#model"),
+    ("VISION_UPSTREAMS", "embedded-analysis=http://gpu/v1#model"),
+    ("VISION_UPSTREAM_KEYS", "sesame"),
+    ("VISION_UPSTREAM_KEYS", "nobody=sesame"),
     ("VISION_PORT", "70000"),
     ("VISION_PORT", "nine"),
     ("VISION_BIND", "everywhere"),
@@ -142,6 +180,7 @@ def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: 
     assert name in answer.stderr
     assert "Traceback" not in answer.stderr
     assert value not in answer.stderr or "KEYS" not in name
+    assert "sesame" not in answer.stderr
 
 
 def test_a_port_that_is_taken_stops_the_start_and_is_named() -> None:

@@ -13,7 +13,9 @@ from .openapi import PICTURE_CODES, error_responses
 
 router = APIRouter(tags=["Analysis"])
 
-_ERRORS = error_responses(*PICTURE_CODES, "prompt_too_long")
+_ERRORS = error_responses(
+    *PICTURE_CODES, "prompt_too_long", "context_length_exceeded", "upstream_rejected", "upstream_unavailable"
+)
 
 
 @router.post(

@@ -13,7 +13,7 @@ _OPENAI_TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
-_NEVER_RETRY = frozenset({409, 500, 504})  # clients would repeat these, and triple the load
+_NEVER_RETRY = frozenset({409, 500, 502, 504})  # clients would repeat these, and triple the load
 
 
 def error_body(error: VisionError, request_id: str) -> ErrorBody:

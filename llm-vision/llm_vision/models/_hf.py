@@ -74,6 +74,8 @@ def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **opti
     Raises:
         UnusableWeights: files are missing, damaged, or not those of this model.
     """
+    from safetensors import SafetensorError
+
     check_config(folder)
     is_safe = any(folder.glob(_SAFE))
     if not is_safe and not (may_be_pickled and any(folder.glob(_PICKLED))):
@@ -82,7 +84,7 @@ def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **opti
         model, info = model_class.from_pretrained(
             folder, local_files_only=True, use_safetensors=is_safe, output_loading_info=True, **options
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
     unexpected = [name for name in info["unexpected_keys"] if not name.endswith(_IGNORED_BUFFERS)]
     different = len(info["missing_keys"]) + len(info["mismatched_keys"]) + len(unexpected)

@@ -91,6 +91,8 @@ class ModelSpec:
     weight_files: Callable[[], Iterable[Path]] = tuple
     """The files that it loads, where they can be found without its library: when a load has failed, a change of them
     makes the next request try again at once."""
+    computes: bool = True
+    """Whether it takes part in sharing the cores; a model that only waits for another server does not."""
 
 
 @dataclass(frozen=True)
@@ -149,5 +151,6 @@ class Model(ABC):
 
         A result is a JSON object in the shape of the task. An exception in an item's place
         fails that item alone; an exception that is raised fails the whole batch, and the
-        worker lives on.
+        worker lives on. Clients see the code, text and `retry_after` of a `VisionError`,
+        and `inference_failed` for any other.
         """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import ContextLengthExceeded, InvalidParameter, VisionError
 from .base import (
     Item,
     JsonObject,
@@ -144,7 +145,7 @@ class Llava(Model):
         params = item.params
         try:
             embedded = self._embedded(item)
-        except ValueError as error:
+        except VisionError as error:
             return error
         row = Row(
             item=item,
@@ -160,19 +161,22 @@ class Llava(Model):
         """A request's messages and pictures as the language model reads them; shape (1, tokens, width).
 
         Raises:
-            ValueError: there are other pictures than the messages say, or more tokens than the model can read.
+            InvalidParameter: there are other pictures than the messages say, or more than the model looks at.
+            ContextLengthExceeded: there are more tokens than the model can read.
         """
         import torch
 
+        if len(item.images) > 1 and not self._variant.several_pictures:
+            raise InvalidParameter("this model looks at one picture at a time", param="messages")
         ids = self._writer.tokens(self._writer.write(item.params["messages"]))
         image_token = self._model.config.image_token_id
         if ids.count(image_token) != len(item.images):
-            raise ValueError("the messages do not say where the pictures are")
+            raise InvalidParameter("the messages do not say where the pictures are", param="messages")
         features = self._features(item.images) if item.images else []
         lengths = iter([len(feature) for feature in features])
         expanded = [token for id_ in ids for token in [id_] * (next(lengths) if id_ == image_token else 1)]
         if len(expanded) >= self._context:
-            raise ValueError("the prompt is longer than the model can read")
+            raise ContextLengthExceeded(f"the request has {len(expanded)} tokens; the model reads {self._context}")
         tokens = torch.tensor([expanded], device=self._model.device)
         embedded: torch.Tensor = self._model.get_input_embeddings()(tokens)
         if features:

@@ -22,6 +22,8 @@ class CatalogEntry:
     """`package.module:Class`"""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What `load` is told besides, as JSON."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Variables for its worker process alone: secrets, which must stand in no command line and no log."""
 
     @classmethod
     def of(cls, model_class: type[Model], spec: ModelSpec | None = None) -> CatalogEntry:

@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import VisionError
 from ..models.base import Item, JsonObject, LoadContext, Model, Quantization, UnusableWeights
 from . import wire
 from .guard import guard_process
@@ -142,6 +143,9 @@ def _code_of(error: Exception) -> str:
 
 
 def _end_message(item: WorkItem, result: JsonObject | Exception, seconds: float) -> wire.Header:
+    if isinstance(result, VisionError):
+        told = {"error": result.code, "detail": result.detail, "retry_after": result.retry_after}
+        return {"type": "end", "id": item.item_id, **told}
     if isinstance(result, Exception):
         return {"type": "end", "id": item.item_id, "error": _code_of(result), "exception": type(result).__name__}
     return {"type": "end", "id": item.item_id, "result": result, "seconds": seconds}

@@ -38,7 +38,7 @@ class Command:
     """Stands in log lines."""
     module: str
     argument: Mapping[str, Any]
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:

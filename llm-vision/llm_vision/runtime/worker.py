@@ -263,7 +263,7 @@ class Worker:
         elif "result" in message:
             ticket.future.set_result(self._result_of(ticket, message))
         elif message["error"] != InsufficientMemory.code or not self._has_another_way:
-            ticket.fail(VisionError.with_code(message["error"], _failure_text(message)))
+            ticket.fail(_failure(message))
 
     def _result_of(self, ticket: Ticket, message: Header) -> WorkResult:
         return WorkResult(
@@ -309,6 +309,11 @@ class Worker:
         running, self._running = self._running, {}
         for ticket in (*running.values(), *self._queue.drain()):
             ticket.fail(error)
+
+
+def _failure(message: Header) -> VisionError:
+    detail = message.get("detail") or _failure_text(message)
+    return VisionError.with_code(message["error"], detail, retry_after=message.get("retry_after"))
 
 
 def _failure_text(message: Header) -> str:

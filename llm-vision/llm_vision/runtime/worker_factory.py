@@ -11,7 +11,7 @@ from ..errors import VisionError
 from ..models.base import ModelSpec, Volume
 from ..models.registry import CatalogEntry
 from .device import GpuProbe
-from .shared import Shared
+from .shared import CoreShare, Shared
 from .ways import DevicePolicy, Ladder, ladder
 from .weights import WeightStore
 from .worker import Worker
@@ -62,13 +62,14 @@ class WorkerFactory:
                 way=way,
                 threads=self.threads,
                 weights_root=folder,
-                environment=self.environment,
+                environment={**self.environment, **entry.environment},
                 options=entry.options,
             )
             for way in ways.ways
         )
         limits = replace(self.limits, max_batch=entry.spec.max_batch)
-        return Worker(Launches(launches, ways.notice), limits, self.shared, arriving, on_failed)
+        shared = self.shared if entry.spec.computes else replace(self.shared, cores=CoreShare(1))
+        return Worker(Launches(launches, ways.notice), limits, shared, arriving, on_failed)
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads."""

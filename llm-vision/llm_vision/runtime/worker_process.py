@@ -26,7 +26,7 @@ class Launch:
     way: Way
     threads: int
     weights_root: Path | None = None
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -19,8 +19,7 @@ from .prompts import Question, understand
 
 log = logging.getLogger(__name__)
 
-ANSWER_TOKENS = 512
-"""Longest answer."""
+_SAMPLING: JsonObject = {"temperature": None, "top_p": None, "max_tokens": 512, "stop": [], "seed": None}
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,7 @@ class ModelAnalyst:
 
     async def _answer(self, picture: RawImage) -> VisionAnswer:
         question = [{"type": "image"}, {"type": "text", "text": self.wish.prompt}]
-        params = {
-            "messages": [{"role": "user", "content": question}],
-            "temperature": None,
-            "top_p": None,
-            "max_tokens": ANSWER_TOKENS,
-            "stop": [],
-            "seed": None,
-        }
+        params = {"messages": [{"role": "user", "content": question}], **_SAMPLING}
         result = await self.permit.run(self.model_id, [picture], params)
         value = result.value
         return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice, value.get("usage"))
