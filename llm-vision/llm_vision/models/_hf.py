@@ -74,16 +74,23 @@ def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **opti
     Raises:
         UnusableWeights: files are missing, damaged, or not those of this model.
     """
-    from safetensors import SafetensorError
-
     check_config(folder)
     is_safe = any(folder.glob(_SAFE))
     if not is_safe and not (may_be_pickled and any(folder.glob(_PICKLED))):
         raise UnusableWeights("there are no weights in the folder: safetensors are needed")
+    return strictly(model_class, folder, local_files_only=True, use_safetensors=is_safe, **options)
+
+
+def strictly(model_class: Any, folder: Path | None, **options: Any) -> Any:
+    """What `from_pretrained` returns, ready to run, when the weights are exactly those of the model.
+
+    Raises:
+        UnusableWeights: they are damaged, or not those of this model.
+    """
+    from safetensors import SafetensorError
+
     try:
-        model, info = model_class.from_pretrained(
-            folder, local_files_only=True, use_safetensors=is_safe, output_loading_info=True, **options
-        )
+        model, info = model_class.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
     unexpected = [name for name in info["unexpected_keys"] if not name.endswith(_IGNORED_BUFFERS)]

@@ -1,0 +1,80 @@
+"""Loads a LLaVA with its language model in 4 bits, for the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import GenerationConfig
+from transformers.utils import GENERATION_CONFIG_NAME
+
+from . import _hf, _int4_copy, _int4_hooks
+from ._int4_copy import log
+from ._int4_linear import GROUP
+from .base import JsonObject, UnusableWeights
+
+
+def load(model_class: Any, folder: Path, dtype: torch.dtype = torch.bfloat16) -> Any:
+    """A model whose linear layers in the language model hold 4-bit weights; all else has `dtype`.
+
+    The first load quantises tensor by tensor and keeps a copy in `.int4` in the folder, where there is space and
+    it may be written; later loads read that copy while the checkpoint is the same.
+
+    Args:
+        model_class: of Transformers, with a language model as a part.
+        folder: a checkpoint in safetensors, or such a copy of one.
+
+    Raises:
+        UnusableWeights: files are missing, damaged, or not those of this model.
+    """
+    _hf.check_config(folder)
+    _refuse_other_quantization(folder)
+    _int4_hooks.register()
+    description = _int4_copy.describe(folder, GROUP)
+    model = _from_copy(model_class, folder, dtype, description)
+    if model is None and (folder / _int4_copy.DESCRIPTION).exists():
+        model = _loaded(model_class, folder, dtype)
+    elif model is None:
+        config = _int4_hooks.Int4Config()
+        model = _loaded(model_class, folder, dtype, quantization_config=config)
+        _int4_copy.keep(folder, model.state_dict(), config.to_dict(), description)
+    _int4_hooks.prepare(model, dtype)
+    return model
+
+
+def _from_copy(model_class: Any, folder: Path, dtype: torch.dtype, description: JsonObject) -> Any:
+    copy = _int4_copy.usable(folder, description)
+    if copy is None:
+        return None
+    try:
+        return _loaded(model_class, copy, dtype)
+    except UnusableWeights:
+        log.warning("the copy of the 4-bit weights is damaged: it is made anew")
+        _int4_copy.remove(folder)
+        return None
+
+
+def _refuse_other_quantization(folder: Path) -> None:
+    config = _int4_copy.read_config(folder)
+    inner = config.get("text_config")
+    for part in (config, inner if isinstance(inner, dict) else {}):
+        found = part.get("quantization_config")
+        if found is not None and (not isinstance(found, dict) or found.get("quant_method") != _int4_hooks.METHOD):
+            raise UnusableWeights("the weights are already quantised, in a way that is not known here")
+
+
+def _loaded(model_class: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Any:
+    """Read without mapping the files into memory: mapped pages of the whole checkpoint would count as ours."""
+    try:
+        paths = _int4_copy.weight_files(folder)
+        files: list[Any] = [safe_open(path, framework="pt", backend="pread") for path in paths]
+        tensors = {name: file.get_slice(name) for file in files for name in file.keys()}  # noqa: SIM118
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
+    model = _hf.strictly(model_class, None, config=config, dtype=dtype, state_dict=tensors, **options)
+    if (folder / GENERATION_CONFIG_NAME).is_file():
+        model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+    return model
