@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -14,13 +14,14 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from . import __version__
-from .api import analyze_image, docs, error_handlers, health, models, ocr
+from .api import analyze_image, docs, downloads, error_handlers, health, models, ocr
 from .api.access import AccessRules
 from .api.dependencies import Services
 from .api.exchange import BodyRules
 from .api.gate import Gate, GateRules
 from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
+from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
 from .models.base import Task, Volume
@@ -28,15 +29,17 @@ from .models.registry import Catalog
 from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
 from .runtime.device import cpu_cores, memory_limit_bytes
+from .runtime.downloads import DownloadRules, Downloads, DownloadStatus
 from .runtime.pool import ModelPool, PoolLimits
 from .runtime.shared import CoreShare, Shared
 from .runtime.turns import FairPlaces
 from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
+from .services.availability import Availability
 from .services.deadlines import Deadlines
 from .services.inference import Inference
-from .services.lifecycle import Lifecycle
+from .services.lifecycle import Lifecycle, Running
 from .services.ocr import OcrEngines, OcrService
 from .services.pictures import PictureDecoder
 from .services.vision import VisionService
@@ -48,7 +51,7 @@ EMBEDDED_CLASSIFIER = "efficientnet-lite0"
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
-_ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
+_ROUTERS = (ocr.router, analyze_image.router, models.router, downloads.router, health.router, docs.router)
 
 
 def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
@@ -103,6 +106,28 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     return app
 
 
+async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadStatus]:
+    """Download a model's weights without a service, whatever `VISION_DOWNLOAD` says: somebody has asked for it.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    catalog = Catalog.discover()
+    if model_id not in catalog:
+        raise ValueError(f"there is no such model; there are: {', '.join(catalog)}")
+    spec = catalog[model_id].spec
+    rules = replace(_download_rules(settings), allowed=True)
+    downloads = Downloads(WeightStore(_volumes(settings)), rules)
+    try:
+        downloads.begin(spec)
+        async for status in downloads.follow(spec):
+            yield status
+    except VisionError as error:
+        yield DownloadStatus("failed", error=error)
+    finally:
+        await downloads.close()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
@@ -124,11 +149,13 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         failed_load_seconds=settings.failed_load_seconds,
     )
     weights = WeightStore(_volumes(settings))
+    fetched = Downloads(weights, _download_rules(settings))
+    availability = Availability(weights, fetched)
     pool = ModelPool(catalog, _worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
     return Services(
-        ocr=OcrService(inference, catalog, _ocr_engines(settings), weights, settings.ocr_seconds),
+        ocr=OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds),
         vision=VisionService(
             inference,
             ocr_model=EMBEDDED_OCR,
@@ -138,8 +165,10 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         ),
         pictures=PictureDecoder(decoders, metrics),
         pool=pool,
+        downloads=fetched,
+        availability=availability,
         metrics=metrics,
-        lifecycle=Lifecycle(pool, decoders, deadlines, settings.preload, settings.drain_seconds),
+        lifecycle=Lifecycle(Running(pool, decoders, fetched), deadlines, settings.preload, settings.drain_seconds),
         deadlines=deadlines,
         load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
         max_file_bytes=settings.max_file_bytes,
@@ -171,7 +200,12 @@ def _worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) 
     )
     shared = Shared(metrics, CoreShare(cores))
     environment = {"HF_HUB_CACHE": str(settings.transformers_cache.absolute())}
-    return WorkerFactory(settings.device, cores, limits, shared, weights, environment)
+    may_download = _download_rules(settings).is_possible
+    return WorkerFactory(settings.device, cores, limits, shared, weights, environment, may_download)
+
+
+def _download_rules(settings: Settings) -> DownloadRules:
+    return DownloadRules(settings.download == "auto", settings.hf_hub_offline, settings.failed_load_seconds)
 
 
 def _volumes(settings: Settings) -> dict[Volume, Path]:

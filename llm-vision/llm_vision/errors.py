@@ -5,7 +5,7 @@ VisionError
 │                           duplicate_key, malformed_multipart, multipart_limits
 ├── MissingCredentials 401  InvalidCredentials 401   Forbidden 403
 ├── NotFound 404            ModelNotFound 404        MethodNotAllowed 405
-├── RequestTimeout 408      ModelInUse 409
+├── RequestTimeout 408      ModelInUse 409           WeightsNotDownloaded 409
 ├── PayloadTooLarge 413     ImageTooLarge 413        UriTooLong 414
 ├── Unsupported 415         unsupported_media_type, unsupported_encoding, unsupported_image_format
 ├── Unprocessable 422       the content of a well-formed request is wrong
@@ -118,7 +118,7 @@ class InvalidCredentials(VisionError):
 
 class Forbidden(VisionError):
     status = 403
-    code, when = "forbidden", "A web page of another origin posts, or the key may not load and unload models."
+    code, when = "forbidden", "A web page of another origin posts, or the key may not manage models."
 
 
 class NotFound(VisionError):
@@ -143,7 +143,12 @@ class RequestTimeout(VisionError):
 
 class ModelInUse(VisionError):
     status = 409
-    code, when = "model_in_use", "The model to unload is in use."
+    code, when = "model_in_use", "The model to unload or delete is in use."
+
+
+class WeightsNotDownloaded(VisionError):
+    status = 409
+    code, when = "weights_not_downloaded", "Only weights that the service has downloaded itself can be deleted."
 
 
 class PayloadTooLarge(VisionError):
@@ -190,10 +195,7 @@ class InvalidParameter(Unprocessable):
 
 
 class UnknownParameter(Unprocessable):
-    code, when = (
-        "unknown_parameter",
-        "A field that `/models/load` or `/models/unload` does not know; other routes ignore such.",
-    )
+    code, when = "unknown_parameter", "A field that a route under `/models` does not know; other routes ignore such."
 
 
 class InvalidText(Unprocessable):
@@ -277,7 +279,7 @@ class Unavailable(VisionError):
 
 
 class ModelLoading(Unavailable):
-    code, when = "model_loading", "The request's time was over while the model was still being loaded."
+    code, when = "model_loading", "The model is still being loaded, or its weights are being downloaded."
 
 
 class ModelLoadFailed(Unavailable):
@@ -303,7 +305,7 @@ class DeadlineExceeded(VisionError):
 
 class StorageFull(VisionError):
     status = 507
-    code, when = "storage_full", "No room in the temporary folder for the upload."
+    code, when = "storage_full", "No room for the upload in the temporary folder, or for weights on their volume."
 
 
 def _subclasses(error: type[VisionError]) -> Iterator[type[VisionError]]:

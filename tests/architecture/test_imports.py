@@ -27,7 +27,16 @@ MAY_IMPORT = {
     "logs": set(),
     "schemas": set(),
 }
-LIBRARIES_OF_MODELS = {"torch", "transformers", "onnxruntime", "rapidocr", "cv2", "bitsandbytes", "manga_ocr"}
+LIBRARIES_OF_MODELS = {
+    "torch",
+    "transformers",
+    "onnxruntime",
+    "rapidocr",
+    "cv2",
+    "bitsandbytes",
+    "manga_ocr",
+    "huggingface_hub",
+}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from fixtures.drawing import sample_bubbles
 from fixtures.japanese_crops import crops
 from fixtures.pixels import raw_image
-from fixtures.tiny_models import OF_MODEL
+from fixtures.tiny_models import OF_MODEL, copied
 from llm_vision.errors import InferenceFailed
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, Task
@@ -27,9 +27,11 @@ PARAMS: dict[Task, JsonObject] = {Task.OCR: {"language": "ja", "furigana": "stri
 
 
 @pytest.fixture(scope="module", params=list(CATALOG))
-async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
+async def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
-    launch = Launch(entry.spec.model_id, entry.class_path, "cpu", threads=2, weights_root=OF_MODEL.get(request.param))
+    tiny = OF_MODEL.get(request.param)
+    folder = copied(tiny, tmp_path_factory.mktemp("weights")) if tiny else None
+    launch = Launch(entry.spec.model_id, entry.class_path, "cpu", threads=2, weights_root=folder)
     started = Worker(launch, WorkerLimits(max_batch=entry.spec.max_batch), Shared(Metrics(), CoreShare(2)))
     await started.start()
     yield started

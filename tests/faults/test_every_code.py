@@ -73,6 +73,7 @@ SIMPLE = {
     "deadline_exceeded": ocr_request("hang"),
     "request_timeout": request("/ocr", headers={"Content-Type": "image/png", "Content-Length": "9"}) + b"x",
     "model_loading": ocr_request(engine="slow-to-load"),
+    "weights_not_downloaded": model_request("delete", "faulty"),
 }
 SETTINGS = {"VISION_OCR_SECONDS": "1", "VISION_BODY_SECONDS": "1"}
 

@@ -8,8 +8,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ..metrics import Metrics
+from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
 from ..runtime.turns import FairPlaces
+from ..services.availability import Availability
 from ..services.deadlines import Deadlines
 from ..services.lifecycle import Lifecycle
 from ..services.ocr import OcrService
@@ -25,6 +27,8 @@ class Services:
     vision: VisionService
     pictures: PictureDecoder
     pool: ModelPool
+    downloads: Downloads
+    availability: Availability
     metrics: Metrics
     lifecycle: Lifecycle
     deadlines: Deadlines

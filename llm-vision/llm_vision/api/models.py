@@ -8,8 +8,9 @@ from fastapi import APIRouter
 
 from ..errors import ModelLoading
 from ..runtime.slots import ModelStatus
-from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
+from ..schemas.models import LoadBody, ModelBody, ModelInfo, ModelList, UnloadAnswer
 from .dependencies import Services, ServicesDep
+from .downloads import info_of
 from .forms import json_request
 from .json_body import json_body
 from .openapi import BODY_CODES, error_responses
@@ -21,17 +22,18 @@ _RETRY_SECONDS = 10
 @router.get("", responses=error_responses(), summary="All models")
 async def models(services: ServicesDep) -> ModelList:
     """Every model, whether it is in memory, where, and until when."""
-    return ModelList(models=[_info(status) for status in services.pool.status()])
+    return ModelList(models=[_info(status, services) for status in services.pool.status()])
 
 
 @router.post(
     "/load",
-    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory"),
+    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory", "storage_full"),
     openapi_extra=json_request(LoadBody),
     summary="Load a model into memory",
 )
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
-    """Load a model now; answers when it is ready."""
+    """Load a model now; answers when it is ready. Where its weights are missing, their download begins instead."""
+    services.availability.require(services.pool.spec(body.model), retry_failed=True)
     async with services.deadlines.within(services.load_seconds, _late):
         await services.pool.load(body.model, body.keep_alive)
     return _info_of(body.model, services)
@@ -40,10 +42,10 @@ async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: Service
 @router.post(
     "/unload",
     responses=error_responses(*BODY_CODES, "model_in_use", "model_loading"),
-    openapi_extra=json_request(UnloadBody),
+    openapi_extra=json_request(ModelBody),
     summary="Remove a model from memory",
 )
-async def unload(body: Annotated[UnloadBody, json_body(UnloadBody)], services: ServicesDep) -> UnloadAnswer:
+async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
     async with services.deadlines.within(services.load_seconds, _late):
         return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
@@ -54,11 +56,12 @@ def _late() -> ModelLoading:
 
 
 def _info_of(model_id: str, services: Services) -> ModelInfo:
-    return next(_info(status) for status in services.pool.status() if status.spec.model_id == model_id)
+    return next(_info(status, services) for status in services.pool.status() if status.spec.model_id == model_id)
 
 
-def _info(status: ModelStatus) -> ModelInfo:
+def _info(status: ModelStatus, services: Services) -> ModelInfo:
     spec = status.spec
+    download = services.downloads.status(spec)
     return ModelInfo(
         id=spec.model_id,
         title=spec.title,
@@ -73,4 +76,5 @@ def _info(status: ModelStatus) -> ModelInfo:
         memory_bytes=status.memory_bytes or spec.memory_bytes,
         expires_in=status.expires_in,
         last_error=status.last_error,
+        download=info_of(download) if download else None,
     )

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from ..models.base import Item, JsonObject, LoadContext, Model, UnusableWeights
 from . import wire
 from .guard import guard_process
+from .weight_check import proven
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,17 +139,17 @@ def load(launch: dict[str, Any]) -> Model:
     """Import the model's class and load it."""
     module_name, class_name = launch["class_path"].split(":")
     model_class = getattr(importlib.import_module(module_name), class_name)
-    root = launch["weights_root"]
+    root = Path(launch["weights_root"]) if launch["weights_root"] else None
     model: Model = model_class()
-    model.load(
-        LoadContext(
-            device=launch["device"],
-            threads=launch["threads"],
-            weights_root=Path(root) if root else None,
-            model_id=launch["model_id"],
-            options=launch["options"],
-        )
+    context = LoadContext(
+        device=launch["device"],
+        threads=launch["threads"],
+        weights_root=root,
+        model_id=launch["model_id"],
+        options=launch["options"],
     )
+    with proven(root, may_repair=launch["may_repair"]):
+        model.load(context)
     return model
 
 

@@ -28,6 +28,8 @@ class WorkerFactory:
     shared: Shared
     weights: WeightStore
     environment: Mapping[str, str]
+    may_download: bool = False
+    """Whether a damaged file may be removed, because it can be downloaded again."""
 
     def make(
         self, entry: CatalogEntry, arriving: Callable[[], int], on_failed: Callable[[VisionError], None]
@@ -37,17 +39,23 @@ class WorkerFactory:
         Raises:
             ModelLoadFailed: its weights are not there.
         """
+        folder = self.weights.required(entry.spec)
         launch = Launch(
             model_id=entry.spec.model_id,
             class_path=entry.class_path,
             device=choose_device(self.device, entry.spec.devices),
             threads=self.threads,
-            weights_root=self.weights.required(entry.spec),
+            weights_root=folder,
+            may_repair=self.may_download and self._is_ours(entry.spec, folder),
             environment=self.environment,
             options=entry.options,
         )
         limits = replace(self.limits, max_batch=entry.spec.max_batch)
         return Worker(launch, limits, self.shared, arriving, on_failed)
+
+    def _is_ours(self, spec: ModelSpec, folder: Path | None) -> bool:
+        """Whether a folder is where downloads go."""
+        return spec.weights is not None and self.weights.place(spec.weights).home == folder
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads."""

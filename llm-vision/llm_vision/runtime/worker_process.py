@@ -22,6 +22,8 @@ class Launch:
     device: str
     threads: int
     weights_root: Path | None = None
+    may_repair: bool = False
+    """Whether a damaged file of downloaded weights is removed, to be downloaded again."""
     environment: Mapping[str, str] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -34,6 +36,7 @@ class Launch:
             "device": self.device,
             "threads": self.threads,
             "weights_root": str(self.weights_root) if self.weights_root else None,
+            "may_repair": self.may_repair,
             "options": self.options,
         }
         return Command(self.model_id, "llm_vision.runtime.child", argument, self.environment)
