@@ -22,11 +22,11 @@ def free_port() -> int:
 
 
 def start(port: int) -> subprocess.Popen[bytes]:
-    """Start the service with its defaults."""
+    """Start the service with its defaults, on the weights that are there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("llm-vision")), "serve", "--port", str(port)],
-        env={**environment, "VISION_LOG_LEVEL": "WARNING"},
+        env={**environment, "VISION_LOG_LEVEL": "WARNING", "VISION_DOWNLOAD": "never"},
     )
 
 

@@ -30,7 +30,7 @@ def main() -> int:
     port = _free_port()
     service = subprocess.Popen(
         [str(Path(sys.executable).with_name("llm-vision")), "serve", "--port", str(port)],
-        env={**os.environ, "VISION_LOG_LEVEL": "WARNING"},
+        env={**os.environ, "VISION_LOG_LEVEL": "WARNING", "VISION_DOWNLOAD": "never"},
     )
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:

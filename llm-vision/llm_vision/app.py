@@ -14,13 +14,14 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from . import __version__
-from .api import analyze_image, docs, error_handlers, health, models, ocr
+from .api import analyze_image, docs, downloads, error_handlers, health, models, ocr
 from .api.access import AccessRules
 from .api.dependencies import Services
 from .api.exchange import BodyRules
 from .api.gate import Gate, GateRules
 from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
+from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
 from .models import upstream
@@ -29,6 +30,7 @@ from .models.registry import Catalog
 from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
 from .runtime.device import cpu_cores, find_gpus, memory_limit_bytes
+from .runtime.downloads import DownloadRules, Downloads, DownloadStatus
 from .runtime.pool import ModelPool, PoolLimits
 from .runtime.shared import CoreShare, Shared
 from .runtime.turns import FairPlaces
@@ -41,7 +43,7 @@ from .services.availability import Availability
 from .services.deadlines import Deadlines
 from .services.default_vlm import Candidate, DefaultVlm, Hardware
 from .services.inference import Inference
-from .services.lifecycle import Lifecycle
+from .services.lifecycle import Lifecycle, Running
 from .services.ocr import OcrEngines, OcrService
 from .services.pictures import PictureDecoder
 from .services.vision import VisionLimits, VisionService
@@ -59,7 +61,7 @@ RESERVED_IDS = ("auto", MODEL_NAME)
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
-_ROUTERS = (ocr.router, analyze_image.router, models.router, health.router, docs.router)
+_ROUTERS = (ocr.router, analyze_image.router, models.router, downloads.router, health.router, docs.router)
 
 
 def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
@@ -114,6 +116,28 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     return app
 
 
+async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadStatus]:
+    """Download a model's weights without a service, whatever `VISION_DOWNLOAD` says: somebody has asked for it.
+
+    Raises:
+        ValueError: there is no such model.
+    """
+    catalog = Catalog.discover()
+    if model_id not in catalog:
+        raise ValueError(f"there is no such model; there are: {', '.join(catalog)}")
+    spec = catalog[model_id].spec
+    rules = replace(_download_rules(settings), allowed=True)
+    downloads = Downloads(WeightStore(_volumes(settings)), rules)
+    try:
+        downloads.begin(spec)
+        async for status in downloads.follow(spec):
+            yield status
+    except VisionError as error:
+        yield DownloadStatus("failed", error=error)
+    finally:
+        await downloads.close()
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
@@ -135,15 +159,17 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         failed_load_seconds=settings.failed_load_seconds,
     )
     weights = WeightStore(_volumes(settings))
+    fetched = Downloads(weights, _download_rules(settings))
+    availability = Availability(weights, fetched)
     pool = ModelPool(catalog, _worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
     default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
     return Services(
-        ocr=OcrService(inference, catalog, _ocr_engines(settings), weights, settings.ocr_seconds),
+        ocr=OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds),
         vision=VisionService(
             inference,
-            Availability(weights),
+            availability,
             default_vlm,
             {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER},
             VisionLimits(settings.analyze_seconds, settings.max_prompt_chars),
@@ -151,8 +177,10 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         default_vlm=default_vlm,
         pictures=PictureDecoder(decoders, metrics),
         pool=pool,
+        downloads=fetched,
+        availability=availability,
         metrics=metrics,
-        lifecycle=Lifecycle(pool, decoders, deadlines, settings.preload, settings.drain_seconds),
+        lifecycle=Lifecycle(Running(pool, decoders, fetched), deadlines, settings.preload, settings.drain_seconds),
         deadlines=deadlines,
         load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
         max_file_bytes=settings.max_file_bytes,
@@ -212,7 +240,10 @@ def _worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) 
     )
     shared = Shared(metrics, CoreShare(cores))
     environment = {"HF_HUB_CACHE": str(settings.transformers_cache.absolute())}
-    return WorkerFactory(_device_policies(settings), find_gpus, cores, limits, shared, weights, environment)
+    may_download = _download_rules(settings).is_possible
+    return WorkerFactory(
+        _device_policies(settings), find_gpus, cores, limits, shared, weights, environment, may_download
+    )
 
 
 def _device_policies(settings: Settings) -> dict[Volume | None, DevicePolicy]:
@@ -223,6 +254,10 @@ def _device_policies(settings: Settings) -> dict[Volume | None, DevicePolicy]:
         None: others,
         Volume.LLAVA: replace(others, device=llava_device, quantization=settings.llava_quantization),
     }
+
+
+def _download_rules(settings: Settings) -> DownloadRules:
+    return DownloadRules(settings.download == "auto", settings.hf_hub_offline, settings.failed_load_seconds)
 
 
 def _volumes(settings: Settings) -> dict[Volume, Path]:

@@ -5,7 +5,7 @@ VisionError
 │                           duplicate_key, malformed_multipart, multipart_limits
 ├── MissingCredentials 401  InvalidCredentials 401   Forbidden 403
 ├── NotFound 404            ModelNotFound 404        MethodNotAllowed 405
-├── RequestTimeout 408      ModelInUse 409
+├── RequestTimeout 408      ModelInUse 409           WeightsNotDownloaded 409
 ├── PayloadTooLarge 413     ImageTooLarge 413        UriTooLong 414
 ├── Unsupported 415         unsupported_media_type, unsupported_encoding, unsupported_image_format
 ├── Unprocessable 422       the content of a well-formed request is wrong
@@ -18,8 +18,7 @@ VisionError
 ├── DeadlineExceeded 504
 └── StorageFull 507
 
-`code` is the contract and never changes; texts are for people. A detail is made of our own words
-and numbers: never of an exception's text, never of a value that a client sent.
+`code` is the contract; texts are for people: our own words and numbers, never an exception's or a client's.
 """
 
 from __future__ import annotations
@@ -113,7 +112,7 @@ class InvalidCredentials(VisionError):
 
 class Forbidden(VisionError):
     status = 403
-    code, when = "forbidden", "A web page of another origin posts, or the key may not load and unload models."
+    code, when = "forbidden", "A web page of another origin posts, or the key may not manage models."
 
 
 class NotFound(VisionError):
@@ -138,7 +137,12 @@ class RequestTimeout(VisionError):
 
 class ModelInUse(VisionError):
     status = 409
-    code, when = "model_in_use", "The model to unload is in use."
+    code, when = "model_in_use", "The model to unload or delete is in use."
+
+
+class WeightsNotDownloaded(VisionError):
+    status = 409
+    code, when = "weights_not_downloaded", "Only weights that the service has downloaded itself can be deleted."
 
 
 class PayloadTooLarge(VisionError):
@@ -185,7 +189,7 @@ class InvalidParameter(Unprocessable):
 
 
 class UnknownParameter(Unprocessable):
-    code, when = "unknown_parameter", "A field that `/models/load` or `/models/unload` does not know."
+    code, when = "unknown_parameter", "A field that a route under `/models` does not know; other routes ignore such."
 
 
 class InvalidText(Unprocessable):
@@ -263,10 +267,7 @@ class InferenceFailed(VisionError):
 
 class UpstreamRejected(VisionError):
     status = 502
-    code, when = (
-        "upstream_rejected",
-        "The model's server refuses its key, its name or the request; the text says which.",
-    )
+    code, when = "upstream_rejected", "The model's server refuses key, name or request; the text says which."
 
 
 class Unavailable(VisionError):
@@ -275,7 +276,7 @@ class Unavailable(VisionError):
 
 
 class ModelLoading(Unavailable):
-    code, when = "model_loading", "The request's time was over while the model was still being loaded."
+    code, when = "model_loading", "The model is still being loaded, or its weights are being downloaded."
 
 
 class ModelLoadFailed(Unavailable):
@@ -305,7 +306,7 @@ class DeadlineExceeded(VisionError):
 
 class StorageFull(VisionError):
     status = 507
-    code, when = "storage_full", "No room in the temporary folder for the upload."
+    code, when = "storage_full", "No room for the upload in the temporary folder, or for weights on their volume."
 
 
 def _subclasses(error: type[VisionError]) -> Iterator[type[VisionError]]:

@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     api_keys: SecretList = ()
     """Keys that may use the service, comma separated. Without these and admin keys, no key is asked for."""
     admin_keys: SecretList = ()
-    """Keys that may also load and unload models. Empty: every valid key may."""
+    """Keys that may also load, unload, download and delete models. Empty: every valid key may."""
 
     # Models
     ocr_engine: str = "auto"
@@ -118,6 +118,10 @@ class Settings(BaseSettings):
     """Most models in memory at the same time; the longest idle one makes room."""
     memory_limit_mb: Annotated[int, Field(ge=64)] | None = None
     """Memory that all models together may use, in MiB. Empty: 80 % of the container's or machine's."""
+    download: Literal["auto", "never"] = "auto"
+    """Whether missing weights are downloaded when they are first needed: `auto` or `never`."""
+    hf_hub_offline: bool = Field(False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
+    """Whether the Hugging Face hub is never called; then nothing is downloaded, not even when it is asked for."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
     """Longest time that loading a model into memory may take."""
     failed_load_seconds: Annotated[float, Field(ge=0)] = 30

@@ -14,7 +14,7 @@ import safetensors.numpy
 from fixtures.drawing import draw_bubble
 from fixtures.japanese_crops import Crop, crops
 from fixtures.live import LiveServer
-from fixtures.tiny_models import MANGA_OCR
+from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
@@ -34,7 +34,8 @@ def post(server: LiveServer, **fields: str) -> httpx2.Response:
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     """A server whose volume has the weights."""
-    started = LiveServer(tmp_path_factory.mktemp("ready"), {"MANGAOCR_MODEL_PATH": str(MANGA_OCR)})
+    volume = copied(MANGA_OCR, tmp_path_factory.mktemp("weights"))
+    started = LiveServer(tmp_path_factory.mktemp("ready"), {"MANGAOCR_MODEL_PATH": str(volume)})
     yield started
     assert started.stop() == 0
 

@@ -29,6 +29,7 @@ MAY_IMPORT = {
 }
 LIBRARIES_OF_MODELS = {
     "torch", "transformers", "onnxruntime", "rapidocr", "cv2", "bitsandbytes", "manga_ocr", "httpx2", "stamina",
+    "huggingface_hub",
 }  # fmt: skip
 FILES = sorted(PACKAGE.rglob("*.py"))
 

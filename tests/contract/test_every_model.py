@@ -13,7 +13,7 @@ from fixtures.captions import one_shape
 from fixtures.drawing import sample_bubbles
 from fixtures.japanese_crops import crops
 from fixtures.pixels import raw_image
-from fixtures.tiny_models import OF_MODEL
+from fixtures.tiny_models import OF_MODEL, copied
 from llm_vision.errors import InferenceFailed
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, Task
@@ -37,10 +37,10 @@ TESTED = [id_ for id_, entry in CATALOG.items() if entry.spec.weights is None or
 
 
 @pytest.fixture(scope="module", params=TESTED)
-async def worker(request: pytest.FixtureRequest) -> AsyncIterator[Worker]:
+async def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
-    weights = OF_MODEL[request.param] if entry.spec.weights else None  # a model without a tiny one fails here
-    launch = Launch(entry.spec.model_id, entry.class_path, Way("cpu"), threads=2, weights_root=weights)
+    folder = copied(OF_MODEL[request.param], tmp_path_factory.mktemp("weights")) if entry.spec.weights else None
+    launch = Launch(entry.spec.model_id, entry.class_path, Way("cpu"), threads=2, weights_root=folder)
     started = Worker(Launches((launch,)), WorkerLimits(max_batch=entry.spec.max_batch), Shared(Metrics(), CoreShare(2)))
     await started.start()
     yield started

@@ -77,6 +77,7 @@ SIMPLE = {
     "deadline_exceeded": ocr_request("hang"),
     "request_timeout": request("/ocr", headers={"Content-Type": "image/png", "Content-Length": "9"}) + b"x",
     "model_loading": ocr_request(engine="slow-to-load"),
+    "weights_not_downloaded": model_request("delete", "faulty"),
 }
 PLANS = {
     "long": refuses(400, b'{"error": {"code": "context_length_exceeded"}}'),

@@ -18,7 +18,7 @@ OPEN_ROUTES = frozenset({
     ("GET", "/livez"), ("HEAD", "/livez"), ("GET", "/health"), ("HEAD", "/health"),
     ("GET", "/readyz"), ("HEAD", "/readyz"), ("HEAD", "/ocr"),
 })  # fmt: skip
-ADMIN_ROUTES = frozenset({"/models/load", "/models/unload"})
+ADMIN_ROUTES = frozenset({"/models/load", "/models/unload", "/models/download", "/models/delete"})
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")

@@ -8,8 +8,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ..metrics import Metrics
+from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
 from ..runtime.turns import FairPlaces
+from ..services.availability import Availability
 from ..services.deadlines import Deadlines
 from ..services.default_vlm import DefaultVlm
 from ..services.lifecycle import Lifecycle
@@ -27,6 +29,8 @@ class Services:
     default_vlm: DefaultVlm
     pictures: PictureDecoder
     pool: ModelPool
+    downloads: Downloads
+    availability: Availability
     metrics: Metrics
     lifecycle: Lifecycle
     deadlines: Deadlines

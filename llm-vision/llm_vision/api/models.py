@@ -8,8 +8,9 @@ from fastapi import APIRouter
 
 from ..errors import ModelLoading
 from ..runtime.slots import ModelStatus
-from ..schemas.models import LoadBody, ModelInfo, ModelList, UnloadAnswer, UnloadBody
+from ..schemas.models import LoadBody, ModelBody, ModelInfo, ModelList, UnloadAnswer
 from .dependencies import Services, ServicesDep
+from .downloads import info_of
 from .forms import json_request
 from .json_body import json_body
 from .openapi import BODY_CODES, error_responses
@@ -27,12 +28,13 @@ async def models(services: ServicesDep) -> ModelList:
 
 @router.post(
     "/load",
-    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory"),
+    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory", "storage_full"),
     openapi_extra=json_request(LoadBody),
     summary="Load a model into memory",
 )
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
-    """Load a model now; answers when it is ready."""
+    """Load a model now; answers when it is ready. Where its weights are missing, their download begins instead."""
+    services.availability.require(services.pool.spec(body.model), retry_failed=True)
     async with services.deadlines.within(services.load_seconds, _late):
         await services.pool.load(body.model, body.keep_alive)
     return _info_of(services.pool.spec(body.model).model_id, services)
@@ -41,10 +43,10 @@ async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: Service
 @router.post(
     "/unload",
     responses=error_responses(*BODY_CODES, "model_in_use", "model_loading"),
-    openapi_extra=json_request(UnloadBody),
+    openapi_extra=json_request(ModelBody),
     summary="Remove a model from memory",
 )
-async def unload(body: Annotated[UnloadBody, json_body(UnloadBody)], services: ServicesDep) -> UnloadAnswer:
+async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
     async with services.deadlines.within(services.load_seconds, _late):
         return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
@@ -61,6 +63,7 @@ def _info_of(model_id: str, services: Services) -> ModelInfo:
 def _info(status: ModelStatus, services: Services) -> ModelInfo:
     spec = status.spec
     default = services.default_vlm.current
+    download = services.downloads.status(spec)
     return ModelInfo(
         id=spec.model_id,
         title=spec.title,
@@ -78,4 +81,5 @@ def _info(status: ModelStatus, services: Services) -> ModelInfo:
         memory_bytes=status.memory_bytes or spec.memory_bytes,
         expires_in=status.expires_in,
         last_error=status.last_error,
+        download=info_of(download) if download else None,
     )

@@ -1,4 +1,4 @@
-"""`llm-vision serve`: the command's arguments and exit statuses."""
+"""The command `llm-vision`: its arguments and exit statuses."""
 
 from __future__ import annotations
 
@@ -21,24 +21,34 @@ log = logging.getLogger("llm_vision")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = _parser().parse_args(arguments)
-    overrides = {"bind": options.host, "port": options.port}
+    overrides = {"bind": options.host, "port": options.port} if options.command == "serve" else {}
     try:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         for problem in error.errors():
             print(f"llm-vision: {_variable(problem)}: {problem['msg']}", file=sys.stderr)
         return EX_CONFIG
-    return _serve(settings)
+    return _serve(settings) if options.command == "serve" else _download(settings, options.model)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llm-vision", description="Self-hosted vision service.")
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
     serve = commands.add_parser("serve", help="answer on HTTP until stopped")
     serve.add_argument("--host", help="address to listen on (VISION_BIND, 127.0.0.1)")
     serve.add_argument("--port", type=int, help="port to listen on (VISION_PORT, 9100)")
+    models = commands.add_parser("models", help="weights on the volumes").add_subparsers(
+        required=True, dest="action", metavar="ACTION"
+    )
+    models.add_parser("download", help="download a model's weights").add_argument("model", help="model id")
     return parser
+
+
+def _download(settings: Settings, model_id: str) -> int:
+    from .models import download_model  # noqa: PLC0415  (bad settings are told without importing everything)
+
+    return download_model(settings, model_id)
 
 
 def _variable(problem: ErrorDetails) -> str:

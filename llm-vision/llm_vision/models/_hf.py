@@ -62,6 +62,20 @@ def _keys(value: object) -> Iterator[str]:
             yield from _keys(inner)
 
 
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a checkpoint, of a class of Transformers.
+
+    Raises:
+        UnusableWeights: its files are missing, damaged, or ask for other code.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UnusableWeights(f"the tokenizer cannot be read ({type(error).__name__})") from error
+
+
 def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **options: Any) -> Any:
     """A model of a Transformers class with exactly the weights of a folder; no code from it is run.
 

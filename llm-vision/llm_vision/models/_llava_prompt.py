@@ -94,6 +94,22 @@ class PromptWriter:
         except TemplateError:
             return self._apply(list(_with_system_folded(harmless)))  # some templates refuse the role
 
+    def check(self, image_token: int) -> None:
+        """Write a prompt with a picture.
+
+        Raises:
+            UnusableWeights: the template fails, does what the sandbox forbids, or leaves the picture out.
+        """
+        from jinja2 import TemplateError
+
+        question = [{"type": "image"}, {"type": "text", "text": "?"}]
+        try:
+            ids = self.tokens(self.write([{"role": "user", "content": question}]))
+        except TemplateError as error:
+            raise UnusableWeights("the chat template does not work") from error
+        if ids.count(image_token) != 1:
+            raise UnusableWeights("the chat template does not say where the picture is")
+
     def tokens(self, text: str) -> list[int]:
         """The token ids, with the one that begins a text."""
         begin = self._tokenizer.bos_token

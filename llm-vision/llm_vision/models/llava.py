@@ -100,9 +100,8 @@ class Llava(Model):
 
     def load(self, context: LoadContext) -> None:
         import torch
-        from transformers import AutoTokenizer
 
-        from . import _llava_prompt
+        from . import _hf, _llava_prompt
         from ._decoding.loop import LanguageModel
 
         assert context.weights_root is not None  # noqa: S101
@@ -111,9 +110,10 @@ class Llava(Model):
         self._variant = next(variant for variant in VARIANTS if variant.repo == context.model_id)
         check_folder(folder, self._variant)
         self._model, self._pictures = _loaded(self._variant, folder, context)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = _hf.load_tokenizer(folder)
         template = _llava_prompt.template_of(folder, tokenizer) or getattr(_llava_prompt, self._variant.template)
         self._writer = _llava_prompt.PromptWriter(tokenizer, template)
+        self._writer.check(self._model.config.image_token_id)
         self._tokenizer = tokenizer.backend_tokenizer
         self._language = LanguageModel(
             self._model.model.language_model, self._model.lm_head, _end_tokens(self._model, tokenizer)
@@ -217,12 +217,14 @@ def _loaded(variant: Variant, folder: Path, context: LoadContext) -> tuple[Any, 
     """
     import transformers
 
-    from . import _bnb, _hf
+    from . import _bnb, _hf, _int4
 
     model_class, processor_class = (getattr(transformers, name) for name in _CLASSES[variant.kind])
     processor = processor_class.from_pretrained(folder, local_files_only=True)
-    if context.quantization is Quantization.NONE:
-        dtype = _hf.best_dtype(context.device)
+    dtype = _hf.best_dtype(context.device)
+    if context.quantization is Quantization.FOUR and context.device == "cpu":
+        model = _int4.load(model_class, folder, dtype)
+    elif context.quantization is Quantization.NONE:
         model = _hf.load_weights(model_class, folder, may_be_pickled=False, dtype=dtype).to(context.device)
     else:
         model = _bnb.load(model_class, folder, context.device, context.quantization)

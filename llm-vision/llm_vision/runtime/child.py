@@ -27,6 +27,7 @@ from ..models.base import Item, JsonObject, LoadContext, Model, Quantization, Un
 from . import wire
 from .guard import guard_process
 from .ways import DEVICE_LOST
+from .weight_check import proven
 
 if TYPE_CHECKING:
     import numpy as np
@@ -173,18 +174,18 @@ def load(launch: dict[str, Any]) -> Model:
     """Import the model's class and load it."""
     module_name, class_name = launch["class_path"].split(":")
     model_class = getattr(importlib.import_module(module_name), class_name)
-    root = launch["weights_root"]
+    root = Path(launch["weights_root"]) if launch["weights_root"] else None
     model: Model = model_class()
-    model.load(
-        LoadContext(
-            device=launch["device"],
-            threads=launch["threads"],
-            quantization=Quantization(launch["quantization"]),
-            weights_root=Path(root) if root else None,
-            model_id=launch["model_id"],
-            options=launch["options"],
-        )
+    context = LoadContext(
+        device=launch["device"],
+        threads=launch["threads"],
+        quantization=Quantization(launch["quantization"]),
+        weights_root=root,
+        model_id=launch["model_id"],
+        options=launch["options"],
     )
+    with proven(root, may_repair=launch["may_repair"]):
+        model.load(context)
     return model
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..errors import ModelLoadFailed
 from ..models.base import ModelSpec, Volume, Weights
+from .download_place import DownloadPlace
 from .load_failures import RETRY_LOAD
 
 _CONFIG = "config.json"
@@ -28,14 +29,21 @@ class WeightStore:
         """The folder with a model's files; None when there is none.
 
         These layouts are known, in this order, for `owner/name` on a volume: the files themselves,
-        `owner/name/`, `name/`, and a hub cache with `models--owner--name/`.
+        `owner/name/`, `name/`, and a hub cache with `models--owner--name/`. What was downloaded into `owner/name/`
+        does not count while a file of it is missing.
         """
         root = self._volumes[weights.volume]
         name = weights.repo.rpartition("/")[2]
         for candidate in (root / weights.repo, root / name, *_snapshots(root, weights)):
             if os.access(candidate / _CONFIG, os.R_OK):  # never raises, whatever is in the way
-                return candidate
+                place = self.place(weights)
+                if candidate != place.home or not place.is_torn:
+                    return candidate
         return root if _is_of_kind(root / _CONFIG, weights.kind) else None
+
+    def place(self, weights: Weights) -> DownloadPlace:
+        """Where downloaded weights go."""
+        return DownloadPlace(self._volumes[weights.volume], weights.repo)
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads; where there is nothing, the places that would change if there were."""

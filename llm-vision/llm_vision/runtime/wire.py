@@ -5,6 +5,7 @@ payload. Both lengths are capped, so that a broken peer cannot make the other si
 
 To a worker:    batch, cancel, stop          From it: ready, load_error, token, end, batch_end
 To a decoder:   decode, go, skip, stop       From it: ready, measured, decoded, refused
+To a download:  stop                         From it: progress, done, failed
 """
 
 from __future__ import annotations

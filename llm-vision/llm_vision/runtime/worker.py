@@ -22,7 +22,7 @@ from .shared import Shared
 from .ways import DEVICE_LOST, Way
 from .wire import Header
 from .worker_limits import WorkerLimits, WorkerState
-from .worker_process import DeviceUnusable, Launch, Launches, WorkerProcess
+from .worker_process import DeviceUnusable, Launch, Launches, WorkerProcess, request_error
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ class Worker:
         elif "result" in message:
             ticket.future.set_result(self._result_of(ticket, message))
         elif message["error"] != InsufficientMemory.code or not self._has_another_way:
-            ticket.fail(_failure(message))
+            ticket.fail(request_error(message))
 
     def _result_of(self, ticket: Ticket, message: Header) -> WorkResult:
         return WorkResult(
@@ -309,16 +309,3 @@ class Worker:
         running, self._running = self._running, {}
         for ticket in (*running.values(), *self._queue.drain()):
             ticket.fail(error)
-
-
-def _failure(message: Header) -> VisionError:
-    detail = message.get("detail") or _failure_text(message)
-    return VisionError.with_code(message["error"], detail, retry_after=message.get("retry_after"))
-
-
-def _failure_text(message: Header) -> str:
-    if message["error"] == WorkerCrashed.code:
-        return "the device failed; the model's process starts again"
-    if message["error"] == InferenceFailed.code:
-        return f"the model failed on this request ({message['exception']})"
-    return "the model ran out of memory on this request"

@@ -32,6 +32,8 @@ class WorkerFactory:
     shared: Shared
     weights: WeightStore
     environment: Mapping[str, str]
+    may_download: bool = False
+    """Whether a damaged file may be removed, because it can be downloaded again."""
 
     async def ladder(self, spec: ModelSpec) -> Ladder:
         """In which ways a model can run now."""
@@ -62,6 +64,7 @@ class WorkerFactory:
                 way=way,
                 threads=self.threads,
                 weights_root=folder,
+                may_repair=self.may_download and self._is_ours(entry.spec, folder),
                 environment={**self.environment, **entry.environment},
                 options=entry.options,
             )
@@ -70,6 +73,10 @@ class WorkerFactory:
         limits = replace(self.limits, max_batch=entry.spec.max_batch)
         shared = self.shared if entry.spec.computes else replace(self.shared, cores=CoreShare(1))
         return Worker(Launches(launches, ways.notice), limits, shared, arriving, on_failed)
+
+    def _is_ours(self, spec: ModelSpec, folder: Path | None) -> bool:
+        """Whether a folder is where downloads go."""
+        return spec.weights is not None and self.weights.place(spec.weights).home == folder
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         """What a model loads."""

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from ..errors import InsufficientMemory, ModelLoadFailed, VisionError
+from ..errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, VisionError, WorkerCrashed
 from .load_failures import RETRY_LOAD
 from .process import EXIT_SECONDS, ChildProcess, Command
 from .ways import Way
+from .wire import Header
 
 _KILLED = -signal.SIGKILL
 
@@ -26,6 +27,8 @@ class Launch:
     way: Way
     threads: int
     weights_root: Path | None = None
+    may_repair: bool = False
+    """Whether a damaged file of downloaded weights is removed, to be downloaded again."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -39,6 +42,7 @@ class Launch:
             "quantization": self.way.quantization,
             "threads": self.threads,
             "weights_root": str(self.weights_root) if self.weights_root else None,
+            "may_repair": self.may_repair,
             "options": self.options,
         }
         return Command(self.model_id, "llm_vision.runtime.child", argument, self.environment)
@@ -101,3 +105,17 @@ def _load_error(launch: Launch, code: str, reason: str, *, is_weights: bool) -> 
     error = VisionError.with_code(code, detail)
     error.retry_after = RETRY_LOAD
     return error
+
+
+def request_error(message: Header) -> VisionError:
+    """What a process says of a request that failed, as an error."""
+    detail = message.get("detail") or _failure_text(message)
+    return VisionError.with_code(message["error"], detail, retry_after=message.get("retry_after"))
+
+
+def _failure_text(message: Header) -> str:
+    if message["error"] == WorkerCrashed.code:
+        return "the device failed; the model's process starts again"
+    if message["error"] == InferenceFailed.code:
+        return f"the model failed on this request ({message['exception']})"
+    return "the model ran out of memory on this request"

@@ -18,6 +18,25 @@ def _check_keep_alive(seconds: float) -> float:
 KeepAlive = Annotated[float, Field(ge=-1, le=ONE_YEAR, allow_inf_nan=False), AfterValidator(_check_keep_alive)]
 
 
+class DownloadInfo(BaseModel):
+    """How far the download of a model's weights is."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    state: str
+    """starting, waiting (for another service on the volume), downloading, converting, done or failed."""
+    bytes_done: int
+    bytes_total: int | None
+    """Null until the hub has told."""
+    error: str | None
+
+
+class DownloadLine(DownloadInfo):
+    """A line of the answer of /models/download."""
+
+    model: str
+
+
 class ModelInfo(BaseModel):
     """A model, and whether it is in memory."""
 
@@ -49,6 +68,8 @@ class ModelInfo(BaseModel):
     expires_in: float | None
     """Seconds until it is unloaded if nobody uses it."""
     last_error: str | None
+    download: DownloadInfo | None
+    """Null when nothing was downloaded since the service started."""
 
 
 class ModelList(BaseModel):
@@ -68,8 +89,8 @@ class LoadBody(BaseModel):
     """Seconds that it stays in memory when idle; -1 for ever."""
 
 
-class UnloadBody(BaseModel):
-    """Which model to unload."""
+class ModelBody(BaseModel):
+    """Which model to unload, to download or to delete."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
@@ -82,3 +103,10 @@ class UnloadAnswer(BaseModel):
 
     model: str
     unloaded: bool
+
+
+class DeleteAnswer(BaseModel):
+    """Weights are gone."""
+
+    model: str
+    deleted: bool

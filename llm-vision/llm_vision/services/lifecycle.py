@@ -5,31 +5,40 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from ..errors import VisionError
 from ..runtime.decoders import Decoders
+from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
 from .deadlines import Deadlines
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Running:
+    """What has processes."""
+
+    pool: ModelPool
+    decoders: Decoders
+    downloads: Downloads
+
+
 class Lifecycle:
     """Loads what is to be preloaded at the start, and ends running requests at the stop.
 
     Args:
-        pool: the models.
-        decoders: what decodes pictures.
+        running: what is started and stopped.
         deadlines: those of the requests that are ended.
         preload: model ids to load at the start.
         drain_seconds: how long running requests may go on after the stop was asked for.
     """
 
-    def __init__(
-        self, pool: ModelPool, decoders: Decoders, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float
-    ) -> None:
-        self._pool = pool
-        self._decoders = decoders
+    def __init__(self, running: Running, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float) -> None:
+        self._pool = running.pool
+        self._decoders = running.decoders
+        self._downloads = running.downloads
         self._deadlines = deadlines
         self._preload = preload
         self._drain_seconds = drain_seconds
@@ -50,6 +59,7 @@ class Lifecycle:
         if not self.is_draining:
             self.is_draining = True
             self._deadlines.drain(self._drain_seconds)
+            self._downloads.drain()
 
     async def stop(self) -> None:
         """End everything."""
@@ -59,6 +69,7 @@ class Lifecycle:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._pool.close()
         await self._decoders.close()
+        await self._downloads.close()
 
     @property
     def not_ready_reason(self) -> str | None:
@@ -71,9 +82,20 @@ class Lifecycle:
         return f"a device failed; starting again: {', '.join(lost)}" if lost else None
 
     async def _load_all(self) -> None:
-        for model_id in self._preload:
-            try:
-                await self._pool.load(model_id)
-            except VisionError as error:  # the service answers with what it has
-                log.error("preload failed: %s", error.detail, extra={"model": model_id})
+        missing = [model_id for model_id in self._preload if not await self._load(model_id)]
         self._is_preloading = False
+        for model_id in missing:  # the service answers with what it has while their weights are being downloaded
+            async for status in self._downloads.follow(self._pool.spec(model_id)):
+                if status.state == "done":
+                    await self._load(model_id)
+
+    async def _load(self, model_id: str) -> bool:
+        """Preload a model; whether that is over: else its weights are being downloaded."""
+        try:
+            self._downloads.begin(self._pool.spec(model_id))
+            if self._downloads.is_running(self._pool.spec(model_id)):
+                return False
+            await self._pool.load(model_id)
+        except VisionError as error:
+            log.error("preload failed: %s", error.detail, extra={"model": model_id})
+        return True

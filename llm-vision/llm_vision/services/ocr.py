@@ -11,7 +11,7 @@ from ..errors import InsufficientMemory, ModelLoadFailed, UnsupportedLanguage
 from ..images.raw import RawImage
 from ..models.base import ModelSpec, Task
 from ..models.registry import Catalog
-from ..runtime.weights import WeightStore
+from .availability import Availability
 from .inference import Inference, Permit
 
 log = logging.getLogger(__name__)
@@ -109,17 +109,17 @@ class OcrService:
         inference: the door to the models.
         catalog: where the languages come from.
         engines: who reads when a request names nobody.
-        weights: whether a model's files are there.
+        availability: whether a model's weights are there.
         seconds: deadline of a request.
     """
 
     def __init__(
-        self, inference: Inference, catalog: Catalog, engines: OcrEngines, weights: WeightStore, seconds: float
+        self, inference: Inference, catalog: Catalog, engines: OcrEngines, availability: Availability, seconds: float
     ) -> None:
         self._inference = inference
         self._catalog = catalog
         self._engines = engines
-        self._weights = weights
+        self._availability = availability
         self._seconds = seconds
 
     @asynccontextmanager
@@ -128,7 +128,8 @@ class OcrService:
 
         Raises:
             ModelNotFound, UnsupportedTask, UnsupportedLanguage, QueueFull, RateLimited: the request is refused.
-            DeadlineExceeded, ModelLoading: it took too long.
+            DeadlineExceeded, ModelLoading: it took too long, or the named model's weights are being downloaded.
+            ModelLoadFailed, StorageFull: they are missing, and cannot or may not be downloaded.
         """
         async with self.admit_choice(self._choose(wish), client) as reader:
             yield reader
@@ -153,12 +154,15 @@ class OcrService:
         embedded = self._engines.embedded if wish.engine is None else None
         code = _code_of(spec, wish.language)
         if embedded is None or (code and not wish.may_fall_back):
-            return Choice(spec.model_id, code or _required_code(spec, wish.language), wish.furigana)
+            code = code or _required_code(spec, wish.language)
+            self._availability.require(spec)
+            return Choice(spec.model_id, code, wish.furigana)
         if code is None:
             spec = self._inference.spec(embedded, Task.OCR)
             return Choice(embedded, _required_code(spec, wish.language), wish.furigana)
-        if spec.weights and self._weights.folder(spec.weights) is None:
-            notice = f"{spec.title} would read this better: {self._weights.whereabouts(spec.weights)}."
+        obstacle = self._availability.obstacle(spec)
+        if obstacle:
+            notice = f"{spec.title} would read this better: {obstacle.detail}."
             return Choice(embedded, code, wish.furigana, notice=notice)
         return Choice(spec.model_id, code, wish.furigana, fallback=embedded)
 

@@ -1,0 +1,106 @@
+"""The Hugging Face hub: what a repository holds, and the bytes of its files. Imported in download processes only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
+from huggingface_hub.file_download import http_get
+from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+_LISTING_SECONDS = 10.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NOT_LET_IN = "the hub refuses the token, or wants one: set HF_TOKEN"
+_REFUSALS = {401: _NOT_LET_IN, 403: _NOT_LET_IN, 404: "the hub has no such revision or file"}
+constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024  # what one write holds is lost with the process; the library takes 10 MiB
+
+
+class HubFailed(Exception):
+    """The hub did not give what was asked for; the text is for people, in our words."""
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """A file of a repository, as the hub describes it."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str | None
+    """Of a large file."""
+    git_sha1: str | None
+    """Of a small file: that of git's blob."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of a repository at one commit."""
+
+    commit: str
+    files: tuple[HubFile, ...]
+
+
+def list_files(repo: str, revision: str) -> Listing:
+    """What a repository holds.
+
+    Raises:
+        HubFailed: the hub cannot be reached, refuses, or says what cannot be understood.
+    """
+    with _in_our_words():
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_LISTING_SECONDS)
+    if not info.sha or not _COMMIT.fullmatch(info.sha):
+        raise HubFailed("the hub names no commit")
+    return Listing(
+        info.sha,
+        tuple(
+            HubFile(
+                name=sibling.rfilename,
+                size=sibling.lfs.size if sibling.lfs else sibling.size or 0,
+                sha256=sibling.lfs.sha256 if sibling.lfs else None,
+                git_sha1=None if sibling.lfs else sibling.blob_id,
+            )
+            for sibling in info.siblings or ()
+        ),
+    )
+
+
+def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
+    """Append to a file what it still lacks.
+
+    Raises:
+        HubFailed: the hub cannot be reached, refuses, or breaks off.
+        OSError: the file cannot be written.
+    """
+    headers = {**build_hf_headers(library_name="llm-vision"), "Accept-Encoding": "identity"}
+    with partial.open("ab") as opened, _in_our_words():
+        url = hf_hub_url(repo, file.name, revision=commit)
+        http_get(url, opened, resume_size=opened.tell(), headers=headers, expected_size=file.size)
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
+    try:
+        yield
+    except OfflineModeIsEnabled as error:
+        raise HubFailed("HF_HUB_OFFLINE forbids it") from error
+    except GatedRepoError as error:
+        raise HubFailed("the hub asks for an account that has accepted the licence: set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise HubFailed("the hub knows no such repository, or wants a token for it: set HF_TOKEN") from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise HubFailed(_REFUSALS.get(status, f"the hub answers {status}")) from error
+    except httpx2.HTTPError as error:
+        raise HubFailed("the hub cannot be reached") from error
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise HubFailed("the hub broke off in the middle of a file") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise HubFailed("what the hub answers cannot be understood") from error

@@ -1,0 +1,77 @@
+"""`llm-vision models download`: weights before the service starts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures.downloading import REPO
+from fixtures.fake_hub import Hub
+from fixtures.tiny_models import MANGA_OCR
+from fixtures.waiting import eventually
+
+COMMAND = [sys.executable, "-m", "llm_vision.cli.main", "models", "download"]
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with Hub.of_folder(REPO, MANGA_OCR) as started:
+        yield started
+
+
+def start(hub: Hub, tmp_path: Path, model: str, **more: str) -> subprocess.Popen[str]:
+    settings = {"MANGAOCR_MODEL_PATH": str(tmp_path / "volume"), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", **more}
+    return subprocess.Popen(
+        [*COMMAND, model],
+        cwd=tmp_path,
+        env={**os.environ, **settings},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_it_downloads_and_says_how_far_it_is_even_where_the_service_never_does(hub: Hub, tmp_path: Path) -> None:
+    command = start(hub, tmp_path, "manga-ocr", VISION_DOWNLOAD="never")
+    out, errors = command.communicate()
+    assert (command.returncode, errors) == (0, "")
+    assert out.splitlines()[-1] == "manga-ocr: done, 100 % (3 of 3 MiB)"
+    assert (tmp_path / "volume" / REPO / "manifest.json").exists()
+    again = start(hub, tmp_path, "manga-ocr")
+    assert (again.communicate()[0], again.returncode) == ("manga-ocr: done\n", 0)
+    assert hub.listings == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "words"),
+    [
+        ("manga-ocr", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE forbids"),
+        ("manga-ocr", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub cannot be reached"),
+        ("nothing", {}, "there is no such model; there are: "),
+    ],
+    ids=["offline", "no network", "unknown"],
+)
+def test_what_is_in_the_way_is_one_line(hub: Hub, tmp_path: Path, model: str, more: dict[str, str], words: str) -> None:
+    command = start(hub, tmp_path, model, **more)
+    _, errors = command.communicate()
+    assert command.returncode == 1
+    assert words in errors
+    assert errors.count("\n") == 1
+    assert hub.requests == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_stopped(hub: Hub, tmp_path: Path, number: int) -> None:
+    hub.hold_at = 0
+    command = start(hub, tmp_path, "manga-ocr")
+    eventually(lambda: hub.asked_for("model.safetensors"))
+    command.send_signal(number)
+    _, errors = command.communicate()
+    assert command.returncode == 1
+    assert "goes on with what has come" in errors
