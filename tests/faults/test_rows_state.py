@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +13,8 @@ from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
-from fixtures.requests import Asking, model_request, ocr_request
+from fixtures.requests import Asking, analyze_request, model_request, ocr_request
+from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
@@ -84,6 +86,12 @@ def test_row_79b_unload_of_a_model_in_use(start_server: Start) -> None:
     server.go()
     assert running.answer.status == 200
     assert load(server, "unload", "faulty").problem["unloaded"] is True
+
+
+def test_row_79c_a_prompt_longer_than_the_context(start_server: Start, tmp_path: Path) -> None:
+    server = start_server({"TRANSFORMERS_CACHE": str(copied(LLAVA, tmp_path / "volume"))})
+    check(send_raw(server.port, analyze_request("ab " * 4000, LLAVA_ID)), 422, "context_length_exceeded")
+    assert send_raw(server.port, analyze_request("Count the shapes.", LLAVA_ID)).status == 200
 
 
 @pytest.mark.parametrize("do", ["raise", "nan", "huge", "drop_one"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from .base import UnusableWeights
@@ -105,7 +106,7 @@ def strictly(model_class: Any, folder: Path | None, **options: Any) -> Any:
 
     try:
         model, info = model_class.from_pretrained(folder, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
         raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
     unexpected = [name for name in info["unexpected_keys"] if not name.endswith(_IGNORED_BUFFERS)]
     different = len(info["missing_keys"]) + len(info["mismatched_keys"]) + len(unexpected)

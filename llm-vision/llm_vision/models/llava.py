@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ContextLengthExceeded, InvalidParameter, VisionError
+from ..errors import ClientClosed, ContextLengthExceeded, InvalidParameter, VisionError
 from .base import (
     Item,
     JsonObject,
@@ -143,6 +143,8 @@ class Llava(Model):
         from ._decoding.text import TextStream
 
         params = item.params
+        if item.cancelled:
+            return ClientClosed("nobody waits for this answer")
         try:
             embedded = self._embedded(item)
         except VisionError as error:

@@ -1,0 +1,228 @@
+"""LLaVA over HTTP: it answers /analyze_image when its weights are on the volume, and is missed politely when not."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from fixtures.japanese_crops import crops
+from fixtures.live import LiveServer
+from fixtures.shapes import Question, Scene, held_out
+from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, MANGA_OCR, copied
+from fixtures.waiting import eventually
+
+Start = Callable[..., LiveServer]
+ALIAS = "liuhaotian/llava-v1.5-7b"
+FIRST_CALLS = 64
+
+
+def post(server: LiveServer, scene: Scene, prompt: str, **fields: str) -> httpx2.Response:
+    file = io.BytesIO()
+    scene.draw().save(file, "PNG")
+    return server.client.post("/analyze_image", files={"file": file.getvalue()}, data={"prompt": prompt, **fields})
+
+
+def scenes(count: int, seed: int = 21, kind: str | None = "count") -> list[tuple[Scene, Question]]:
+    """Scenes and questions that the tiny model answers right."""
+    return list(held_out(count, seed, kind))
+
+
+@pytest.fixture(scope="module")
+def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("volume")
+    copied(LLAVA, folder / LLAVA_ID)
+    copied(LLAVA_NEXT, folder / LLAVA_NEXT_ID)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ready(volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server whose volume has the weights of both."""
+    started = LiveServer(tmp_path_factory.mktemp("ready"), {"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS})
+    yield started
+    assert started.stop() == 0
+
+
+def info(server: LiveServer, model_id: str) -> dict:
+    return next(model for model in server.client.get("/models").json()["models"] if model["id"] == model_id)
+
+
+def test_it_answers_when_its_weights_are_there(ready: LiveServer) -> None:
+    for scene, question in scenes(5):
+        body = post(ready, scene, question.prompt).json()
+        assert (body["analysis"], body["model"]) == (question.answer, LLAVA_ID)
+        assert (body["degraded"], body["notice"]) == (False, None)
+        assert body["confidence"] > 0.5
+        usage = body["usage"]
+        assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+        assert usage["completion_tokens"] == 2, "the word and the end"
+
+
+@pytest.mark.parametrize("model", [LLAVA_ID, ALIAS, LLAVA_NEXT_ID, "liuhaotian/llava-v1.6-mistral-7b"])
+def test_a_model_can_be_named_also_as_its_authors_do(ready: LiveServer, model: str) -> None:
+    ((scene, question),) = scenes(1)
+    body = post(ready, scene, question.prompt, model=model).json()
+    assert body["analysis"] == question.answer
+    assert body["model"] == (LLAVA_ID if "1.5" in model else LLAVA_NEXT_ID)
+
+
+def test_models_tells_where_and_how_it_runs_and_why_it_was_chosen(ready: LiveServer) -> None:
+    ready.client.post("/models/load", json={"model": ALIAS})
+    found = info(ready, LLAVA_ID)
+    assert (found["state"], found["device"], found["quantization"]) == ("ready", "cpu", "none")
+    assert found["chosen_because"] == "LLAVA_MODEL_ID names it"
+    assert found["aliases"] == [ALIAS]
+    assert info(ready, LLAVA_NEXT_ID)["chosen_because"] is None
+
+
+def test_the_same_after_unload_and_reload(ready: LiveServer) -> None:
+    ((scene, question),) = scenes(1)
+    before = post(ready, scene, question.prompt).json()
+    assert ready.client.post("/models/unload", json={"model": ALIAS}).json()["unloaded"]
+    assert info(ready, LLAVA_ID)["state"] == "not_loaded"
+    assert post(ready, scene, question.prompt).json() == before
+
+
+def test_promise_18_many_at_once_get_their_own_answers(ready: LiveServer) -> None:
+    asked = scenes(30, seed=22)
+    with ThreadPoolExecutor(10) as threads:
+        answers = list(threads.map(lambda pair: post(ready, pair[0], pair[1].prompt).json()["analysis"], asked))
+    alone = [post(ready, scene, question.prompt).json()["analysis"] for scene, question in asked]
+    assert answers == alone
+    assert len(set(answers)) == 3
+
+
+def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server: Start, volume: Path) -> None:
+    server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, "VISION_KEEP_ALIVE": "0"})
+    ((scene, question),) = scenes(1)
+    for _ in range(2):
+        assert post(server, scene, question.prompt).json()["model"] == LLAVA_ID
+        eventually(lambda: not server.children("child"))
+        assert info(server, LLAVA_ID)["state"] == "not_loaded"
+
+
+def test_promise_02_first_requests_at_once_load_each_model_once(start_server: Start, volume: Path) -> None:
+    environment = {
+        "TRANSFORMERS_CACHE": str(volume),
+        "LLAVA_MODEL_ID": ALIAS,
+        "MANGAOCR_MODEL_PATH": str(volume / "manga"),
+        "VISION_QUEUE_SIZE": str(FIRST_CALLS),
+    }
+    copied(MANGA_OCR, volume / "manga")
+    server = start_server(environment)
+    asked, drawn = scenes(FIRST_CALLS // 2, seed=23), list(crops(FIRST_CALLS // 2, seed=23))
+
+    def analyze(number: int) -> str:
+        scene, question = asked[number]
+        return str(post(server, scene, question.prompt).json()["analysis"])
+
+    def read(number: int) -> str:
+        file = io.BytesIO()
+        drawn[number].picture.save(file, "PNG")
+        return str(server.client.post("/ocr", files={"file": file.getvalue()}).json()["text"])
+
+    with ThreadPoolExecutor(FIRST_CALLS) as threads:
+        answers = [threads.submit(analyze, number) for number in range(FIRST_CALLS // 2)]
+        texts = [threads.submit(read, number) for number in range(FIRST_CALLS // 2)]
+        found = [answer.result() for answer in answers], [text.result() for text in texts]
+    assert server.metric('llm_vision_model_loads_total{model="manga-ocr",outcome="ok"}') == 1
+    assert server.metric(f'llm_vision_model_loads_total{{model="{LLAVA_ID}",outcome="ok"}}') == 1
+    assert len(server.children("child")) == 2
+    assert found == ([analyze(number) for number in range(len(asked))], [read(number) for number in range(len(drawn))])
+
+
+def test_without_weights_facts_are_told_or_an_error(start_server: Start, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    server = start_server({"TRANSFORMERS_CACHE": str(empty), "LLAVA_MODEL_ID": ALIAS})
+    ((scene, question),) = scenes(1)
+    body = post(server, scene, question.prompt).json()
+    assert (body["model"], body["degraded"], body["usage"]) == ("embedded-analysis", True, None)
+    assert LLAVA_ID in body["notice"]
+    for fields in ({"model": ALIAS}, {"fallback": "never"}):
+        refused = post(server, scene, question.prompt, **fields)
+        assert (refused.status_code, refused.json()["code"]) == (503, "model_load_failed")
+        assert LLAVA_ID in refused.json()["detail"]
+    copied(LLAVA, empty / "llava-1.5-7b-hf")
+    assert post(server, scene, question.prompt).json()["model"] == LLAVA_ID
+
+
+def test_auto_takes_what_is_on_the_volume(start_server: Start, volume: Path) -> None:
+    server = start_server({"TRANSFORMERS_CACHE": str(volume)})
+    ((scene, question),) = scenes(1)
+    assert post(server, scene, question.prompt).json()["analysis"] == question.answer
+    chosen = [model for model in server.client.get("/models").json()["models"] if model["chosen_because"]]
+    assert [model["chosen_because"] for model in chosen] == ["its weights are on the volume"]
+    assert "LLAVA_MODEL_ID=auto is" in server.log
+
+
+def test_auto_without_weights_and_gpu_is_the_small_one(start_server: Start, tmp_path: Path) -> None:
+    server = start_server({"TRANSFORMERS_CACHE": str(tmp_path)})
+    found = info(server, "llava-hf/llava-onevision-qwen2-0.5b-ov-hf")
+    assert found["chosen_because"] == "there is no GPU, and no weights that fit are on the volume"
+
+
+def test_four_bits_answer_too_and_their_copy_is_used_again(start_server: Start, tmp_path: Path) -> None:
+    folder = copied(LLAVA, tmp_path / "volume" / LLAVA_ID)
+    environment = {
+        "TRANSFORMERS_CACHE": str(folder.parent.parent),
+        "LLAVA_MODEL_ID": ALIAS,
+        "LLAVA_QUANTIZATION": "4bit",
+    }
+    ((scene, question),) = scenes(1)
+    first = start_server(environment)
+    assert post(first, scene, question.prompt).json()["analysis"] == question.answer
+    assert info(first, LLAVA_ID)["quantization"] == "4bit"
+    (copy,) = (folder / ".int4").glob("*.safetensors")
+    made = copy.stat().st_mtime_ns
+    second = start_server(environment)
+    assert post(second, scene, question.prompt).json()["analysis"] == question.answer
+    assert copy.stat().st_mtime_ns == made
+
+
+def test_promise_35_a_gpu_that_is_not_there_is_told_and_the_cpu_answers(start_server: Start, volume: Path) -> None:
+    server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, "LLAVA_DEVICE": "cuda"})
+    ((scene, question),) = scenes(1)
+    body = post(server, scene, question.prompt).json()
+    assert (body["analysis"], body["degraded"]) == (question.answer, True)
+    assert body["notice"] == "the GPU that is asked for was not found"
+    assert server.client.get("/readyz").json()["notices"] == {LLAVA_ID: body["notice"]}
+    strict = start_server(
+        {
+            "TRANSFORMERS_CACHE": str(volume),
+            "LLAVA_MODEL_ID": ALIAS,
+            "LLAVA_DEVICE": "cuda",
+            "VISION_CPU_FALLBACK": "false",
+        }
+    )
+    refused = post(strict, scene, question.prompt, model=ALIAS)
+    assert (refused.status_code, refused.json()["code"]) == (503, "insufficient_memory")
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_numbers(start_server: Start, volume: Path) -> None:
+    server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, "VISION_MEMORY_LIMIT_MB": "600"})
+    ((scene, question),) = scenes(1)
+    refused = post(server, scene, question.prompt, model=ALIAS)
+    assert (refused.status_code, refused.json()["code"]) == (503, "insufficient_memory")
+    assert "models may use 600 MiB" in refused.json()["detail"]
+    assert post(server, scene, "size?").json()["model"] == "embedded-analysis"
+
+
+def test_a_folder_of_the_authors_is_refused_with_the_right_name(start_server: Start, tmp_path: Path) -> None:
+    folder = copied(LLAVA, tmp_path / "volume")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "mm_vision_tower": "openai/clip-vit-large-patch14"}))
+    server = start_server({"TRANSFORMERS_CACHE": str(folder), "LLAVA_MODEL_ID": ALIAS})
+    ((scene, question),) = scenes(1)
+    refused = post(server, scene, question.prompt, model=ALIAS)
+    assert (refused.status_code, refused.json()["code"]) == (503, "model_load_failed")
+    assert f"those of {LLAVA_ID} are needed" in refused.json()["detail"]
+    shutil.copy(LLAVA / "config.json", folder / "config.json")
+    assert post(server, scene, question.prompt).json()["model"] == LLAVA_ID, "repaired files are tried at once"
