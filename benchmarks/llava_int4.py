@@ -32,7 +32,7 @@ def main(layers: int = LAYERS, threads: int = THREADS) -> int:
         if shutil.disk_usage(folder).free < layers * LAYER_BYTES + OTHER_BYTES:
             print("there is no space for the checkpoint in the folder for temporary files", file=sys.stderr)
             return 2
-        _write_checkpoint(folder, layers)
+        write_checkpoint(folder, layers)
         ways = ("bf16", "first", "int4")
         plain, first, ours = (_in_its_own_process(way, folder, threads) for way in ways)
     rows = [
@@ -94,7 +94,7 @@ def measure(way: str, folder: Path, threads: int) -> dict[str, float]:
     if way == "first":
         return figures
     with torch.inference_mode():
-        times = [_answer(model) for _ in range(1 + ROUNDS)][1:]
+        times = [answer(model) for _ in range(1 + ROUNDS)][1:]
     first, all_others = zip(*times, strict=True)
     return {
         **figures,
@@ -104,17 +104,18 @@ def measure(way: str, folder: Path, threads: int) -> dict[str, float]:
     }
 
 
-def _answer(model: Any) -> tuple[float, float]:
+def answer(model: Any) -> tuple[float, float]:
     """The time to the first token, and from there to the end."""
     import torch
 
     side = model.config.vision_config.image_size
-    ids = torch.full((1, PROMPT), 5)
+    ids = torch.full((1, PROMPT), 5, device=model.device)
     ids[:, 10 : 10 + IMAGE_TOKENS] = model.config.image_token_id
     watch = _Watch()
     started = time.perf_counter()
     model.generate(
-        input_ids=ids, attention_mask=torch.ones_like(ids), pixel_values=torch.zeros(1, 3, side, side).bfloat16(),
+        input_ids=ids, attention_mask=torch.ones_like(ids),
+        pixel_values=torch.zeros(1, 3, side, side, dtype=torch.bfloat16, device=model.device),
         min_new_tokens=1 + TOKENS, max_new_tokens=1 + TOKENS, do_sample=False, streamer=watch,
     )  # fmt: skip
     return watch.times[1] - started, watch.times[-1] - watch.times[1]
@@ -138,7 +139,7 @@ def _memory(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / GIGABYTE
 
 
-def _write_checkpoint(folder: Path, layers: int) -> None:
+def write_checkpoint(folder: Path, layers: int) -> None:
     """The parts and sizes of llava-hf/llava-1.5-7b-hf, whose own numbers cannot be had everywhere."""
     import torch
     from safetensors.torch import save_file

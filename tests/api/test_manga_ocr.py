@@ -9,8 +9,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import safetensors.numpy
 
+from fixtures.damages import Damage, damages_of
 from fixtures.drawing import draw_bubble
 from fixtures.japanese_crops import Crop, crops
 from fixtures.live import LiveServer
@@ -88,61 +88,10 @@ def test_weights_are_found_without_a_restart(start_server: Start, tmp_path: Path
     assert post(server).json()["engine"] == "manga-ocr"
 
 
-def damage_truncated(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-1000])
-
-
-def damage_missing_tensor(folder: Path) -> None:
-    _change(folder, lambda tensors: tensors.pop("encoder.layernorm.weight"))
-
-
-def damage_extra_tensor(folder: Path) -> None:
-    _change(folder, lambda tensors: tensors.update(stranger=tensors["encoder.layernorm.weight"]))
-
-
-def damage_shape(folder: Path) -> None:
-    name = "encoder.layernorm.weight"
-    _change(folder, lambda tensors: tensors.update({name: tensors[name][:-1].copy()}))
-
-
-def damage_no_weights(folder: Path) -> None:
-    (folder / "model.safetensors").unlink()
-
-
-def damage_web_page(folder: Path) -> None:
-    (folder / "model.safetensors").write_text("<!DOCTYPE html><title>Sign in</title>")
-
-
-def damage_lfs_pointer(folder: Path) -> None:
-    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
-
-
-def damage_layers(folder: Path) -> None:
-    config = (folder / "config.json").read_text()
-    (folder / "config.json").write_text(config.replace('"num_hidden_layers": 5', '"num_hidden_layers": 4'))
-
-
-def damage_config(folder: Path) -> None:
-    (folder / "config.json").write_text("{")
-
-
-def damage_wrong_model(folder: Path) -> None:
-    (folder / "config.json").write_text('{"model_type": "bert"}')
-
-
-def damage_vocabulary(folder: Path) -> None:
-    (folder / "vocab.txt").write_text("あ\n")
-
-
-def _change(folder: Path, change: Callable[[dict], object]) -> None:
-    file = folder / "model.safetensors"
-    tensors = safetensors.numpy.load_file(file)
-    change(tensors)
-    safetensors.numpy.save_file(tensors, file, metadata={"format": "pt"})
-
-
-DAMAGES = [found for name, found in list(globals().items()) if name.startswith("damage_")]
+DAMAGES: dict[str, Damage] = {
+    **damages_of("encoder.layernorm.weight", "encoder"),
+    "another vocabulary": lambda folder: (folder / "vocab.txt").write_text("あ\n"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -158,10 +107,8 @@ def damaged(volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     assert started.stop() == 0
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_promise_03_damaged_weights_are_refused(
-    damaged: LiveServer, volume: Path, damage: Callable[[Path], None]
-) -> None:
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_promise_03_damaged_weights_are_refused(damaged: LiveServer, volume: Path, damage: Damage) -> None:
     damaged.client.post("/models/unload", json={"model": "manga-ocr"})
     shutil.rmtree(volume / "manga-ocr-base", ignore_errors=True)
     shutil.copytree(MANGA_OCR, volume / "manga-ocr-base")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fixtures.captions import caption_of, one_shape
+from fixtures.damages import Damage, damages_of
 from fixtures.items import items_of
 from fixtures.shapes import Scene
 from fixtures.tiny_models import BLIP, MANGA_OCR
@@ -163,24 +164,6 @@ def copy_of_blip(folder: Path) -> Path:
     return Path(shutil.copytree(BLIP, folder / "copy"))
 
 
-def rewritten(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
-    """A folder whose tensors are others."""
-
-    def damage(folder: Path) -> None:
-        from safetensors.torch import load_file, save_file
-
-        tensors = load_file(folder / "model.safetensors")
-        change(tensors)
-        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-
-    return damage
-
-
-def cut(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-100])
-
-
 def of_another_model(folder: Path) -> None:
     shutil.copy(MANGA_OCR / "model.safetensors", folder)
 
@@ -191,23 +174,17 @@ def smaller_pictures(folder: Path) -> None:
 
 
 NAME = "text_decoder.cls.predictions.transform.dense.weight"
-DAMAGE: dict[str, Callable[[Path], object]] = {
-    "cut": cut,
-    "empty": lambda folder: (folder / "model.safetensors").write_bytes(b""),
-    "gone": lambda folder: (folder / "model.safetensors").unlink(),
-    "a web page": lambda folder: (folder / "model.safetensors").write_text("<html>not found</html>"),
-    "another model": of_another_model,
-    "a tensor lacks": rewritten(lambda tensors: tensors.pop(NAME)),
-    "a tensor too much": rewritten(lambda tensors: tensors.update(more=tensors[NAME] + 1)),
-    "another shape": rewritten(lambda tensors: tensors.update({NAME: tensors[NAME][:-1].clone()})),
+DAMAGES: dict[str, Damage] = {
+    **damages_of(NAME, "vision_config"),
+    "weights of another model": of_another_model,
     "no words": lambda folder: (folder / "vocab.txt").unlink(),
     "other words": lambda folder: (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n"),
     "pictures of another size": smaller_pictures,
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_damaged_files_are_refused(tmp_path: Path, damage: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damaged_files_are_refused(tmp_path: Path, damage: Damage) -> None:
     copy = copy_of_blip(tmp_path)
     damage(copy)
     with pytest.raises(UnusableWeights):

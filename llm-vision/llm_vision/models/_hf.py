@@ -63,18 +63,16 @@ def _keys(value: object) -> Iterator[str]:
             yield from _keys(inner)
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a checkpoint, of a class of Transformers.
+def load_part(part_class: Any, folder: Path) -> Any:
+    """A tokenizer or processor of a checkpoint, of a class of Transformers.
 
     Raises:
         UnusableWeights: its files are missing, damaged, or ask for other code.
     """
-    from transformers import AutoTokenizer
-
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return part_class.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UnusableWeights(f"the tokenizer cannot be read ({type(error).__name__})") from error
+        raise UnusableWeights(f"{part_class.__name__} cannot be read ({type(error).__name__})") from error
 
 
 def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **options: Any) -> Any:

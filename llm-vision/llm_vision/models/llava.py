@@ -100,6 +100,7 @@ class Llava(Model):
 
     def load(self, context: LoadContext) -> None:
         import torch
+        from transformers import AutoTokenizer
 
         from . import _hf, _llava_prompt
         from ._decoding.loop import LanguageModel
@@ -110,7 +111,7 @@ class Llava(Model):
         self._variant = next(variant for variant in VARIANTS if variant.repo == context.model_id)
         check_folder(folder, self._variant)
         self._model, self._pictures = _loaded(self._variant, folder, context)
-        tokenizer = _hf.load_tokenizer(folder)
+        tokenizer = _hf.load_part(AutoTokenizer, folder)
         template = _llava_prompt.template_of(folder, tokenizer) or getattr(_llava_prompt, self._variant.template)
         self._writer = _llava_prompt.PromptWriter(tokenizer, template)
         self._writer.check(self._model.config.image_token_id)
@@ -222,7 +223,7 @@ def _loaded(variant: Variant, folder: Path, context: LoadContext) -> tuple[Any, 
     from . import _bnb, _hf, _int4
 
     model_class, processor_class = (getattr(transformers, name) for name in _CLASSES[variant.kind])
-    processor = processor_class.from_pretrained(folder, local_files_only=True)
+    processor = _hf.load_part(processor_class, folder)
     dtype = _hf.best_dtype(context.device)
     if context.quantization is Quantization.FOUR and context.device == "cpu":
         model = _int4.load(model_class, folder, dtype)
