@@ -38,6 +38,7 @@ def post(
     )
 
 
+MOST_TRIES = 10
 CASES = [pytest.param(data, expected, id=f"row_{row}-{name}") for row, name, data, expected in bad_pictures.cases()]
 
 
@@ -135,9 +136,12 @@ def test_row_66_a_decoder_that_the_system_kills_is_no_fault_of_the_picture(survi
 
 
 def test_decoders_that_are_killed_again_and_again(survivor: LiveServer) -> None:
-    asking = Asking(survivor.port, picture_request(saved(NOISE, "PNG"), engine="faulty"))
-    while not asking.is_answered:
-        end(decoders(survivor), signal.SIGKILL)
+    for _ in range(MOST_TRIES):
+        asking = Asking(survivor.port, picture_request(saved(NOISE, "PNG"), engine="faulty"))
+        while not asking.is_answered:
+            end(decoders(survivor), signal.SIGKILL)
+        if asking.answer.status != 200:  # one that was quicker than the test has decoded it
+            break
     check(asking.answer, 503, "insufficient_memory")
     assert int(asking.answer.headers["retry-after"]) >= 1
 
