@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.llava_int4 import GIGABYTE, LAYER_BYTES, LAYERS, OTHER_BYTES, PEER, TOKENS, answer, write_checkpoint
+from benchmarks.llava_int4 import GIGABYTE, LAYERS, PEER, TOKENS, answer, checkpoint
 from benchmarks.report import ROUNDS, Result, middle, report
 
 MOST_LEFT = 0.05
@@ -26,12 +24,9 @@ def main(layers: int = LAYERS, device: str = "cuda:0") -> int:
     if device != "cpu" and _used_bytes() is None:
         print("there is no GPU", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        if shutil.disk_usage(folder).free < layers * LAYER_BYTES + OTHER_BYTES:
-            print("there is no space for the checkpoint in the folder for temporary files", file=sys.stderr)
+    with checkpoint(layers) as folder:
+        if folder is None:
             return 2
-        write_checkpoint(folder, layers)
         plain, four = (_in_its_own_process(bits, folder, device) for bits in ("none", "4bit"))
     rows = [
         (f"LLaVA 1.5, {layers} layers, {device}", "bf16", "NF4"),

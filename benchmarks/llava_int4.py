@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,9 @@ PEER = "transformers in bf16"
 
 
 def main(layers: int = LAYERS, threads: int = THREADS) -> int:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        if shutil.disk_usage(folder).free < layers * LAYER_BYTES + OTHER_BYTES:
-            print("there is no space for the checkpoint in the folder for temporary files", file=sys.stderr)
+    with checkpoint(layers) as folder:
+        if folder is None:
             return 2
-        write_checkpoint(folder, layers)
         ways = ("bf16", "first", "int4")
         plain, first, ours = (_in_its_own_process(way, folder, threads) for way in ways)
     rows = [
@@ -139,7 +138,20 @@ def _memory(name: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) * 1024 / GIGABYTE
 
 
-def write_checkpoint(folder: Path, layers: int) -> None:
+@contextmanager
+def checkpoint(layers: int) -> Iterator[Path | None]:
+    """A checkpoint with random weights while it is needed; None where there is no space for it."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        if shutil.disk_usage(folder).free < layers * LAYER_BYTES + OTHER_BYTES:
+            print("there is no space for the checkpoint in the folder for temporary files", file=sys.stderr)
+            yield None
+            return
+        _write_checkpoint(folder, layers)
+        yield folder
+
+
+def _write_checkpoint(folder: Path, layers: int) -> None:
     """The parts and sizes of llava-hf/llava-1.5-7b-hf, whose own numbers cannot be had everywhere."""
     import torch
     from safetensors.torch import save_file

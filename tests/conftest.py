@@ -13,7 +13,10 @@ import psutil
 import pytest
 
 import sitecustomize
+from fixtures.downloading import REPO
+from fixtures.fake_hub import Hub
 from fixtures.live import LiveServer
+from fixtures.tiny_models import MANGA_OCR
 
 TESTS = Path(__file__).parent
 os.environ["PYTHONPATH"] = str(TESTS)  # worker processes import the faulty models from here
@@ -91,3 +94,16 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     yield start
     for one in started:
         one.stop()
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A hub that has the tiny manga-ocr."""
+    with Hub.of_folder(REPO, MANGA_OCR) as started:
+        yield started
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    """Where the volume of a service is, once somebody writes there."""
+    return tmp_path / "volume"

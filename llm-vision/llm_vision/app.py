@@ -206,11 +206,11 @@ def _llava_model(settings: Settings, catalog: Catalog) -> str | None:
     """
     if settings.llava_model_id == "auto":
         return None
-    specs = catalog.with_task(Task.CHAT)
-    for spec in specs:
-        if settings.llava_model_id in (spec.model_id, *spec.aliases):
-            return spec.model_id
-    raise ValueError(f"LLAVA_MODEL_ID names no model that answers questions; there are: {', '.join(_ids(specs))}")
+    known = _ids(catalog.with_task(Task.CHAT))
+    wanted = catalog.aliases.get(settings.llava_model_id, settings.llava_model_id)
+    if wanted not in known:
+        raise ValueError(f"LLAVA_MODEL_ID names no model that answers questions; there are: {', '.join(known)}")
+    return wanted
 
 
 def _ids(specs: Sequence[ModelSpec]) -> list[str]:
@@ -296,8 +296,7 @@ def _check_model_names(settings: Settings, catalog: Catalog) -> None:
     readers = _ids(catalog.with_task(Task.OCR))
     if settings.ocr_engine not in ("auto", *readers):
         raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
-    aliases = {alias for entry in catalog.values() for alias in entry.spec.aliases}
-    if not catalog.keys() | aliases >= set(settings.preload):
+    if not catalog.keys() | catalog.aliases.keys() >= set(settings.preload):
         raise ValueError(f"VISION_PRELOAD names an unknown model; there are: {', '.join(catalog)}")
 
 

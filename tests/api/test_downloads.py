@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fixtures.downloading import (
+    HALF,
     MODEL,
     REPO,
+    THIRD,
     Start,
     begin,
     download,
@@ -25,19 +26,6 @@ from fixtures.fake_hub import COMMIT, Hub, is_large
 from fixtures.live import free_port
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
-
-HALF, THIRD = 1_500_000, 1_000_000
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub.of_folder(REPO, MANGA_OCR) as started:
-        yield started
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    return tmp_path / "volume"
 
 
 def test_the_embedded_reader_answers_until_the_weights_have_come(start_server: Start, hub: Hub, volume: Path) -> None:

@@ -6,23 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fixtures.downloading import REPO
 from fixtures.fake_hub import Hub
-from fixtures.tiny_models import MANGA_OCR
 from fixtures.waiting import eventually
 
 COMMAND = [sys.executable, "-m", "llm_vision.cli.main", "models", "download"]
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub.of_folder(REPO, MANGA_OCR) as started:
-        yield started
 
 
 def start(hub: Hub, tmp_path: Path, model: str, **more: str) -> subprocess.Popen[str]:

@@ -6,14 +6,15 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fixtures.downloading import (
+    HALF,
     MODEL,
     REPO,
+    THIRD,
     Start,
     begin,
     crop,
@@ -29,19 +30,7 @@ from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
 
-HALF, THIRD = 1_500_000, 1_000_000
 LARGE = "model.safetensors"
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    with Hub.of_folder(REPO, MANGA_OCR) as started:
-        yield started
-
-
-@pytest.fixture
-def volume(tmp_path: Path) -> Path:
-    return tmp_path / "volume"
 
 
 def flip(file: Path) -> None:

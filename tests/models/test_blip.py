@@ -16,9 +16,9 @@ from PIL import Image
 from fixtures.captions import caption_of, one_shape
 from fixtures.damages import Damage, damages_of
 from fixtures.items import items_of
+from fixtures.number_format import number_format
 from fixtures.shapes import Scene
 from fixtures.tiny_models import BLIP, MANGA_OCR
-from llm_vision.models import _hf
 from llm_vision.models.base import JsonObject, LoadContext, UnusableWeights
 from llm_vision.models.blip import MAX_TOKENS, Blip
 
@@ -44,11 +44,9 @@ def noise() -> list[Image.Image]:
 
 
 def loaded(folder: Path, dtype: str = "float32") -> Blip:
-    import torch
 
     model = Blip()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_hf, "best_dtype", lambda device: getattr(torch, dtype))
+    with number_format(dtype):
         model.load(LoadContext("cpu", 1, folder))
     model.threads = 1  # of a tiny model: more would only wait for each other
     return model

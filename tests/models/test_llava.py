@@ -15,10 +15,10 @@ from PIL import Image
 
 from fixtures.chats import ask, chat, said, user
 from fixtures.items import PlainItem
+from fixtures.number_format import number_format
 from fixtures.shapes import EXACT_KINDS, KINDS, Question, Scene, held_out, questions, random_scene
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from llm_vision.errors import ClientClosed, ContextLengthExceeded, InvalidParameter
-from llm_vision.models import _hf
 from llm_vision.models.base import JsonObject, LoadContext, Quantization, UnusableWeights
 from llm_vision.models.llava import VARIANTS, Llava, check_folder
 
@@ -30,11 +30,9 @@ Asked = Sequence[tuple[Scene, Question]]
 
 
 def loaded(model_id: str, dtype: str, folder: Path | None = None, bits: Quantization = Quantization.NONE) -> Llava:
-    import torch
 
     model = Llava()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_hf, "best_dtype", lambda device: getattr(torch, dtype))
+    with number_format(dtype):
         model.load(LoadContext("cpu", 2, folder or MODELS[model_id], bits, model_id))
     model.threads = 2
     return model

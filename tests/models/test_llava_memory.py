@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from fixtures.chats import ask
+from fixtures.number_format import number_format
 from fixtures.shapes import held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID
-from llm_vision.models import _hf
 from llm_vision.models._decoding.loop import LanguageModel
 from llm_vision.models.base import LoadContext
 from llm_vision.models.llava import Llava
@@ -47,11 +47,9 @@ print("survived")
 
 @pytest.fixture(scope="module")
 def model() -> Llava:
-    import torch
 
     made = Llava()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_hf, "best_dtype", lambda device: torch.float32)
+    with number_format("float32"):
         made.load(LoadContext("cpu", 2, LLAVA, model_id=LLAVA_ID))
     return made
 

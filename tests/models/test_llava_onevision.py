@@ -11,9 +11,10 @@ from PIL import Image
 
 from fixtures.chats import chat, user
 from fixtures.items import PlainItem
+from fixtures.number_format import number_format
 from fixtures.shapes import held_out
 from fixtures.tiny_models import LLAVA
-from llm_vision.models import _hf, _llava_prompt
+from llm_vision.models import _llava_prompt
 from llm_vision.models._decoding.text import TextStream
 from llm_vision.models.base import LoadContext
 from llm_vision.models.llava import Llava
@@ -67,11 +68,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Llava:
-    import torch
 
     found = Llava()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_hf, "best_dtype", lambda device: torch.float32)
+    with number_format("float32"):
         found.load(LoadContext("cpu", 2, folder, model_id=ONEVISION_ID))
     return found
 

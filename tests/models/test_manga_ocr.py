@@ -12,8 +12,8 @@ from PIL import Image
 
 from fixtures.items import items_of
 from fixtures.japanese_crops import Crop, crops
+from fixtures.number_format import number_format
 from fixtures.tiny_models import MANGA_OCR
-from llm_vision.models import _hf
 from llm_vision.models.base import JsonObject, LoadContext
 from llm_vision.models.manga_ocr import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
 
@@ -26,11 +26,9 @@ def held_out() -> list[Crop]:
 
 
 def loaded(dtype: str) -> MangaOcr:
-    import torch
 
     model = MangaOcr()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_hf, "best_dtype", lambda device: getattr(torch, dtype))
+    with number_format(dtype):
         model.load(LoadContext("cpu", 2, MANGA_OCR))
     model.threads = 2
     return model

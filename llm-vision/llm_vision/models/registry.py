@@ -65,6 +65,8 @@ class Catalog(Mapping[str, CatalogEntry]):
 
     def __init__(self, entries: Iterable[CatalogEntry]) -> None:
         self._entries = {entry.spec.model_id: entry for entry in entries}
+        self.aliases = {alias: id_ for id_, entry in self._entries.items() for alias in entry.spec.aliases}
+        """The id of each model that has another name, by that name."""
 
     @classmethod
     def discover(cls) -> Catalog:

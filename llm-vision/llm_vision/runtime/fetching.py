@@ -15,7 +15,7 @@ from pathlib import Path
 from ..models import _hub
 from ..models.base import UnusableWeights
 from .download_place import DownloadPlace
-from .manifest import MANIFEST, FileRecord, Manifest, is_weight_file, read_manifest, write_manifest
+from .manifest import MANIFEST, FileRecord, Manifest, is_weight_file, read_manifest, record_of, write_manifest
 
 PICKLED, SAFE = "pytorch_model.bin", "model.safetensors"
 _PARTIAL = ".partial"
@@ -112,7 +112,7 @@ class Fetching:
         convert(work / PICKLED, unfinished)
         _sync(unfinished)
         unfinished.replace(work / SAFE)
-        return FileRecord(_size(work / SAFE), _sha256(work / SAFE))
+        return record_of(work / SAFE)
 
     def _publish(self, manifest: Manifest) -> None:
         """Let the files appear where weights are looked for, all at once."""
@@ -174,17 +174,12 @@ def _proof(path: Path, file: _hub.HubFile) -> FileRecord | None:
     """What to record of a file that is what the hub has; None when it is not."""
     if path.stat().st_size != file.size:
         return None
-    sha256 = _sha256(path)
+    record = record_of(path)
     if file.sha256:
-        return FileRecord(file.size, sha256) if sha256 == file.sha256 else None
+        return record if record.sha256 == file.sha256 else None
     blob = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
     blob.update(path.read_bytes())
-    return FileRecord(file.size, sha256) if blob.hexdigest() == file.git_sha1 else None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+    return record if blob.hexdigest() == file.git_sha1 else None
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -47,6 +48,17 @@ class Manifest:
     """How often damaged files were fetched again."""
     converted_from: str | None = None
     """sha256 of the `pytorch_model.bin` that the safetensors were made of."""
+
+
+def record_of(path: Path) -> FileRecord:
+    """What to record of a file.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        return FileRecord(opened.tell(), digest)
 
 
 def is_weight_file(name: str) -> bool:

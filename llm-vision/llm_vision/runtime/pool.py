@@ -84,7 +84,7 @@ class ModelPool:
             model_id: Slot(entry, limits.keep_alive, limits.max_queue, partial(workers.files, entry.spec))
             for model_id, entry in catalog.items()
         }
-        self._aliases = {alias: id_ for id_, entry in catalog.items() for alias in entry.spec.aliases}
+        self._aliases = catalog.aliases
         self._workers = workers
         self._limits = limits
         self._metrics = metrics

@@ -20,6 +20,7 @@ _GPU_HOST_BYTES = 2 * _GIGABYTE
 """In the process of a model that runs on a GPU: CUDA's libraries, and a shard of the weights while it loads."""
 _SHARE = {Quantization.NONE: 1.0, Quantization.EIGHT: 0.6, Quantization.FOUR: 0.4}
 """Size of the weights by their bits, of the 16-bit size; with what is not quantised (vision, embeddings)."""
+SMALLEST_SHARE = min(_SHARE.values())
 _LARGE_BYTES = 4 * _GIGABYTE
 """Weights from which on `auto` takes 4 bits on a CPU: below it, they are fast enough as they are."""
 _DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..models.base import UnusableWeights
-from .manifest import FileRecord, Manifest, read_manifest, weight_files, write_manifest
+from .manifest import FileRecord, Manifest, read_manifest, record_of, weight_files, write_manifest
 
 _MOST_THREADS = 4  # hashing releases Python's lock, and large models come in several files
 
@@ -52,9 +51,7 @@ def proven(folder: Path | None, *, may_repair: bool) -> Iterator[None]:
 
 def _record_of(file: Path) -> FileRecord:
     try:
-        with file.open("rb") as opened:
-            digest = hashlib.file_digest(opened, "sha256").hexdigest()
-            return FileRecord(opened.tell(), digest)
+        return record_of(file)
     except OSError as error:
         raise UnusableWeights(f"{file.name} cannot be read") from error
 

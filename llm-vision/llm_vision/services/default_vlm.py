@@ -9,13 +9,12 @@ from dataclasses import dataclass
 
 from ..models.base import ModelSpec
 from ..runtime.device import GpuProbe
+from ..runtime.ways import SMALLEST_SHARE
 from ..runtime.weights import WeightStore
 
 log = logging.getLogger(__name__)
 
 _GIGABYTE = 10**9
-_SMALLEST_SHARE = 0.4
-"""Of the 16-bit size: what weights of 4 bits need (see runtime/ways.py)."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class DefaultVlm:
         """The largest one whose weights are there and fit, else what suits the hardware."""
         gpu_bytes = self._hardware.gpu_bytes()
         for model_id, size in sorted(there.items(), key=lambda found: -found[1]):
-            if self._fits(int(size * _SMALLEST_SHARE), gpu_bytes):
+            if self._fits(int(size * SMALLEST_SHARE), gpu_bytes):
                 return Chosen(model_id, "its weights are on the volume")
         suited = next(candidate for candidate in self._candidates if candidate.least_gpu_bytes <= gpu_bytes)
         gpu = f"the GPU has {gpu_bytes / _GIGABYTE:.0f} GB" if gpu_bytes else "there is no GPU"
