@@ -51,6 +51,8 @@ MOST_GROWTH_SHORT = 40.0
 MOST_OWN_GROWTH_SHORT = 4.0
 """MB a minute; in a few minutes allocators still settle, and the leak that must be found is five times that."""
 MOST_DRIFT = 0.10
+PLAY = {"handles": 2, "threads": 2, "children": 0}
+"""How many more there may be in the last third: pools start a thread when so many first work at the same time."""
 
 
 @dataclass
@@ -186,7 +188,7 @@ def judge(traffic: Traffic, samples: list[Sample], minutes: float) -> list[tuple
         ("connections lost", str(lost), lost == 0),
     ]
     third = len(later) // 3
-    for name, play in {"handles": 2, "threads": 0, "children": 0}.items():
+    for name, play in PLAY.items():
         before, after = _middle(later[:third], name), _middle(later[-third:], name)
         lines.append((f"{name} of the gateway", f"{before:g}, then {after:g}", after <= before + play))
     times = f"{first * 1000:.0f} ms, then {second * 1000:.0f} ms"
