@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
@@ -21,11 +21,11 @@ from .api.exchange import BodyRules
 from .api.gate import Gate, GateRules
 from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
+from .catalog import as_set, llava_model
 from .errors import VisionError
 from .images.decode import ImageLimits
 from .metrics import Metrics
-from .models import upstream
-from .models.base import ModelSpec, Task, Volume
+from .models.base import Task, Volume
 from .models.registry import Catalog
 from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
@@ -38,7 +38,6 @@ from .runtime.ways import DevicePolicy
 from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
-from .services.analyze import MODEL_NAME
 from .services.availability import Availability
 from .services.deadlines import Deadlines
 from .services.default_vlm import Candidate, DefaultVlm, Hardware
@@ -57,7 +56,6 @@ VLMS = (
     Candidate("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", least_gpu_bytes=0),
 )
 """What `LLAVA_MODEL_ID=auto` takes where no weights are there yet."""
-RESERVED_IDS = ("auto", MODEL_NAME)
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
@@ -74,8 +72,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     Raises:
         ValueError: a setting names a model that does not exist, or gives one a name that is taken.
     """
-    catalog = _with_upstreams(settings, Catalog.discover() if catalog is None else catalog)
-    _check_model_names(settings, catalog)
+    catalog = as_set(settings, Catalog.discover() if catalog is None else catalog)
     metrics = Metrics()
     deadlines = Deadlines()
     services = _build_services(settings, catalog, metrics, deadlines)
@@ -120,9 +117,9 @@ async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadS
     """Download a model's weights without a service, whatever `VISION_DOWNLOAD` says: somebody has asked for it.
 
     Raises:
-        ValueError: there is no such model.
+        ValueError: there is no such model, or a setting names one that does not exist.
     """
-    catalog = Catalog.discover()
+    catalog = as_set(settings, Catalog.discover())
     if model_id not in catalog:
         raise ValueError(f"there is no such model; there are: {', '.join(catalog)}")
     spec = catalog[model_id].spec
@@ -195,26 +192,7 @@ def _default_vlm(settings: Settings, catalog: Catalog, weights: WeightStore, mem
         memory_bytes=memory_bytes,
         may_use_cpu=policy.cpu_fallback or policy.device in ("auto", "cpu"),
     )
-    return DefaultVlm(_llava_model(settings, catalog), catalog.with_task(Task.CHAT), VLMS, hardware, weights)
-
-
-def _llava_model(settings: Settings, catalog: Catalog) -> str | None:
-    """The id that LLAVA_MODEL_ID names; None for `auto`.
-
-    Raises:
-        ValueError: it names no model that answers questions.
-    """
-    if settings.llava_model_id == "auto":
-        return None
-    known = _ids(catalog.with_task(Task.CHAT))
-    wanted = catalog.aliases.get(settings.llava_model_id, settings.llava_model_id)
-    if wanted not in known:
-        raise ValueError(f"LLAVA_MODEL_ID names no model that answers questions; there are: {', '.join(known)}")
-    return wanted
-
-
-def _ids(specs: Sequence[ModelSpec]) -> list[str]:
-    return [spec.model_id for spec in specs]
+    return DefaultVlm(llava_model(settings, catalog), catalog.with_task(Task.CHAT), VLMS, hardware, weights)
 
 
 def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
@@ -278,26 +256,6 @@ def _access_rules(settings: Settings) -> AccessRules:
         hosts=hosts if hosts or settings.is_loopback else None,
         origins=frozenset(settings.cors_origins),
     )
-
-
-def _with_upstreams(settings: Settings, catalog: Catalog) -> Catalog:
-    taken = {*catalog, *RESERVED_IDS}
-    if any(server.model_id in taken for server in settings.upstreams):
-        raise ValueError(f"VISION_UPSTREAMS uses a name that is taken; taken are: {', '.join(sorted(taken))}")
-    keys = settings.key_of_upstream
-    theirs = [
-        upstream.entry_of(server.model_id, server.url, server.model, keys.get(server.model_id))
-        for server in settings.upstreams
-    ]
-    return Catalog([*catalog.values(), *theirs])
-
-
-def _check_model_names(settings: Settings, catalog: Catalog) -> None:
-    readers = _ids(catalog.with_task(Task.OCR))
-    if settings.ocr_engine not in ("auto", *readers):
-        raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
-    if not catalog.keys() | catalog.aliases.keys() >= set(settings.preload):
-        raise ValueError(f"VISION_PRELOAD names an unknown model; there are: {', '.join(catalog)}")
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -122,6 +122,8 @@ class Settings(BaseSettings):
     """Whether missing weights are downloaded when they are first needed: `auto` or `never`."""
     hf_hub_offline: bool = Field(False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
     """Whether the Hugging Face hub is never called; then nothing is downloaded, not even when it is asked for."""
+    revisions: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
+    """Commits of the hub at which models' weights are downloaded, comma separated: `id=commit`, 40 hex digits."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
     """Longest time that loading a model into memory may take."""
     failed_load_seconds: Annotated[float, Field(ge=0)] = 30
@@ -199,6 +201,19 @@ class Settings(BaseSettings):
         if len({server.model_id for server in servers}) < len(servers):
             raise ValueError("two servers have the same id")
         return servers
+
+    @field_validator("revisions", mode="before")
+    @classmethod
+    def _read_revisions(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.rpartition("=") for part in _parts(value)]
+        if not all(name and re.fullmatch(r"[0-9a-f]{40}", commit) for name, _, commit in pairs):
+            raise ValueError("write each pin as id=commit; a commit has 40 hexadecimal digits, a branch is no pin")
+        found = {name: commit for name, _, commit in pairs}
+        if len(found) < len(pairs):
+            raise ValueError("a model is pinned twice")
+        return found
 
     @field_validator("keep_alive")
     @classmethod

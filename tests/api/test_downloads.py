@@ -67,6 +67,19 @@ def test_the_manifest_says_what_has_come_from_where(start_server: Start, hub: Hu
         assert (volume / REPO / name).read_bytes() == data
 
 
+def test_a_pinned_commit_is_what_is_downloaded(start_server: Start, hub: Hub, volume: Path) -> None:
+    pinned = {**on_hub(hub, volume), "VISION_REVISIONS": f"manga-ocr={COMMIT}"}
+    assert download(start_server(pinned))[-1]["state"] == "done"
+    assert hub.revisions == [COMMIT]
+    server = start_server({**pinned, "VISION_REVISIONS": f"manga-ocr={'a' * 40}"})
+    refused = post(server, engine="manga-ocr")
+    assert (refused.status_code, refused.json()["code"]) == (503, "model_load_failed")
+    assert f"at commit {COMMIT}, and {'a' * 40} is pinned" in refused.json()["detail"]
+    assert server.client.post("/models/delete", json=MODEL).status_code == 200
+    eventually(lambda: post(server, engine="manga-ocr").json()["code"] == "model_load_failed")
+    assert "no such revision" in post(server, engine="manga-ocr").json()["detail"], "the hub has only the other one"
+
+
 def test_ten_requests_at_once_start_one_download(start_server: Start, hub: Hub, volume: Path) -> None:
     hub.hold_at = HALF
     server = start_server(on_hub(hub, volume))

@@ -16,6 +16,7 @@ from fixtures.japanese_crops import Crop, crops
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
+from llm_vision.models.manga_ocr import MangaOcr
 
 Start = Callable[..., LiveServer]
 LAYOUTS = ("", "manga-ocr-base", "kha-white/manga-ocr-base", "models--kha-white--manga-ocr-base/snapshots/0123abcd")
@@ -51,6 +52,18 @@ def test_the_same_after_unload_and_reload(ready: LiveServer) -> None:
     before = post(ready).json()
     assert ready.client.post("/models/unload", json={"model": "manga-ocr"}).json()["unloaded"]
     assert post(ready).json() == before
+
+
+def test_where_memory_is_short_it_reads_in_four_bits(start_server: Start, tmp_path: Path) -> None:
+    volume = copied(MANGA_OCR, tmp_path / "weights")
+    weights = (volume / "model.safetensors").stat().st_size
+    limit = MangaOcr.spec.working_bytes + weights * 7 // 10
+    server = start_server({"MANGAOCR_MODEL_PATH": str(volume), "VISION_MEMORY_LIMIT_MB": str(limit >> 20)})
+    body = post(server).json()
+    assert (body["text"], body["engine"], body["degraded"]) == (crop().text, "manga-ocr", True)
+    assert "in 4 bits" in body["notice"]
+    (found,) = [model for model in server.client.get("/models").json()["models"] if model["id"] == "manga-ocr"]
+    assert (found["device"], found["quantization"]) == ("cpu", "4bit")
 
 
 def test_other_languages_are_read_by_the_embedded_reader(ready: LiveServer) -> None:

@@ -15,7 +15,8 @@ PACKAGE = Path(llm_vision.__file__).parent
 LEAVES = {"schemas", "images", "manga", "settings", "errors", "logs", "metrics"}
 MAY_IMPORT = {
     "cli": {"app", "server", "settings", "logs"},
-    "app": {"api", "services", "runtime", "models", "settings", "errors", "images", "metrics"},
+    "app": {"api", "catalog", "services", "runtime", "models", "settings", "errors", "images", "metrics"},
+    "catalog": {"models", "services", "settings"},
     "server": {"api", "http_protocol"},
     "http_protocol": {"api", "errors"},
     "api": {"services", "runtime", "schemas", "errors", "metrics", "logs"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,8 @@ from PIL import Image
 from fixtures.items import items_of
 from fixtures.japanese_crops import Crop, crops
 from fixtures.number_format import number_format
-from fixtures.tiny_models import MANGA_OCR
-from llm_vision.models.base import JsonObject, LoadContext
+from fixtures.tiny_models import MANGA_OCR, copied
+from llm_vision.models.base import JsonObject, LoadContext, Quantization
 from llm_vision.models.manga_ocr import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
 
 COUNT = 500
@@ -25,11 +26,10 @@ def held_out() -> list[Crop]:
     return list(crops(COUNT, seed=7))
 
 
-def loaded(dtype: str) -> MangaOcr:
-
+def loaded(dtype: str, folder: Path = MANGA_OCR, bits: Quantization = Quantization.NONE) -> MangaOcr:
     model = MangaOcr()
     with number_format(dtype):
-        model.load(LoadContext("cpu", 2, MANGA_OCR))
+        model.load(LoadContext("cpu", 2, folder, bits))
     model.threads = 2
     return model
 
@@ -93,10 +93,23 @@ def test_batches_read_as_single_crops_do(exact: MangaOcr, batched: list[JsonObje
 
 
 def test_bf16_reads_the_same(batched: list[JsonObject], held_out: list[Crop]) -> None:
-    half = texts(read(loaded("bfloat16"), [crop.picture for crop in held_out], 16))
-    same = np.mean([one == other for one, other in zip(half, texts(batched), strict=True)])
+    assert_reads_the_same(loaded("bfloat16"), batched, held_out)
+
+
+def test_four_bits_read_the_same_also_from_their_copy(
+    batched: list[JsonObject], held_out: list[Crop], tmp_path: Path
+) -> None:
+    folder = copied(MANGA_OCR, tmp_path / "weights")
+    for _ in range(2):
+        assert_reads_the_same(loaded("bfloat16", folder, Quantization.FOUR), batched, held_out)
+        assert list((folder / ".int4").glob("*.safetensors"))
+
+
+def assert_reads_the_same(model: MangaOcr, batched: Sequence[JsonObject], held_out: Sequence[Crop]) -> None:
+    found = texts(read(model, [crop.picture for crop in held_out], 16))
+    same = np.mean([one == other for one, other in zip(found, texts(batched), strict=True)])
     assert same >= 0.99
-    assert accuracy(half, held_out) >= accuracy(texts(batched), held_out) - 0.005
+    assert accuracy(found, held_out) >= accuracy(texts(batched), held_out) - 0.005
 
 
 def test_right_texts_are_surer_than_wrong_ones(batched: list[JsonObject], held_out: list[Crop]) -> None:

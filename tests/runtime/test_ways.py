@@ -16,7 +16,7 @@ LARGE = 14 * GB
 
 
 def spec(**changes: Any) -> ModelSpec:
-    usual = {"devices": frozenset({"cpu", "cuda"}), "quantizable": True, "working_bytes": GB}
+    usual = {"devices": frozenset({"cpu", "cuda"}), "quantizable": frozenset({"cpu", "cuda"}), "working_bytes": GB}
     return a_spec("vlm", "Large", tasks=frozenset({Task.CHAT}), languages=None, **{**usual, **changes})
 
 
@@ -83,7 +83,7 @@ def test_the_cpu_alone_when_it_is_asked_for() -> None:
 
 
 def test_a_model_that_cannot_be_quantised_needs_what_its_spec_says() -> None:
-    small = spec(quantizable=False, memory_bytes=3 * GB)
+    small = spec(quantizable=frozenset(), memory_bytes=3 * GB)
     (way,) = ladder(small, DevicePolicy(), (), 0).ways
     assert (way.device, way.quantization, way.memory_bytes) == ("cpu", Quantization.NONE, 3 * GB)
 

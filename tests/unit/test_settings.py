@@ -94,6 +94,11 @@ def test_other_servers_are_read_with_their_keys(monkeypatch: pytest.MonkeyPatch)
     assert "a=b==" not in repr(settings)
 
 
+def test_revisions_are_read_by_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_from(monkeypatch, VISION_REVISIONS=f"manga-ocr={'a' * 40}, llava-hf/x={'0' * 40},")
+    assert settings.revisions == {"manga-ocr": "a" * 40, "llava-hf/x": "0" * 40}
+
+
 def test_other_servers_are_read_from_a_file(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("VISION_UPSTREAMS=far=http://gpu/v1#org/model, near=https://here:1/api/#m\n")
     settings = Settings(_env_file=tmp_path / ".env")  # type: ignore[call-arg]
@@ -119,6 +124,10 @@ WRONG = [
     ("VISION_UPSTREAMS", "embedded-analysis=http://gpu/v1#model"),
     ("VISION_UPSTREAM_KEYS", "sesame"),
     ("VISION_UPSTREAM_KEYS", "nobody=sesame"),
+    ("VISION_REVISIONS", "manga-ocr"),
+    ("VISION_REVISIONS", "manga-ocr=main"),
+    ("VISION_REVISIONS", f"manga-ocr={'a' * 40},manga-ocr={'b' * 40}"),
+    ("VISION_REVISIONS", f"rapidocr={'a' * 40}"),
     ("VISION_PORT", "70000"),
     ("VISION_PORT", "nine"),
     ("VISION_BIND", "everywhere"),

@@ -1,4 +1,4 @@
-"""Loads a LLaVA with its language model in 4 bits, for the CPU."""
+"""Loads a model with its large parts in 4 bits, for the CPU."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .base import JsonObject, UnusableWeights
 
 
 def load(model_class: Any, folder: Path, dtype: torch.dtype = torch.bfloat16) -> Any:
-    """A model whose linear layers in the language model hold 4-bit weights; all else has `dtype`.
+    """A model whose linear layers in its large parts hold 4-bit weights; all else has `dtype`.
 
     The first load quantises tensor by tensor and keeps a copy in `.int4` in the folder, where there is space and
     it may be written; later loads read that copy while the checkpoint is the same.
 
     Args:
-        model_class: of Transformers, with a language model as a part.
+        model_class: of Transformers: a LLaVA, or a `VisionEncoderDecoderModel` with a BERT.
         folder: a checkpoint in safetensors, or such a copy of one.
 
     Raises:

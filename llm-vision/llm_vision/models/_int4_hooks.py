@@ -1,4 +1,4 @@
-"""What makes Transformers put 4-bit layers into a language model while it loads it, and read them again."""
+"""What makes Transformers put 4-bit layers into a model while it loads it, and read them again."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class _Quantize(ConversionOps):
 
 
 class Int4Quantizer(HfQuantizer):
-    """Exchanges the linear layers of the language model, and of nothing else."""
+    """Exchanges the linear layers of the parts that hold most of a model, and of nothing else."""
 
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> Any:
-        language = model.get_decoder()
-        linears = [(path, module) for path, module in language.named_modules() if isinstance(module, nn.Linear)]
-        for path, linear in linears:
-            if fits(linear):
-                shape = Shape(linear.in_features, linear.out_features, linear.bias is not None)
-                language.set_submodule(path, Int4Linear(shape, linear.weight.dtype))
+        for part in _large_parts(model):
+            linears = [(path, module) for path, module in part.named_modules() if isinstance(module, nn.Linear)]
+            for path, linear in linears:
+                if fits(linear):
+                    shape = Shape(linear.in_features, linear.out_features, linear.bias is not None)
+                    part.set_submodule(path, Int4Linear(shape, linear.weight.dtype))
         return model
 
     def param_needs_quantization(self, model: Any, param_name: str, **context: Any) -> bool:
@@ -69,6 +69,13 @@ class Int4Quantizer(HfQuantizer):
     def is_trainable(self) -> bool:
         """Four bits cannot be trained."""
         return False
+
+
+def _large_parts(model: Any) -> list[nn.Module]:
+    """A LLaVA's language model; the layers of a `VisionEncoderDecoderModel` with a ViT and a BERT."""
+    if model.config.is_encoder_decoder:
+        return [model.encoder, model.decoder.bert.encoder]
+    return [model.get_decoder()]
 
 
 def register() -> None:

@@ -78,8 +78,8 @@ class ModelSpec:
     """Language code (BCP 47) to English name, for models that read text."""
     devices: frozenset[str] = frozenset({"cpu"})
     """Kinds of device that it can use: `cpu`, `cuda`."""
-    quantizable: bool = False
-    """Whether it can be loaded with 8 or 4 bits; its memory is then forecast from the size of its files."""
+    quantizable: frozenset[str] = frozenset()
+    """Kinds of device on which it can be loaded with fewer bits; its memory is forecast from the size of its files."""
     working_bytes: int = 0
     """What a quantizable model needs beside its weights."""
     weights: Weights | None = None

@@ -63,7 +63,7 @@ class Variant:
             max_batch=self.max_batch,
             devices=frozenset({"cpu", "cuda"}),
             weights=Weights(self.repo, Volume.LLAVA, self.kind),
-            quantizable=True,
+            quantizable=frozenset({"cpu", "cuda"}),
             working_bytes=WORKING_BYTES,
             aliases=(self.alias,) if self.alias else (),
         )

@@ -6,7 +6,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task, UnusableWeights, Volume, Weights
+from .base import (
+    Item,
+    JsonObject,
+    LoadContext,
+    Model,
+    ModelSpec,
+    Quantization,
+    Task,
+    UnusableWeights,
+    Volume,
+    Weights,
+)
 from .registry import register
 
 if TYPE_CHECKING:
@@ -36,6 +47,8 @@ class MangaOcr(Model):
         tasks=frozenset({Task.OCR}),
         license="Apache-2.0",
         memory_bytes=1400 * MEBIBYTE,
+        quantizable=frozenset({"cpu"}),
+        working_bytes=950 * MEBIBYTE,
         max_batch=16,
         languages={"ja": "Japanese"},
         devices=frozenset({"cpu", "cuda"}),
@@ -47,7 +60,7 @@ class MangaOcr(Model):
         from manga_ocr.ocr import post_process
         from transformers import GenerationMixin, VisionEncoderDecoderModel, ViTImageProcessorPil
 
-        from . import _beams, _hf
+        from . import _beams, _hf, _int4
 
         class Reader(VisionEncoderDecoderModel, GenerationMixin):  # type: ignore[no-untyped-call]
             """Transformers' own class has lost `generate`."""
@@ -56,8 +69,11 @@ class MangaOcr(Model):
         torch.set_num_threads(context.threads)
         folder = context.weights_root
         self._dtype = _hf.best_dtype(context.device)
-        loaded = _hf.load_weights(Reader, folder, may_be_pickled=True, dtype=self._dtype)
-        self._model = loaded.to(context.device)
+        if context.quantization is Quantization.FOUR:
+            self._model = _int4.load(Reader, folder, self._dtype)
+        else:
+            loaded = _hf.load_weights(Reader, folder, may_be_pickled=True, dtype=self._dtype)
+            self._model = loaded.to(context.device)
         _beams.prepare(self._model)
         self._processor = ViTImageProcessorPil.from_pretrained(folder, local_files_only=True)
         self._post_process: Callable[[str], str] = post_process

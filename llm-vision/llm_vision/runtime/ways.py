@@ -90,7 +90,7 @@ def ladder(spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_by
         spec: which devices and how many bits it can use, and what it needs where its size is known beforehand.
         policy: what the operator wants.
         gpus: those that there are.
-        weight_bytes: size of its weights with 16 bits; 0 for a model that cannot be quantised.
+        weight_bytes: size of its weights with 16 bits; 0 where they cannot be quantised.
     """
     on_gpu, notice = _gpu_ways(spec, policy, gpus, weight_bytes)
     if on_gpu and not policy.cpu_fallback:
@@ -133,7 +133,7 @@ def _chosen(gpus: Sequence[Gpu], device: str) -> Gpu | None:
 
 
 def _gpu_bits(spec: ModelSpec, policy: DevicePolicy) -> tuple[Quantization, ...]:
-    if not spec.quantizable:
+    if "cuda" not in spec.quantizable:
         return (Quantization.NONE,)
     if policy.quantization == "auto":
         return (Quantization.NONE, Quantization.FOUR)
@@ -142,7 +142,7 @@ def _gpu_bits(spec: ModelSpec, policy: DevicePolicy) -> tuple[Quantization, ...]
 
 def _cpu_bits(spec: ModelSpec, policy: DevicePolicy, weight_bytes: int) -> tuple[Quantization, ...]:
     """8 bits have no fast way on a CPU: 16 are taken, or 4 where that is too large."""
-    if not spec.quantizable or policy.quantization == "none":
+    if "cpu" not in spec.quantizable or not weight_bytes or policy.quantization == "none":
         return (Quantization.NONE,)
     if policy.quantization == "4bit" or (policy.quantization == "auto" and weight_bytes >= _LARGE_BYTES):
         return (Quantization.FOUR,)

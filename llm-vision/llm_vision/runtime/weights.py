@@ -62,7 +62,7 @@ class WeightStore:
         """The folder that a model loads from; None when its weights are part of a package.
 
         Raises:
-            ModelLoadFailed: there is none.
+            ModelLoadFailed: there is none, or it was downloaded at another commit than the pinned one.
         """
         if spec.weights is None:
             return None
@@ -70,6 +70,14 @@ class WeightStore:
         if folder is None:
             where = self.whereabouts(spec.weights)
             raise ModelLoadFailed(f"no weights of {spec.model_id}: {where}", retry_after=RETRY_LOAD)
+        place, pinned = self.place(spec.weights), spec.weights.revision
+        manifest = place.manifest if pinned and folder == place.home else None
+        if manifest and manifest.commit != pinned:
+            raise ModelLoadFailed(
+                f"the weights of {spec.model_id} were downloaded at commit {manifest.commit}, and {pinned} is pinned: "
+                "delete the model, then the pinned one is downloaded",
+                retry_after=RETRY_LOAD,
+            )
         return folder
 
     def whereabouts(self, weights: Weights) -> str:

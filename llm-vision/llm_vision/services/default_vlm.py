@@ -79,15 +79,17 @@ class DefaultVlm:
         """The model that answers now."""
         if self._fixed:
             return self._fixed
-        there = {spec.model_id: size for spec in self._specs if spec.weights and (size := self._size(spec))}
+        there = await asyncio.to_thread(self._sizes)
         if self.current is None or self._seen != there.keys():
             self._seen = frozenset(there)
             self.current = await asyncio.to_thread(self._decide, there)
             log.info("LLAVA_MODEL_ID=auto is %s: %s", self.current.model_id, self.current.why)
         return self.current
 
-    def _size(self, spec: ModelSpec) -> int:
-        return self._weights.size_bytes(spec.weights) if spec.weights else 0
+    def _sizes(self) -> dict[str, int]:
+        """Of the weights on the volume, by model."""
+        found = {spec.model_id: self._weights.size_bytes(spec.weights) for spec in self._specs if spec.weights}
+        return {model_id: size for model_id, size in found.items() if size}
 
     def _decide(self, there: dict[str, int]) -> Chosen:
         """The largest one whose weights are there and fit, else what suits the hardware."""
