@@ -29,7 +29,7 @@ PEER = "the manga_ocr package, one by one"
 def main() -> int:
     pictures = [crop.picture for crop in crops(CROPS, seed=1)]
     with tempfile.TemporaryDirectory() as folder:
-        _write_checkpoint(Path(folder))
+        write_checkpoint(Path(folder))
         ours, package = _our_reader(Path(folder)), _package_reader(folder)
         ways: dict[str, Callable[[], object]] = {
             "package": lambda: [package(picture) for picture in pictures],
@@ -54,7 +54,7 @@ def main() -> int:
     return report(rows, Result("manga_ocr", round(at_once, 1), "ms", PEER, round(at_once / peer, 3), target, met))
 
 
-def _write_checkpoint(folder: Path) -> None:
+def write_checkpoint(folder: Path) -> None:
     """The parts and sizes of kha-white/manga-ocr-base, whose own numbers cannot be had everywhere."""
     from transformers import BertConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 

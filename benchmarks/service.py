@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,12 +21,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(port: int) -> subprocess.Popen[bytes]:
-    """Start the service with its defaults, on the weights that are there."""
+def start(port: int, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start the service with its defaults and some settings, on the weights that are there."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("llm-vision")), "serve", "--port", str(port)],
-        env={**environment, "VISION_LOG_LEVEL": "WARNING", "VISION_DOWNLOAD": "never"},
+        env={**environment, "VISION_LOG_LEVEL": "WARNING", "VISION_DOWNLOAD": "never", **(settings or {})},
     )
 
 
@@ -42,10 +42,10 @@ def wait_until_ready(client: httpx2.Client, service: subprocess.Popen[bytes]) ->
 
 
 @contextmanager
-def running() -> Iterator[tuple[httpx2.Client, subprocess.Popen[bytes]]]:
+def running(settings: Mapping[str, str] | None = None) -> Iterator[tuple[httpx2.Client, subprocess.Popen[bytes]]]:
     """A ready service and a client of it."""
     port = free_port()
-    service = start(port)
+    service = start(port, settings)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
             wait_until_ready(client, service)

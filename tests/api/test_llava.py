@@ -6,21 +6,19 @@ import io
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 
-from fixtures.japanese_crops import crops
+from faults.scenarios import first_requests
 from fixtures.live import LiveServer
 from fixtures.shapes import Question, Scene, held_out
-from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, MANGA_OCR, copied
+from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
 ALIAS = "liuhaotian/llava-v1.5-7b"
-FIRST_CALLS = 64
 
 
 def post(server: LiveServer, scene: Scene, prompt: str, **fields: str) -> httpx2.Response:
@@ -91,12 +89,10 @@ def test_the_same_after_unload_and_reload(ready: LiveServer) -> None:
 
 
 def test_promise_18_many_at_once_get_their_own_answers(ready: LiveServer) -> None:
-    asked = scenes(30, seed=22)
-    with ThreadPoolExecutor(10) as threads:
-        answers = list(threads.map(lambda pair: post(ready, pair[0], pair[1].prompt).json()["analysis"], asked))
-    alone = [post(ready, scene, question.prompt).json()["analysis"] for scene, question in asked]
-    assert answers == alone
-    assert len(set(answers)) == 3
+    asked = first_requests.questions(60, seed=22)
+    answers = [answer for start in range(0, 60, 30) for answer in first_requests.at_once(ready, asked[start:][:30])]
+    assert answers == first_requests.one_by_one(ready, asked)
+    assert len(set(answers)) > 10
 
 
 def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server: Start, volume: Path) -> None:
@@ -108,34 +104,11 @@ def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server:
         assert info(server, LLAVA_ID)["state"] == "not_loaded"
 
 
-def test_promise_02_first_requests_at_once_load_each_model_once(start_server: Start, volume: Path) -> None:
-    environment = {
-        "TRANSFORMERS_CACHE": str(volume),
-        "LLAVA_MODEL_ID": ALIAS,
-        "MANGAOCR_MODEL_PATH": str(volume / "manga"),
-        "VISION_QUEUE_SIZE": str(FIRST_CALLS),
-    }
-    copied(MANGA_OCR, volume / "manga")
-    server = start_server(environment)
-    asked, drawn = scenes(FIRST_CALLS // 2, seed=23), list(crops(FIRST_CALLS // 2, seed=23))
-
-    def analyze(number: int) -> str:
-        scene, question = asked[number]
-        return str(post(server, scene, question.prompt).json()["analysis"])
-
-    def read(number: int) -> str:
-        file = io.BytesIO()
-        drawn[number].picture.save(file, "PNG")
-        return str(server.client.post("/ocr", files={"file": file.getvalue()}).json()["text"])
-
-    with ThreadPoolExecutor(FIRST_CALLS) as threads:
-        answers = [threads.submit(analyze, number) for number in range(FIRST_CALLS // 2)]
-        texts = [threads.submit(read, number) for number in range(FIRST_CALLS // 2)]
-        found = [answer.result() for answer in answers], [text.result() for text in texts]
-    assert server.metric('llm_vision_model_loads_total{model="manga-ocr",outcome="ok"}') == 1
-    assert server.metric(f'llm_vision_model_loads_total{{model="{LLAVA_ID}",outcome="ok"}}') == 1
-    assert len(server.children("child")) == 2
-    assert found == ([analyze(number) for number in range(len(asked))], [read(number) for number in range(len(drawn))])
+def test_promise_02_first_requests_at_once_load_each_model_once(start_server: Start, tmp_path: Path) -> None:
+    server, calls = start_server(first_requests.settings(tmp_path / "weights")), first_requests.mixed_calls()
+    found = first_requests.burst(server, calls)
+    assert (found.loads, found.processes) == ((1, 1), 2)
+    assert found.answers == first_requests.one_by_one(server, calls)
 
 
 def test_without_weights_facts_are_told_or_an_error(start_server: Start, tmp_path: Path) -> None:

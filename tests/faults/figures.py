@@ -25,11 +25,13 @@ TESTS = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = str(TESTS)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from faults.scenarios import bodies, leaving, memory, overload, slow_clients  # noqa: E402
+from faults.scenarios import bodies, first_requests, leaving, memory, overload, slow_clients  # noqa: E402
 from fixtures.crowd import Timed, percentile  # noqa: E402
 from fixtures.live import LiveServer  # noqa: E402
 
 MEBIBYTE = 1024 * 1024
+BURSTS = 20
+PICTURES, ROUNDS = 500, 3
 LARGE_KINDS = ("PNG", "JPEG", "progressive", "WEBP", "AVIF")
 
 
@@ -239,6 +241,33 @@ async def start_figures() -> list[Figure]:
     ]
 
 
+async def model_figures() -> list[Figure]:
+    return await asyncio.to_thread(_model_figures)
+
+
+def _model_figures() -> list[Figure]:
+    calls, asked = first_requests.mixed_calls(), first_requests.questions(PICTURES, seed=25)
+    with tempfile.TemporaryDirectory() as folder, server(first_requests.settings(Path(folder), PICTURES)) as live:
+        bursts = [first_requests.burst(live, calls) for _ in range(BURSTS)]
+        alone = first_requests.one_by_one(live, calls)
+        one, ten = (first_requests.burst(live, asked[:count]).peak_bytes for count in (1, 10))
+        apart = first_requests.one_by_one(live, asked)
+        crossed = sum(
+            answer != right
+            for _ in range(ROUNDS)
+            for answer, right in zip(first_requests.at_once(live, asked), apart, strict=True)
+        )
+    return [
+        exactly(
+            2, f"loads of two models by {len(calls)} first calls, {BURSTS} runs", {b.loads for b in bursts}, {(1, 1)}
+        ),
+        exactly(2, "processes", {found.processes for found in bursts}, {2}),
+        exactly(2, "answers unlike those one by one", sum(found.answers != alone for found in bursts), 0),
+        at_most(2, f"peak memory of ten first clients, to {one / MEBIBYTE:.0f} MiB of one", ten / one, 1.1, "x"),
+        exactly(18, f"answers to another picture, {PICTURES} at once, {ROUNDS} times", crossed, 0),
+    ]
+
+
 PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "start": start_figures,
     "overload": overload_figures,
@@ -250,6 +279,7 @@ PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "fairness": fairness_figures,
     "files": file_figures,
     "slow": slow_client_figures,
+    "models": model_figures,
 }
 
 

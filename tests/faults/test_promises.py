@@ -1,4 +1,4 @@
-"""Promises 8-12, 15, 29 and 32 of docs/reliability.md: the outcomes; `make faults` measures the figures too."""
+"""Promises 8-12, 14, 15, 29 and 32 of docs/reliability.md: the outcomes; `make faults` measures the figures too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from faults.scenarios import leaving, overload
 from fixtures.live import LiveServer
+from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
 
@@ -43,6 +44,25 @@ async def test_promise_12_a_stop_loses_no_request(start_server: Start) -> None:
     found = await leaving.shutdown(start_server())
     assert found.answers == {(200, None): 10}
     assert (found.exit_status, found.children_left, found.files_left) == (0, 0, [])
+
+
+def test_promise_14_while_a_device_recovers_the_service_is_not_ready(start_server: Start) -> None:
+    server = start_server()
+    gate = server.journal_path.with_name("may_load")
+    gate.touch()
+    assert server.ocr(engine="slow-to-load").status_code == 200
+    assert server.ocr(engine="one-by-one").status_code == 200
+    (before,) = [line for line in server.journal if line.startswith("load one-by-one")]
+    gate.unlink()
+    lost = server.ocr("lose_device", engine="slow-to-load")
+    assert (lost.status_code, lost.json()["code"]) == (503, "worker_crashed")
+    eventually(lambda: server.client.get("/readyz").status_code == 503)
+    assert server.client.get("/readyz").json()["reason"] == "a device failed; starting again: slow-to-load"
+    assert server.ocr(engine="one-by-one", mark=7).json()["text"] == "7"
+    assert [line for line in server.journal if line.startswith("load one-by-one")] == [before]
+    gate.touch()
+    eventually(lambda: server.client.get("/readyz").status_code == 200)
+    assert server.ocr(engine="slow-to-load", mark=9).json()["text"] == "9"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV], ids=["kill", "segfault"])
