@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from . import __version__
-from .api import analyze_image, docs, downloads, error_handlers, health, models, ocr
+from .api import analyze_image, batch, docs, downloads, error_handlers, health, manga_clients, models, ocr, page
 from .api.access import AccessRules
 from .api.dependencies import Services
 from .api.exchange import BodyRules
@@ -44,6 +44,7 @@ from .services.default_vlm import Candidate, DefaultVlm, Hardware
 from .services.inference import Inference
 from .services.lifecycle import Lifecycle, Running
 from .services.ocr import OcrEngines, OcrService
+from .services.pages import PageService
 from .services.pictures import PictureDecoder
 from .services.vision import VisionLimits, VisionService
 from .settings import MEBIBYTE, Settings
@@ -59,7 +60,17 @@ VLMS = (
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
-_ROUTERS = (ocr.router, analyze_image.router, models.router, downloads.router, health.router, docs.router)
+_ROUTERS = (
+    ocr.router,
+    page.router,
+    batch.router,
+    manga_clients.router,
+    analyze_image.router,
+    models.router,
+    downloads.router,
+    health.router,
+    docs.router,
+)
 
 
 def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
@@ -162,8 +173,10 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
     default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
+    ocr_service = OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds)
     return Services(
-        ocr=OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds),
+        ocr=ocr_service,
+        pages=PageService(inference, ocr_service, EMBEDDED_OCR, settings.page_seconds),
         vision=VisionService(
             inference,
             availability,
@@ -180,6 +193,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         lifecycle=Lifecycle(Running(pool, decoders, fetched), deadlines, settings.preload, settings.drain_seconds),
         deadlines=deadlines,
         load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
+        batch_seconds=settings.batch_seconds,
         max_file_bytes=settings.max_file_bytes,
         large_bodies=FairPlaces(1),
     )

@@ -97,7 +97,7 @@ class MalformedMultipart(BadRequest):
 
 
 class MultipartLimits(BadRequest):
-    code, when = "multipart_limits", "More than 16 parts, a field above 64 KiB, or headers of a part above 16 KiB."
+    code, when = "multipart_limits", "More than 16 parts (batch: 271), a field above 64 KiB, part headers above 16 KiB."
 
 
 class MissingCredentials(VisionError):
@@ -201,7 +201,7 @@ class FileRequired(Unprocessable):
 
 
 class TooManyFiles(Unprocessable):
-    code, when = "too_many_files", "More than one `file`."
+    code, when = "too_many_files", "More than one `file`, or 256 `files`."
 
 
 class InvalidImage(Unprocessable):

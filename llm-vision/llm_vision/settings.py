@@ -160,6 +160,10 @@ class Settings(BaseSettings):
     """Longest wait for a request that is still being decoded to join a batch; a lone request never waits."""
     ocr_seconds: Annotated[float, Field(gt=0)] = 60
     """Deadline of an OCR request."""
+    page_seconds: Annotated[float, Field(gt=0)] = 180
+    """Deadline of a page."""
+    batch_seconds: Annotated[float, Field(gt=0)] = 600
+    """Deadline of a batch; what is not read by then has an error in its place."""
     analyze_seconds: Annotated[float, Field(gt=0)] = 300
     """Deadline of an analysis."""
     max_prompt_chars: Annotated[int, Field(ge=1)] = 16_384

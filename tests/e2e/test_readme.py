@@ -45,10 +45,11 @@ def run(command: list[str], script: str) -> str:
 def test_the_curl_examples(server: LiveServer) -> None:
     if shutil.which("curl") is None and os.environ.get("CI") != "true":
         pytest.skip("curl is not installed here")
-    first, second, third = example("sh", "curl", server).strip().splitlines()
+    first, second, third, fourth = example("sh", "curl", server).strip().splitlines()
     assert json.loads(run(["sh"], first))["text"] == TEXT
     assert json.loads(run(["sh"], second))["analysis"].startswith("A comic page")
     assert run(["sh"], third) == TEXT
+    assert len(run(["sh"], fourth).splitlines()) >= 6, "a bubble a line"
 
 
 def test_the_python_example(server: LiveServer) -> None:

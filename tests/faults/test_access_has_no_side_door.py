@@ -33,7 +33,7 @@ def tricks(path: str) -> dict[str, tuple[str, dict[str, str]]]:
         "double_slash": ("/" + path, {}),
         "trailing_slash": (path + "/", {}),
         "through_a_probe": ("/livez/.." + path, {}),
-        "encoded_letter": (path.replace(first, f"%{ord(first):02x}", 1), {}),
+        "encoded_letter": (path.replace(first, f"%{ord(first):02x}", 1) if first else path + "%2e", {}),
         "encoded_slash": ("/livez%2f.." + path, {}),
         "parameters": (path + ";/livez", {}),
         "key_in_query": (path + "?api_key=sesame&key=sesame", {}),

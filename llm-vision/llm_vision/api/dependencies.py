@@ -16,6 +16,7 @@ from ..services.deadlines import Deadlines
 from ..services.default_vlm import DefaultVlm
 from ..services.lifecycle import Lifecycle
 from ..services.ocr import OcrService
+from ..services.pages import PageService
 from ..services.pictures import PictureDecoder
 from ..services.vision import VisionService
 
@@ -25,6 +26,7 @@ class Services:
     """Every object that routes use."""
 
     ocr: OcrService
+    pages: PageService
     vision: VisionService
     default_vlm: DefaultVlm
     pictures: PictureDecoder
@@ -35,6 +37,7 @@ class Services:
     lifecycle: Lifecycle
     deadlines: Deadlines
     load_seconds: float
+    batch_seconds: float
     max_file_bytes: int
     large_bodies: FairPlaces
     """One large body is parsed at a time."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel
@@ -15,9 +17,15 @@ from .body import parsed_body, read_body
 from .fields import check_fields
 from .json_body import check_is_json, parse_object
 from .limits import too_large
-from .multipart import read_form
+from .multipart import FileRules, Part, content_of, read_form
 
-FILE_FIELD = "file"
+FILE_FIELDS = ("file", "image", "upload")
+"""Names of the part with the picture: ours, that of home-made clients, that of ImageTrans."""
+FOREIGN_FIELD = "upload"
+"""The client that calls it so is ImageTrans, whose plugins expect answers in shapes of their own."""
+BATCH_FIELDS = ("files", "file", "files[]")
+MOST_FILES = 256
+"""Of a batch; all together are one body, whose size has a limit of its own."""
 _LONGEST_DATA_HEAD = 1024  # characters
 _BASE64_PIECE = 1024 * 1024  # characters; four are three bytes
 
@@ -25,8 +33,26 @@ Picture = bytes | bytearray
 Fields = TypeVar("Fields", bound=BaseModel)
 
 
+@dataclass(frozen=True)
+class Upload(Generic[Fields]):
+    """What a request brings."""
+
+    picture: Picture
+    fields: Fields
+    part: str | None = None
+    """Name of the part that held the picture, which tells clients apart."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Everything else in a multipart body, unchecked."""
+
+
 async def read_picture_form(request: Request, fields: type[Fields], max_file_bytes: int) -> tuple[Picture, Fields]:
-    """The picture's bytes and the checked fields of a request.
+    """The picture's bytes and the checked fields of a request; see `read_upload`."""
+    upload = await read_upload(request, fields, max_file_bytes)
+    return upload.picture, upload.fields
+
+
+async def read_upload(request: Request, fields: type[Fields], max_file_bytes: int) -> Upload[Fields]:
+    """The picture and the checked fields of a request.
 
     Raises:
         VisionError: what is wrong with the body, by its code.
@@ -34,8 +60,8 @@ async def read_picture_form(request: Request, fields: type[Fields], max_file_byt
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     data: Picture
     if kind == "multipart/form-data":
-        data, form = await _read_multipart(request, fields, max_file_bytes)
-    elif kind == "application/json":
+        return await _read_multipart(request, fields, max_file_bytes)
+    if kind == "application/json":
         check_is_json(request.headers["content-type"])
         data, form = await parsed_body(request, lambda body: _parse_json(body, fields))
     elif kind.startswith("image/") or kind == "application/octet-stream":
@@ -46,15 +72,38 @@ async def read_picture_form(request: Request, fields: type[Fields], max_file_byt
         )
     if len(data) > max_file_bytes:
         raise too_large(max_file_bytes)
-    return data, form
+    return Upload(data, form)
 
 
-async def _read_multipart(request: Request, fields: type[Fields], max_file_bytes: int) -> tuple[bytes, Fields]:
-    content_type = request.headers["content-type"]
-    form = await read_form(content_type, request.stream(), FILE_FIELD, max_file_bytes)
+async def _read_multipart(request: Request, fields: type[Fields], max_file_bytes: int) -> Upload[Fields]:
+    rules = FileRules(FILE_FIELDS, max_file_bytes)
+    form = await read_form(request.headers["content-type"], request.stream(), rules)
     try:
-        values = {name: value for name, value in form.fields.items() if name != FILE_FIELD}
-        return await form.only_file(FILE_FIELD), check_fields(fields, values)
+        part = form.require_file(FILE_FIELDS[0])
+        values = {name: value for name, value in form.fields.items() if name not in FILE_FIELDS}
+        if part.name == FOREIGN_FIELD:
+            values.pop("engine", None)  # of the client's own list
+        return Upload(await content_of(part), check_fields(fields, values), part.name, values)
+    finally:
+        form.close()
+
+
+@asynccontextmanager
+async def read_batch(
+    request: Request, fields: type[Fields], max_file_bytes: int
+) -> AsyncIterator[tuple[list[Part], Fields]]:
+    """The files and the checked fields of a multipart body; the files are there for as long as the context lasts.
+
+    Raises:
+        VisionError: what is wrong with the body, by its code; a file that is too large is only marked.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+        raise UnsupportedMediaType("send multipart/form-data with one part named `files` for each picture")
+    rules = FileRules(BATCH_FIELDS, max_file_bytes, MOST_FILES, keeps_large=True)
+    form = await read_form(request.headers["content-type"], request.stream(), rules)
+    try:
+        form.require_file(BATCH_FIELDS[0])
+        yield form.files, check_fields(fields, form.fields)
     finally:
         form.close()
 
@@ -112,6 +161,15 @@ def picture_body(fields: type[BaseModel]) -> dict[str, Any]:
             },
         }
     }
+
+
+def batch_body(fields: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI request body of a route that takes many pictures and fields."""
+    schema = picture_body(fields)["requestBody"]["content"]["multipart/form-data"]["schema"]
+    properties = {name: value for name, value in schema["properties"].items() if name != "file"}
+    files = {"type": "array", "maxItems": MOST_FILES, "items": schema["properties"]["file"]}
+    body = {"type": "object", "required": ["files"], "properties": {"files": files, **properties}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
 
 
 def json_request(schema: type[BaseModel]) -> dict[str, Any]:

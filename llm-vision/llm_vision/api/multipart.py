@@ -27,6 +27,19 @@ SPOOL_BYTES = 1024 * 1024  # a larger file waits on the disk for the rest of it
 Spooled = SpooledTemporaryFile[bytes]
 
 
+@dataclass(frozen=True)
+class FileRules:
+    """Which parts of a form are its files."""
+
+    names: tuple[str, ...]
+    """Of the parts; the first one is ours, others are those of known clients. Other files are ignored."""
+    max_bytes: int
+    """Size of the largest file."""
+    max_count: int = 1
+    keeps_large: bool = False
+    """A larger file is not a reason to refuse the form: it is marked, and its bytes are thrown away."""
+
+
 @dataclass
 class Part:
     """One part of the body while it is read."""
@@ -36,6 +49,7 @@ class Part:
     is_ignored: bool = False
     text: bytearray = field(default_factory=bytearray)
     size: int = 0
+    is_too_large: bool = False
 
     def content(self) -> bytes:
         """The bytes of a file."""
@@ -58,35 +72,42 @@ class Form:
                 if part.file:
                     part.file.close()
 
-    async def only_file(self, name: str) -> bytes:
-        """The content of the form's one file.
+    def require_file(self, name: str) -> Part:
+        """The form's first file.
 
         Raises:
             FileRequired: there is none, or it has no name, as browsers send it when none was chosen.
         """
         if not self.files:
             raise FileRequired(f"send the picture as a file part named `{name}`", param=name)
-        part = self.files[0]
-        with _told_as_storage_full():
-            return await asyncio.to_thread(part.content) if part.size > SPOOL_BYTES else part.content()
+        return self.files[0]
 
 
-async def read_form(content_type: str, body: AsyncIterator[bytes], file_name: str, max_file_bytes: int) -> Form:
+async def content_of(part: Part) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        StorageFull: what was spooled cannot be read.
+    """
+    with _told_as_storage_full():
+        return await asyncio.to_thread(part.content) if part.size > SPOOL_BYTES else part.content()
+
+
+async def read_form(content_type: str, body: AsyncIterator[bytes], rules: FileRules) -> Form:
     """Read a body to its end.
 
     Args:
         content_type: the request's header, with the boundary.
         body: the request's bytes as they come.
-        file_name: name of the part that holds the file; other files are ignored.
-        max_file_bytes: largest file.
+        rules: which parts are files, and how large they may be.
 
     Raises:
         MalformedMultipart, MultipartLimits: the body breaks the format or its limits.
-        TooManyFiles, PayloadTooLarge: a second file, or one that is too large.
+        TooManyFiles, PayloadTooLarge: a file more than the rules allow, or one that is too large.
         InvalidText: a field is not UTF-8.
         StorageFull: there is no room for the file.
     """
-    reader = _Reader(_boundary(content_type), file_name, max_file_bytes)
+    reader = _Reader(_boundary(content_type), rules)
     try:
         async for chunk in body:
             await reader.feed(chunk)
@@ -108,7 +129,7 @@ def _boundary(content_type: str) -> bytes:
 class _Reader:
     """Collects what python-multipart's parser finds."""
 
-    def __init__(self, boundary: bytes, file_name: str, max_file_bytes: int) -> None:
+    def __init__(self, boundary: bytes, rules: FileRules) -> None:
         callbacks: Any = {
             name: getattr(self, name)
             for name in (
@@ -121,8 +142,7 @@ class _Reader:
         )
         self._delimiter = b"\r\n--" + boundary
         self._preamble: bytes | None = b"\r\n"  # as if a line ended before the body; None behind the first boundary
-        self._file_name = file_name
-        self._max_file_bytes = max_file_bytes
+        self._rules = rules
         self._parts = 0
         self._part = Part()
         self._header = (bytearray(), bytearray())
@@ -161,8 +181,9 @@ class _Reader:
 
     def on_part_begin(self) -> None:
         self._parts += 1
-        if self._parts > MAX_PARTS:
-            raise MultipartLimits(f"at most {MAX_PARTS} parts")
+        limit = MAX_PARTS + self._rules.max_count - 1
+        if self._parts > limit:
+            raise MultipartLimits(f"at most {limit} parts")
         self._part = Part()
         self._disposition = b""
 
@@ -187,11 +208,12 @@ class _Reader:
             self._begin_file(has_name=bool(options[b"filename"]))
 
     def _begin_file(self, *, has_name: bool) -> None:
-        if self._part.name != self._file_name or not has_name:
+        if self._part.name not in self._rules.names or not has_name:
             self._part.is_ignored = True
             return
-        if self.form.files:
-            raise TooManyFiles("send one file", param=self._file_name)
+        if len(self.form.files) == self._rules.max_count:
+            count = self._rules.max_count
+            raise TooManyFiles("send one file" if count == 1 else f"send at most {count} files", param=self._part.name)
         self._part.file = SpooledTemporaryFile(max_size=SPOOL_BYTES)  # noqa: SIM115  (the form closes it)
         self.form.files.append(self._part)
 
@@ -201,8 +223,11 @@ class _Reader:
         if part.is_ignored:
             return
         if part.file is not None:
-            if part.size > self._max_file_bytes:
-                raise too_large(self._max_file_bytes)
+            if part.size > self._rules.max_bytes:
+                if not self._rules.keeps_large:
+                    raise too_large(self._rules.max_bytes)
+                part.is_too_large = True
+                return
             self._unwritten.append((part.file, data[start:end]))
         else:
             if part.size > MAX_FIELD_BYTES:

@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from ..schemas.fallback import Fallback
-from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm
-from ..services.ocr import OcrWish
+from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm, RubyPair
+from ..services.ocr import OcrWish, Reading
 from .dependencies import ServicesDep
-from .forms import picture_body, read_picture_form
+from .forms import picture_body, read_upload
+from .manga_clients import answer_imagetrans, is_imagetrans
 from .openapi import PICTURE_CODES, error_responses
 
 router = APIRouter(tags=["OCR"])
@@ -34,15 +35,23 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
 
     Send `Accept: text/plain` for the text alone.
     """
-    data, form = await read_picture_form(request, OcrForm, services.max_file_bytes)
+    upload = await read_upload(request, OcrForm, services.max_file_bytes)
+    if is_imagetrans(upload):
+        return await answer_imagetrans(upload, services, request.state.client)
+    form = upload.fields
     wish = OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
     async with (
         services.ocr.admit(wish, request.state.client) as reader,
-        services.pictures.decoded(data, request.state.client) as picture,
+        services.pictures.decoded(upload.picture, request.state.client) as picture,
     ):
         reading = await reader.read(picture)
     if prefers_plain_text(request.headers.get("accept", "")):
         return PlainTextResponse(reading.text)
+    return as_answer(reading)
+
+
+def as_answer(reading: Reading) -> OcrAnswer:
+    """A reading as JSON."""
     return OcrAnswer(
         text=reading.text,
         language=reading.language,
@@ -51,6 +60,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
         no_text=not reading.text,
         degraded=reading.degraded,
         notice=reading.notice,
+        ruby=None if reading.ruby is None else [RubyPair(**pair) for pair in reading.ruby],
     )
 
 

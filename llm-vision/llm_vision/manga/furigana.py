@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from .lines import TextLine
+from .lines import TextLine, axes, extent
 
 LARGEST_SIZE = 0.75
 """Of the base line's characters. Furigana are set at half size (JIS X 4051); a detector's margin makes small lines look
@@ -29,11 +30,51 @@ LONGEST = 1.05
 """Of the base line's length: a longer line is not furigana of it."""
 
 
+@dataclass(frozen=True)
+class Ruby:
+    """How some characters are read."""
+
+    base: str
+    ruby: str
+
+
+def ruby_of(lines: Sequence[TextLine], furigana: Sequence[TextLine]) -> list[Ruby]:
+    """Each furigana line with the characters beside it, in the order of the text.
+
+    Args:
+        lines: of one block, read, in reading order.
+        furigana: of the same block.
+    """
+    found: list[tuple[int, int, Ruby]] = []
+    for small in furigana:
+        bases = [(number, line) for number, line in enumerate(lines) if line.text and is_furigana(small, line)]
+        if small.text and bases:
+            number, base = min(bases, key=lambda entry: abs(_gap_on_its_side(small, entry[1]) or 0.0))
+            start, end = _characters_beside(small, base)
+            found.append((number, start, Ruby(base.text[start:end], small.text)))
+    return [ruby for _, _, ruby in sorted(found, key=lambda entry: entry[:2])]
+
+
+def _characters_beside(small: TextLine, base: TextLine) -> tuple[int, int]:
+    """First and behind the last of the base line's characters whose middles lie beside it, of kanji where there are."""
+    along, _ = axes(base)
+    low, high = extent(base, along)
+    small_low, small_high = extent(small, along)
+    pitch = (high - low) / len(base.text)
+    beside = [number for number in range(len(base.text)) if small_low <= low + (number + 0.5) * pitch <= small_high]
+    middle = ((small_low + small_high) / 2 - low) / pitch
+    start, end = (beside[0], beside[-1] + 1) if beside else (int(middle), int(middle) + 1)
+    kanji = [number for number in range(start, end) if _is_kanji(base.text[number])]
+    if kanji:
+        start, end = kanji[0], kanji[-1] + 1
+    return max(0, min(start, len(base.text) - 1)), max(1, end)
+
+
 def split_furigana(lines: Sequence[TextLine]) -> tuple[list[TextLine], list[TextLine]]:
     """Base lines and furigana lines, each in the order in which they came."""
     box = _typical(lines, lambda line: line.size)
-    character = _typical(lines, _character_size)
-    small = [line for line in lines if line.size <= SMALLER * box or _character_size(line) <= SMALLER * character]
+    character = _typical(lines, character_size)
+    small = [line for line in lines if line.size <= SMALLER * box or character_size(line) <= SMALLER * character]
     furigana = [line for line in small if any(is_furigana(line, base) for base in lines if base is not line)]
     return [line for line in lines if line not in furigana], furigana
 
@@ -74,14 +115,18 @@ def _is_small(line: TextLine, base: TextLine, *, touches: bool) -> bool:
     box = line.size / base.size
     if len(line.text) <= SHORT and touches:
         return box <= LARGEST_SHORT
-    pitch = _character_size(line) / _character_size(base)
+    pitch = character_size(line) / character_size(base)
     return box <= LARGEST_BOX and min(box, pitch) <= LARGEST_SIZE
 
 
-def _character_size(line: TextLine) -> float:
-    """Pixels from one character to the next, at most the line's own size."""
+def character_size(line: TextLine) -> float:
+    """Pixels from one character to the next, at most the line's own size: furigana inside its box make that wider."""
     return min(line.size, line.length / max(1, len(line.text)))
 
 
 def _kanji_share(text: str) -> float:
-    return sum("一" <= character <= "鿿" for character in text) / max(1, len(text))
+    return sum(map(_is_kanji, text)) / max(1, len(text))
+
+
+def _is_kanji(character: str) -> bool:
+    return "一" <= character <= "鿿" or character == "々"

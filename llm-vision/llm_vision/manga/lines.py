@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 Point = tuple[float, float]
+Ink = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
 
 ELONGATED = 1.5
 """A box this many times longer than wide shows its direction; a shorter one may hold a single character."""
@@ -23,6 +25,8 @@ class TextLine:
     confidence: float
     """0..1"""
     vertical: bool
+    ink: Ink | None = None
+    """What its characters cover, where that is known; the polygon has a margin."""
 
     @cached_property
     def left(self) -> float:
@@ -40,6 +44,18 @@ class TextLine:
     def bottom(self) -> float:
         return max(y for _, y in self.polygon)
 
+    @property
+    def tight_box(self) -> Ink:
+        """The box of the ink where it is known, else of the polygon."""
+        return self.ink or (self.left, self.top, self.right, self.bottom)
+
+    @property
+    def glyph_size(self) -> float:
+        """Size of a character, about, in pixels: what its ink covers across the line, or the way to the next one."""
+        left, top, right, bottom = self.tight_box
+        across, along = (right - left, bottom - top) if self.vertical else (bottom - top, right - left)
+        return max(1.0, min(across, along / len(self.text) if self.text else along))
+
     @cached_property
     def center(self) -> Point:
         """The middle of the polygon."""
@@ -56,6 +72,24 @@ class TextLine:
         """Extent along the reading direction, in pixels."""
         across = sides(self.polygon)
         return across[1] if self.vertical else across[0]
+
+
+def axes(line: TextLine) -> tuple[Point, Point]:
+    """Unit vectors along a line, in the direction in which it is read, and across it (rightwards or downwards)."""
+    top_left, top_right, bottom_right, bottom_left = line.polygon
+    if line.vertical:
+        ends = (_middle(top_left, top_right), _middle(bottom_left, bottom_right))
+    else:
+        ends = (_middle(top_left, bottom_left), _middle(top_right, bottom_right))
+    length = math.dist(*ends) or 1.0
+    x, y = (ends[1][0] - ends[0][0]) / length, (ends[1][1] - ends[0][1]) / length
+    return (x, y), ((y, -x) if line.vertical else (-y, x))
+
+
+def extent(line: TextLine, axis: Point) -> tuple[float, float]:
+    """Lowest and highest place of a line along an axis."""
+    places = [x * axis[0] + y * axis[1] for x, y in line.polygon]
+    return min(places), max(places)
 
 
 def sides(polygon: Sequence[Point]) -> tuple[float, float]:
@@ -83,6 +117,10 @@ def directions(polygons: Sequence[Sequence[Point]], default: bool = True) -> lis
             votes += max(width, height) * (1 if height > width else -1)
     majority = votes > 0 if votes else default
     return [majority if vertical is None else vertical for vertical in shown]
+
+
+def _middle(one: Point, other: Point) -> Point:
+    return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
 
 
 def _distance(one: Point, other: Point) -> float:

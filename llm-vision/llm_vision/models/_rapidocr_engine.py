@@ -36,6 +36,8 @@ LEAST_CONFIDENCE = 0.55
 """Lines below it are more often wrong than right."""
 LEAST_WHOLE_CONFIDENCE = 0.7
 """The same for a whole crop that is read without any line found: there is more to be wrong about."""
+LEAST_LINE = 2
+"""Pixels: narrower ones cannot be read."""
 FLAT = 12
 """Standard deviation (of values 0..255) in every channel below which a picture is blank."""
 WHOLE_RATIO = 1.3
@@ -79,24 +81,25 @@ class Engine:
 
     def _detect(self, bgr: Pixels) -> list[Polygon]:
         """Corners of lines; those of a small crop also as they are found in it enlarged."""
-        found = self._detect_once(bgr)
+        found = self.detect(bgr)
         scale = min(MOST_ENLARGED, SMALL_SIDE / max(bgr.shape[:2]))
         if scale <= 1:
             return found
         larger = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-        enlarged = [polygon / scale for polygon in self._detect_once(larger.astype(np.uint8, copy=False))]
+        enlarged = [polygon / scale for polygon in self.detect(larger.astype(np.uint8, copy=False))]
         return enlarged + [polygon for polygon in found if not _is_covered(polygon, enlarged)]
 
-    def _detect_once(self, bgr: Pixels) -> list[Polygon]:
+    def detect(self, bgr: Pixels) -> list[Polygon]:
+        """Corners of the lines of a picture, clockwise from the top left."""
         found = self._detector(bgr)
         return [] if found.boxes is None else list(found.boxes)
 
     def _recognise_lines(self, bgr: Pixels, polygons: list[Polygon]) -> list[TextLine]:
-        corners = [_as_points(polygon) for polygon in polygons]
+        corners = [as_points(polygon) for polygon in polygons]
         lines = []
         for polygon, points, vertical in zip(polygons, corners, directions(corners), strict=True):
-            straight = _straightened(bgr, polygon)
-            if min(straight.shape[:2]) < 2:
+            straight = straightened(bgr, polygon)
+            if min(straight.shape[:2]) < LEAST_LINE:
                 continue
             text, confidence = self._recognise(_turned(straight))
             if text and confidence >= LEAST_CONFIDENCE:
@@ -114,6 +117,13 @@ class Engine:
         low = float(border)
         corners = ((low, low), (right, low), (right, bottom), (low, bottom))
         return [TextLine(corners, text, confidence, height > width)]
+
+    def read_line(self, rgb: Pixels, polygon: Polygon) -> tuple[str, float]:
+        """Text and confidence of the line under a polygon."""
+        straight = straightened(rgb, polygon)
+        if min(straight.shape[:2]) < LEAST_LINE:
+            return "", 0.0
+        return self._recognise(_turned(straight[:, :, ::-1]))
 
     def _recognise(self, line: Pixels) -> tuple[str, float]:
         answer = self._recogniser(line)
@@ -155,9 +165,9 @@ def _is_covered(polygon: Polygon, others: list[Polygon]) -> bool:
     return False
 
 
-def _straightened(bgr: Pixels, polygon: Polygon) -> Pixels:
-    """The upright rectangle under a polygon."""
-    width, height = (max(1, round(side)) for side in sides(_as_points(polygon)))
+def straightened(bgr: Pixels, polygon: Polygon) -> Pixels:
+    """The upright rectangle under a polygon, of a picture with one channel or three."""
+    width, height = (max(1, round(side)) for side in sides(as_points(polygon)))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
     matrix = cv2.getPerspectiveTransform(polygon.astype(np.float32), target)
     straight = cv2.warpPerspective(bgr, matrix, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -170,7 +180,8 @@ def _turned(line: Pixels) -> Pixels:
     return np.ascontiguousarray(np.rot90(line)) if height >= WHOLE_RATIO * width else line
 
 
-def _as_points(polygon: Polygon) -> tuple[Point, Point, Point, Point]:
+def as_points(polygon: Polygon) -> tuple[Point, Point, Point, Point]:
+    """The corners as pairs of numbers."""
     first, second, third, fourth = ((float(x), float(y)) for x, y in polygon)
     return first, second, third, fourth
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -35,6 +36,14 @@ INVENTED = 0.1
 """Highest confidence of a text that is probably invented."""
 NO_END = "The reader did not come to an end: this text is probably invented."
 REPEATED = "The reader repeats itself: this text is probably invented."
+
+
+@dataclass(frozen=True, eq=False)
+class _Crop:
+    """A picture of a request; shape (height, width, 3)."""
+
+    item: Item
+    picture: Any
 
 
 @register
@@ -85,22 +94,33 @@ class MangaOcr(Model):
         )  # the first run prepares what all others use
 
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
-        """All crops at once; blank ones are not read at all."""
-        written = [item for item in batch if not is_blank(item.images[0])]
-        readings = dict(zip(map(id, written), self._read(written), strict=True)) if written else {}
-        return [readings.get(id(item), as_result("", None)) for item in batch]
+        """All crops at once; blank ones are not read at all.
 
-    def _read(self, items: Sequence[Item]) -> list[JsonObject]:
+        An item whose `mode` is `crops` has several pictures, and `readings` as its result.
+        """
+        crops = [_Crop(item, picture) for item in batch for picture in item.images]
+        written = [crop for crop in crops if not is_blank(crop.picture)]
+        found = (
+            self._read(written[at : at + self.spec.max_batch]) for at in range(0, len(written), self.spec.max_batch)
+        )
+        readings = dict(zip(map(id, written), (reading for part in found for reading in part), strict=True))
+        results: list[JsonObject | Exception] = []
+        for item in batch:
+            theirs = [readings.get(id(crop), as_result("", None)) for crop in crops if crop.item is item]
+            results.append({"readings": theirs} if item.params.get("mode") == "crops" else theirs[0])
+        return results
+
+    def _read(self, crops: Sequence[_Crop]) -> list[JsonObject]:
         import torch
 
         from . import _beams
 
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
-            seen = _beams.encode(self._model, self._pixels(items))
+            seen = _beams.encode(self._model, self._pixels(crops))
             encoded = seen["encoder_outputs"].last_hidden_state  # `generate` repeats it for each beam
             sequences = self._model.generate(
-                **seen, max_length=MAX_TOKENS, stopping_criteria=[_when_nobody_waits(items)]
+                **seen, max_length=MAX_TOKENS, stopping_criteria=[_when_nobody_waits(crops)]
             )
             confidences = _beams.confidences(self._model, encoded, sequences)
         end = self._model.generation_config.eos_token_id
@@ -109,11 +129,11 @@ class MangaOcr(Model):
             for ids, confidence in zip(sequences.tolist(), confidences, strict=True)
         ]
 
-    def _pixels(self, items: Sequence[Item]) -> torch.Tensor:
-        """Grey, squashed to a square; shape (items, 3, side, side)."""
+    def _pixels(self, crops: Sequence[_Crop]) -> torch.Tensor:
+        """Grey, squashed to a square; shape (crops, 3, side, side)."""
         from PIL import Image
 
-        pictures = [Image.fromarray(item.images[0]).convert("L").convert("RGB") for item in items]
+        pictures = [Image.fromarray(crop.picture).convert("L").convert("RGB") for crop in crops]
         pixels: torch.Tensor = self._processor(pictures, return_tensors="pt").pixel_values
         return pixels.to(self._model.device, self._dtype)
 
@@ -137,12 +157,12 @@ def _read_vocabulary(file: Path, size: int) -> list[str]:
     return words
 
 
-def _when_nobody_waits(items: Sequence[Item]) -> Any:
-    """Ends the search for all when every item was cancelled."""
+def _when_nobody_waits(crops: Sequence[_Crop]) -> Any:
+    """Ends the search for all when every crop's request was cancelled."""
     import torch
 
     def is_over(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(ids),), all(item.cancelled for item in items), device=ids.device)
+        return torch.full((len(ids),), all(crop.item.cancelled for crop in crops), device=ids.device)
 
     return is_over
 

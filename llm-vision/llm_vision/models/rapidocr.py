@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..manga.furigana import split_furigana
+from ..manga.furigana import ruby_of, split_furigana
 from ..manga.lines import TextLine
 from ..manga.ordering import reading_order
 from ..manga.text import is_stray, japanese_text, join_lines
@@ -19,6 +20,10 @@ from .registry import register
 
 if TYPE_CHECKING:
     from ._rapidocr_engine import Engine
+    from ._rapidocr_page import Page
+
+Thing = TypeVar("Thing")
+Found = TypeVar("Found")
 
 MEBIBYTE = 1024 * 1024
 MAX_SIDE_BY_SIDE = 4
@@ -53,34 +58,70 @@ class RapidOcr(Model):
             engine.warm_up()
 
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
-        """Items run side by side, each on an engine of one thread, so that an answer does not depend on the others."""
+        """Items run side by side, each on an engine of one thread, so that an answer does not depend on the others.
+
+        An item's `mode` is `crop`, `page` (find lines and panels; read the lines when `read` says so) or `lines` (read
+        those in `lines`).
+        """
+        pages = [item for item in batch if item.params.get("mode", "crop") != "crop"]
+        crops = [item for item in batch if item not in pages]
+        results = dict(zip(map(id, crops), self._each(self._read_crop, crops), strict=True))
+        results |= zip(map(id, pages), self._read_pages(pages), strict=True)
+        return [results[id(item)] for item in batch]
+
+    def _each(self, work: Callable[[Engine, Thing], JsonObject | Found], things: Sequence[Thing]) -> list[Any]:
+        """The result of some work for each thing, or what it raised, on as many engines as there are threads."""
         free: SimpleQueue[Engine] = SimpleQueue()
         for engine in self._engines[: self.threads]:
             free.put(engine)
 
-        def read(item: Item) -> JsonObject | Exception:
+        def run(thing: Thing) -> JsonObject | Found | Exception:
             engine = free.get()
             try:
-                return self._read(item, engine)
+                return work(engine, thing)
+            except Exception as error:  # the others of the batch are not to blame
+                return error
             finally:
                 free.put(engine)
 
-        return list(self._threads.map(read, batch))
+        return list(self._threads.map(run, things))
 
-    def _read(self, item: Item, engine: Engine) -> JsonObject | Exception:
-        try:
-            lines = engine.read(item.images[0])
-        except Exception as error:  # the others of the batch are not to blame
-            return error
+    def _read_crop(self, engine: Engine, item: Item) -> JsonObject:
+        lines = engine.read(item.images[0])
         if item.params["language"] == "ja":
             lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
-        if item.params["furigana"] == "strip":
-            lines, _ = split_furigana(lines)
-        return as_result(reading_order(lines))
+        if item.params["furigana"] == "keep":
+            return as_result(reading_order(lines))
+        bases, furigana = split_furigana(lines)
+        ordered = reading_order(bases)
+        rubies = [asdict(ruby) for ruby in ruby_of(ordered, furigana)] if item.params["furigana"] == "ruby" else None
+        return as_result(ordered) | ({"ruby": rubies} if rubies is not None else {})
+
+    def _read_pages(self, items: Sequence[Item]) -> list[JsonObject | Exception]:
+        """First the lines of all pages are found, then all of them are read; a failure is that of its page alone."""
+        from . import _rapidocr_page as steps
+
+        pages = [steps.page_of(item) for item in items]
+        parts = [(page, tile) for page in pages for tile in page.tiles]
+        found = self._each(steps.find_lines, parts)
+        for page in pages:
+            page.take_lines([lines for (owner, _), lines in zip(parts, found, strict=True) if owner is page])
+        places = [(page, number) for page in pages if page.is_to_be_read for number in range(len(page.polygons))]
+        for (page, number), reading in zip(places, self._each(steps.read_line, places), strict=True):
+            page.take_reading(number, reading)
+        return [self._page_result(page) for page in pages]
+
+    def _page_result(self, page: Page) -> JsonObject | Exception:
+        if page.failure:
+            return page.failure
+        lines = page.lines()
+        if page.item.params["language"] == "ja":
+            lines = [self._in_japanese(line) for line in lines]
+        return {**as_result(lines), "panels": page.panels, "right_to_left": page.right_to_left}
 
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = japanese_text(line.text, self._to_japanese_form)
-        return TextLine(line.polygon, text, line.confidence, line.vertical)
+        return replace(line, text=text)
 
 
 def as_result(lines: Sequence[TextLine]) -> JsonObject:
@@ -96,6 +137,7 @@ def as_result(lines: Sequence[TextLine]) -> JsonObject:
                 "text": line.text,
                 "confidence": line.confidence,
                 "vertical": line.vertical,
+                **({"ink": line.ink} if line.ink else {}),
             }
             for line in lines
         ],

@@ -15,6 +15,14 @@ class Furigana(StrEnum):
 
     STRIP = "strip"
     KEEP = "keep"
+    RUBY = "ruby"
+
+
+class RubyPair(BaseModel):
+    """How some characters are read."""
+
+    base: str
+    ruby: str
 
 
 class OcrForm(BaseModel):
@@ -27,7 +35,8 @@ class OcrForm(BaseModel):
     engine: str | None = Field(None, max_length=256)
     """Model id that shall read; the service chooses when it is left out."""
     furigana: Furigana = Furigana.STRIP
-    """`strip` leaves furigana out of the text, `keep` leaves them in; MangaOCR always leaves them out."""
+    """`strip` leaves furigana out of the text, `keep` leaves them in, `ruby` tells them with their base; the last two
+    are for the embedded reader: MangaOCR always leaves furigana out."""
     fallback: Fallback = Fallback.AUTO
     """Who reads when the service's choice cannot: `auto` the embedded reader, with a notice; `never` nobody."""
 
@@ -51,6 +60,8 @@ class OcrAnswer(BaseModel):
     """Whether something less than the wanted model or device answered; `notice` says what."""
     notice: str | None
     """For people: what to know about this answer."""
+    ruby: list[RubyPair] | None = None
+    """With `furigana=ruby`: what the furigana say, and of which characters; null where the engine cannot tell."""
 
 
 class Language(BaseModel):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from ..errors import InsufficientMemory, ModelLoadFailed, UnsupportedLanguage
 from ..images.raw import RawImage
-from ..models.base import ModelSpec, Task
+from ..models.base import JsonObject, ModelSpec, Task
 from ..models.registry import Catalog
 from .availability import Availability
 from .inference import Inference, Permit
@@ -46,6 +46,8 @@ class Reading:
     language: str
     notice: str | None
     degraded: bool
+    ruby: Sequence[JsonObject] | None = None
+    """`base` and `ruby` of each furigana, where they were asked for and the engine can tell."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Reader:
             language=choice.language,
             notice=" ".join(filter(None, [instead, result.value.get("notice")])) or None,
             degraded=bool(instead),
+            ruby=result.value.get("ruby"),
         )
 
 
@@ -131,7 +134,7 @@ class OcrService:
             DeadlineExceeded, ModelLoading: it took too long, or the named model's weights are being downloaded.
             ModelLoadFailed, StorageFull: they are missing, and cannot or may not be downloaded.
         """
-        async with self.admit_choice(self._choose(wish), client) as reader:
+        async with self.admit_choice(self.choose(wish), client) as reader:
             yield reader
 
     @asynccontextmanager
@@ -148,7 +151,7 @@ class OcrService:
                 known.setdefault(code, (name, []))[1].append(spec.model_id)
         return dict(sorted(known.items()))
 
-    def _choose(self, wish: OcrWish) -> Choice:
+    def choose(self, wish: OcrWish) -> Choice:
         """The engine that was named, else the first one when it can read this, else the embedded one."""
         spec = self._inference.spec(wish.engine or self._engines.first, Task.OCR)
         embedded = self._engines.embedded if wish.engine is None else None

@@ -1,0 +1,157 @@
+"""Lines that belong together: the text of one bubble or caption."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import median
+
+from .furigana import Ruby, character_size, ruby_of, split_furigana
+from .lines import Point, TextLine, axes, extent
+
+NEAR = 1.0
+"""Gap, in sizes of the larger character, up to which lines are looked at together before furigana are told apart."""
+NEXT_LINE = 0.9
+"""Gap between two lines of a block, in sizes of a character: manga are set with a quarter to three quarters of it, and
+another bubble's text is further away, behind two outlines."""
+SAME_LINE = 0.9
+"""Gap between two pieces of one line, in sizes of a character: a wider space begins another text."""
+BESIDE = 0.3
+"""Share of the shorter line's length that lies beside its neighbour: bubbles that only meet at a corner are two."""
+IN_LINE = 0.6
+"""Share of the smaller size by which two pieces of one line overlap across it."""
+SIZE_RATIO = 1.7
+"""Between characters of one block: emphasis is up to a half larger, and a detector's boxes vary by a tenth."""
+SQUARISH = 1.5
+"""A line less than this many times longer than wide runs in the direction of its neighbour."""
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A text with its lines in reading order."""
+
+    lines: tuple[TextLine, ...]
+    vertical: bool
+    furigana: tuple[TextLine, ...] = ()
+    """The small lines beside them."""
+
+    @cached_property
+    def box(self) -> Box:
+        """Left, top, right, bottom of the lines, in pixels."""
+        lefts, tops, rights, bottoms = zip(*(line.tight_box for line in self.lines), strict=True)
+        return min(lefts), min(tops), max(rights), max(bottoms)
+
+    @cached_property
+    def font_size(self) -> float:
+        """Of its characters, about, in pixels."""
+        return median(line.glyph_size for line in self.lines)
+
+    @property
+    def rubies(self) -> list[Ruby]:
+        """What its furigana say of which characters; of lines that were read."""
+        return ruby_of(self.lines, self.furigana)
+
+    @cached_property
+    def all_lines(self) -> tuple[TextLine, ...]:
+        """Lines and furigana in reading order."""
+        return _in_order([*self.lines, *self.furigana], vertical=self.vertical)
+
+
+def group(lines: Sequence[TextLine]) -> list[Block]:
+    """Lines of a picture as blocks, in no order.
+
+    Furigana are told from text among their neighbours only: on a page with several sizes, the text of one bubble is as
+    small as the furigana of another.
+    """
+    blocks: list[Block] = []
+    for cluster in _components(lines, _is_near):
+        bases, furigana = split_furigana(cluster)
+        found = [_as_block(part) for part in _components(bases, belong_together)]
+        blocks += _with_furigana(found, furigana)
+    return blocks
+
+
+def belong_together(one: TextLine, other: TextLine) -> bool:
+    """Whether two lines are neighbours in one block: of one direction, about one size, and close."""
+    base, second = (one, other) if one.length / one.size >= other.length / other.size else (other, one)
+    if one.vertical != other.vertical and second.length >= SQUARISH * second.size:
+        return False
+    along, across = axes(base)
+    low, high = extent(base, along)
+    second_low, second_high = extent(second, along)
+    left, right = extent(base, across)
+    second_left, second_right = extent(second, across)
+    characters = character_size(one), character_size(other)
+    if max(characters) > SIZE_RATIO * min(characters):
+        return False
+    unit = sum(characters) / 2
+    beside = min(high, second_high) - max(low, second_low)
+    gap_across = max(left, second_left) - min(right, second_right)
+    if beside >= BESIDE * min(high - low, second_high - second_low) and gap_across <= NEXT_LINE * unit:
+        return True
+    return -gap_across >= IN_LINE * min(right - left, second_right - second_left) and -beside <= SAME_LINE * unit
+
+
+def _is_near(one: TextLine, other: TextLine) -> bool:
+    reach = NEAR * max(one.size, other.size)
+    return (
+        max(one.left, other.left) - min(one.right, other.right) <= reach
+        and max(one.top, other.top) - min(one.bottom, other.bottom) <= reach
+    )
+
+
+def _components(lines: Sequence[TextLine], is_joined: Callable[[TextLine, TextLine], bool]) -> list[list[TextLine]]:
+    """Lines that are joined, directly or by others."""
+    found: list[list[TextLine]] = []
+    for line in lines:
+        joined = [group for group in found if any(is_joined(line, other) for other in group)]
+        found = [group for group in found if group not in joined]
+        found.append([line, *(other for group in joined for other in group)])
+    return found
+
+
+def _as_block(lines: Sequence[TextLine]) -> Block:
+    vertical_length = sum(line.length if line.vertical else -line.length for line in lines)
+    vertical = vertical_length > 0
+    return Block(_in_order(lines, vertical=vertical), vertical)
+
+
+def _with_furigana(blocks: Sequence[Block], furigana: Sequence[TextLine]) -> list[Block]:
+    """Each small line goes to the block with the closest line."""
+    theirs: list[list[TextLine]] = [[] for _ in blocks]
+    for small in furigana:
+        distances = [
+            min(_distance(small.center, line.center) / line.length for line in block.lines) for block in blocks
+        ]
+        theirs[distances.index(min(distances))].append(small)
+    return [Block(block.lines, block.vertical, tuple(found)) for block, found in zip(blocks, theirs, strict=True)]
+
+
+def _in_order(lines: Sequence[TextLine], *, vertical: bool) -> tuple[TextLine, ...]:
+    """Columns from the right, rows from the top; the pieces of one line one after the other, also when tilted."""
+    longest = max(lines, key=lambda line: line.length)
+    along, across = axes(longest)
+    if longest.vertical != vertical:
+        along, across = ((0.0, 1.0), (1.0, 0.0)) if vertical else ((1.0, 0.0), (0.0, 1.0))
+    sign = -1 if vertical else 1
+    middles = {id(line): sign * _dot(line.center, across) for line in lines}
+    tracks: list[list[TextLine]] = []
+    for line in sorted(lines, key=lambda line: middles[id(line)]):
+        first = tracks[-1][0] if tracks else None
+        if first and middles[id(line)] - middles[id(first)] < max(line.size, first.size) / 2:
+            tracks[-1].append(line)
+        else:
+            tracks.append([line])
+    return tuple(line for track in tracks for line in sorted(track, key=lambda line: _dot(line.center, along)))
+
+
+def _dot(point: Point, axis: Point) -> float:
+    return point[0] * axis[0] + point[1] * axis[1]
+
+
+def _distance(one: Point, other: Point) -> float:
+    return math.dist(one, other)

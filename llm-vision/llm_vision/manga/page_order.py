@@ -1,0 +1,85 @@
+"""The order in which the blocks of a page are read: panel by panel, and in a panel from its first corner on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from .blocks import Block, Box
+
+OVERLAP = 0.25
+"""Share of the smaller extent by which two blocks may overlap and still stand one behind the other: bubbles touch."""
+
+
+def in_reading_order(blocks: Sequence[Block], panels: Sequence[Box], *, right_to_left: bool) -> list[Block]:
+    """Blocks as a reader takes them.
+
+    Args:
+        blocks: of one page.
+        panels: in reading order; a block belongs to the one that has most of it, else to the nearest.
+        right_to_left: whether the right one of two neighbours comes first.
+    """
+    if not panels:
+        return _in_panel(blocks, right_to_left)
+    members: list[list[Block]] = [[] for _ in panels]
+    for block in blocks:
+        shares = [_common_area(block.box, panel) for panel in panels]
+        if max(shares) > 0:
+            members[shares.index(max(shares))].append(block)
+        else:
+            distances = [_distance(block.box, panel) for panel in panels]
+            members[distances.index(min(distances))].append(block)
+    return [block for part in members for block in _in_panel(part, right_to_left)]
+
+
+def _in_panel(blocks: Sequence[Block], right_to_left: bool) -> list[Block]:
+    """Bands from the top, the blocks of a band from the side where reading begins; again in each part."""
+    if len(blocks) < 2:
+        return list(blocks)
+    for low, high, reverse in ((_top, _bottom, False), (_left, _right, right_to_left)):
+        parts = _cut(blocks, low, high)
+        if len(parts) > 1:
+            ordered = list(reversed(parts)) if reverse else parts
+            return [block for part in ordered for block in _in_panel(part, right_to_left)]
+    sign = -1 if right_to_left else 1
+    return sorted(blocks, key=lambda block: block.box[1] + sign * (block.box[0] + block.box[2]) / 2)
+
+
+def _cut(blocks: Sequence[Block], low: Callable[[Block], float], high: Callable[[Block], float]) -> list[list[Block]]:
+    """Groups that do not overlap along one axis, but for a little, in ascending order."""
+    parts: list[list[Block]] = []
+    end = float("-inf")
+    for block in sorted(blocks, key=low):
+        smaller = min([high(block) - low(block), *(high(other) - low(other) for other in (parts[-1] if parts else ()))])
+        if not parts or end - low(block) <= OVERLAP * smaller:
+            parts.append([])
+        parts[-1].append(block)
+        end = max(end, high(block))
+    return parts
+
+
+def _common_area(one: Box, other: Box) -> float:
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _distance(one: Box, other: Box) -> float:
+    across = max(0.0, max(one[0], other[0]) - min(one[2], other[2]))
+    down = max(0.0, max(one[1], other[1]) - min(one[3], other[3]))
+    return across + down
+
+
+def _left(block: Block) -> float:
+    return block.box[0]
+
+
+def _top(block: Block) -> float:
+    return block.box[1]
+
+
+def _right(block: Block) -> float:
+    return block.box[2]
+
+
+def _bottom(block: Block) -> float:
+    return block.box[3]

@@ -1,0 +1,146 @@
+"""Whole pages with the embedded networks: where lines and panels are, and what the lines say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+
+import cv2
+import numpy as np
+
+from ..images.panels import Box, find_panels
+from ..manga.lines import Ink, Point, TextLine, directions
+from ._line_ink import cut, ink_spans, ruby_strip
+from ._page_tiles import Polygon, Tile, joined, tiles
+from ._rapidocr_engine import FLAT, LEAST_CONFIDENCE, MOST_PIXELS, Engine, Pixels, as_points, straightened
+from .base import Item
+
+Corners = tuple[Point, Point, Point, Point]
+
+_BORDER = 20
+"""Free pixels around a tile: text that touches the edge is not found."""
+
+
+Reading = tuple[str, float]
+"""Text and confidence."""
+
+
+@dataclass
+class Page:
+    """A page while it is read."""
+
+    item: Item
+    polygons: list[Corners]
+    vertical: list[bool]
+    inks: list[Ink | None]
+    """What the lines cover, without the detector's margin."""
+    is_to_be_read: bool
+    tiles: Sequence[Tile] = ()
+    """What is to be looked at."""
+    panels: list[Box] = field(default_factory=list)
+    right_to_left: bool = True
+    readings: dict[int, Reading] = field(default_factory=dict)
+    """By the line's number."""
+    failure: Exception | None = None
+    """Why it could not be read."""
+
+    @property
+    def rgb(self) -> Pixels:
+        """Shape (height, width, 3)."""
+        return self.item.images[0]
+
+    def take_lines(self, found: Sequence[list[Polygon] | Exception]) -> None:
+        """Join what was found in the tiles, and find the panels.
+
+        The request's `reading_order` is `rtl`, `ltr`, or `auto`: from the right where most lines stand in columns.
+        """
+        self.failure = next((part for part in found if isinstance(part, Exception)), None)
+        if self.failure or not self.tiles:
+            return
+        grey = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+        polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))  # type: ignore[arg-type]
+        for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
+            for part in _without_furigana(grey, polygon, vertical=vertical):
+                self.polygons.append(as_points(part))
+                self.inks.append(_ink_box(grey, part))
+                self.vertical.append(vertical)
+        order = self.item.params["reading_order"]
+        self.right_to_left = order == "rtl" or (order == "auto" and 2 * sum(self.vertical) >= len(self.vertical))
+        self.panels = find_panels(grey, right_to_left=self.right_to_left)
+
+    def take_reading(self, number: int, reading: Reading | Exception) -> None:
+        """What a line says."""
+        if isinstance(reading, Exception):
+            self.failure = reading
+        else:
+            self.readings[number] = reading
+
+    def lines(self) -> list[TextLine]:
+        """All lines with what they say; an empty text where nothing was read, or nothing sure enough."""
+        return [
+            TextLine(polygon, *self.readings.get(number, ("", 0.0)), vertical, ink)
+            for number, (polygon, vertical, ink) in enumerate(zip(self.polygons, self.vertical, self.inks, strict=True))
+        ]
+
+
+def page_of(item: Item) -> Page:
+    """A page that is not looked at yet, or one whose lines the request names."""
+    params = item.params
+    if params["mode"] == "lines":
+        polygons = [_corners(line) for line in params["lines"]]
+        return Page(item, polygons, params["vertical"], [None] * len(polygons), is_to_be_read=True)
+    return Page(item, [], [], [], params["read"], tiles(*item.images[0].shape[:2]))
+
+
+def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
+    """The lines in a tile of a page, as polygons of the page."""
+    page, tile = part
+    return [] if page.item.cancelled else [tile.moved(polygon) for polygon in _detect(engine, tile.of(page.rgb))]
+
+
+def _without_furigana(grey: Pixels, polygon: Polygon, *, vertical: bool) -> tuple[Polygon, ...]:
+    """A line, in two parts where the detector has taken furigana for a part of it."""
+    place = ruby_strip(straightened(grey, polygon), vertical=vertical)
+    return cut(polygon, place, vertical=vertical) if place else (polygon,)
+
+
+def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:
+    """Left, top, right, bottom of what is drawn in a line; right for tilted lines within their height."""
+    spans = ink_spans(straightened(grey, polygon))
+    if spans is None:
+        return None
+    (left, right), (top, bottom) = spans
+    _, kept = cut(polygon, left, vertical=True)
+    kept, _ = cut(kept, (right - left) / (1 - left), vertical=True)
+    _, kept = cut(kept, top, vertical=False)
+    kept, _ = cut(kept, (bottom - top) / (1 - top), vertical=False)
+    low, high = kept.min(axis=0), kept.max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _corners(line: Sequence[Sequence[float]]) -> Corners:
+    first, second, third, fourth = ((float(x), float(y)) for x, y in line)
+    return first, second, third, fourth
+
+
+def _detect(engine: Engine, rgb: Pixels) -> list[Polygon]:
+    scale = min(1.0, sqrt(MOST_PIXELS / (rgb.shape[0] * rgb.shape[1])))
+    if scale < 1:
+        rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    bgr = np.ascontiguousarray(rgb[:, :, ::-1])
+    if float(cv2.meanStdDev(bgr)[1].max()) < FLAT:
+        return []
+    padded = cv2.copyMakeBorder(bgr, _BORDER, _BORDER, _BORDER, _BORDER, cv2.BORDER_REPLICATE).astype(
+        np.uint8, copy=False
+    )
+    return [(polygon - _BORDER) / scale for polygon in engine.detect(padded)]
+
+
+def read_line(engine: Engine, place: tuple[Page, int]) -> Reading:
+    """What one line of a page says; nothing when that is too unsure or nobody waits for it."""
+    page, number = place
+    if page.item.cancelled:
+        return "", 0.0
+    text, confidence = engine.read_line(page.rgb, np.array(page.polygons[number], np.float32))
+    return (text, confidence) if confidence >= LEAST_CONFIDENCE else ("", confidence)
