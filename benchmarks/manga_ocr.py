@@ -30,7 +30,7 @@ def main() -> int:
     pictures = [crop.picture for crop in crops(CROPS, seed=1)]
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder))
-        ours, package = _our_reader(Path(folder)), _package_reader(folder)
+        ours, package = _our_reader(Path(folder)), package_reader(folder)
         ways: dict[str, Callable[[], object]] = {
             "package": lambda: [package(picture) for picture in pictures],
             "alone": lambda: [ours([picture]) for picture in pictures],
@@ -75,7 +75,7 @@ def _our_reader(folder: Path) -> Callable[[list[Image.Image]], object]:
     return lambda pictures: model.predict(items_of(pictures))
 
 
-def _package_reader(folder: str) -> Callable[[Image.Image], Any]:
+def package_reader(folder: str) -> Callable[[Image.Image], Any]:
     import torch
 
     from manga_ocr import MangaOcr

@@ -12,7 +12,7 @@ Polygon = NDArray[np.float32]
 
 FACING = 1.15
 """Width to height from which on a picture is looked at as two pages."""
-FACING_OVERLAP = 0.1
+FACING_OVERLAP = 0.06
 """Of the width: wider than a column, and than the free strip between two pages."""
 TILED = 2.2
 """Sides' ratio from which on a picture is looked at in more tiles: pages are at most twice as high as wide."""

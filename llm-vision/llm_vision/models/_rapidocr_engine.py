@@ -36,6 +36,14 @@ LEAST_CONFIDENCE = 0.55
 """Lines below it are more often wrong than right."""
 LEAST_WHOLE_CONFIDENCE = 0.7
 """The same for a whole crop that is read without any line found: there is more to be wrong about."""
+FREE_BEHIND = 1.0
+"""Free room behind a line, of its height: the recogniser has learned from lines with some. Its own way is to fill up to
+320 pixels, which a short column pays for with three times its width, and which a long one does not get: so, 270 drawn
+crops have 1.25 % of wrong characters instead of 1.41 %, in a quarter less time."""
+LEAST_WIDTH = 160
+"""Pixels of a line as the recogniser sees it, `_LINE_HEIGHT` high."""
+_LINE_HEIGHT = 48
+_PADDING = (127, 127, 127)  # 0 for the network
 LEAST_LINE = 2
 """Pixels: narrower ones cannot be read."""
 FLAT = 12
@@ -126,7 +134,8 @@ class Engine:
         return self._recognise(_turned(straight[:, :, ::-1]))
 
     def _recognise(self, line: Pixels) -> tuple[str, float]:
-        answer = self._recogniser(line)
+        free = round(FREE_BEHIND * line.shape[0])
+        answer = self._recogniser(cv2.copyMakeBorder(line, 0, 0, 0, free, cv2.BORDER_CONSTANT, value=_PADDING))
         if not answer.txts:
             return "", 0.0
         return answer.txts[0].strip(), float(answer.scores[0])
@@ -137,7 +146,8 @@ class Engine:
 
     @cached_property
     def _recogniser(self) -> Any:
-        return self._make({"Global.use_det": False, "Rec.rec_batch_num": 1})
+        shape = [3, _LINE_HEIGHT, LEAST_WIDTH]
+        return self._make({"Global.use_det": False, "Rec.rec_batch_num": 1, "Rec.rec_img_shape": shape})
 
     def _make(self, params: dict[str, Any]) -> Any:
         """An instance of its own for each set of options: options of a call would stick to the next one."""

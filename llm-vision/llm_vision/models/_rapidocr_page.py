@@ -36,6 +36,8 @@ class Page:
     inks: list[Ink | None]
     """What the lines cover, without the detector's margin."""
     is_to_be_read: bool
+    furigana: set[int] = field(default_factory=set)
+    """Lines that were cut off others: furigana for sure."""
     tiles: Sequence[Tile] = ()
     """What is to be looked at."""
     panels: list[Box] = field(default_factory=list)
@@ -61,13 +63,23 @@ class Page:
         grey = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
         polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))  # type: ignore[arg-type]
         for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
-            for part in _without_furigana(grey, polygon, vertical=vertical):
+            for number, part in enumerate(_base_and_furigana(grey, polygon, vertical=vertical)):
+                if number:
+                    self.furigana.add(len(self.polygons))
                 self.polygons.append(as_points(part))
                 self.inks.append(_ink_box(grey, part))
                 self.vertical.append(vertical)
         order = self.item.params["reading_order"]
         self.right_to_left = order == "rtl" or (order == "auto" and 2 * sum(self.vertical) >= len(self.vertical))
         self.panels = find_panels(grey, right_to_left=self.right_to_left)
+
+    @property
+    def lines_to_read(self) -> list[int]:
+        """Which lines are to be read: furigana only where somebody asks for them."""
+        if not self.is_to_be_read or self.failure:
+            return []
+        skipped = self.furigana if self.item.params["furigana"] == "strip" else set()
+        return [number for number in range(len(self.polygons)) if number not in skipped]
 
     def take_reading(self, number: int, reading: Reading | Exception) -> None:
         """What a line says."""
@@ -90,7 +102,7 @@ def page_of(item: Item) -> Page:
     if params["mode"] == "lines":
         polygons = [_corners(line) for line in params["lines"]]
         return Page(item, polygons, params["vertical"], [None] * len(polygons), is_to_be_read=True)
-    return Page(item, [], [], [], params["read"], tiles(*item.images[0].shape[:2]))
+    return Page(item, [], [], [], params["read"], tiles=tiles(*item.images[0].shape[:2]))
 
 
 def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
@@ -99,10 +111,13 @@ def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
     return [] if page.item.cancelled else [tile.moved(polygon) for polygon in _detect(engine, tile.of(page.rgb))]
 
 
-def _without_furigana(grey: Pixels, polygon: Polygon, *, vertical: bool) -> tuple[Polygon, ...]:
-    """A line, in two parts where the detector has taken furigana for a part of it."""
+def _base_and_furigana(grey: Pixels, polygon: Polygon, *, vertical: bool) -> tuple[Polygon, ...]:
+    """A line, and its furigana where the detector has taken them for a part of it."""
     place = ruby_strip(straightened(grey, polygon), vertical=vertical)
-    return cut(polygon, place, vertical=vertical) if place else (polygon,)
+    if place is None:
+        return (polygon,)
+    one, other = cut(polygon, place, vertical=vertical)
+    return (one, other) if vertical else (other, one)
 
 
 def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:

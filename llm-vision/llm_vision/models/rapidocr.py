@@ -106,7 +106,7 @@ class RapidOcr(Model):
         found = self._each(steps.find_lines, parts)
         for page in pages:
             page.take_lines([lines for (owner, _), lines in zip(parts, found, strict=True) if owner is page])
-        places = [(page, number) for page in pages if page.is_to_be_read for number in range(len(page.polygons))]
+        places = [(page, number) for page in pages for number in page.lines_to_read]
         for (page, number), reading in zip(places, self._each(steps.read_line, places), strict=True):
             page.take_reading(number, reading)
         return [self._page_result(page) for page in pages]
