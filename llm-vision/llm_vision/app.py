@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .api.exchange import BodyRules
 from .api.gate import Gate, GateRules
 from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
+from .api.owocr_socket import OwocrSocket, SocketRules
 from .catalog import as_set, llava_model
 from .errors import VisionError
 from .images.decode import ImageLimits
@@ -113,6 +114,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         is_draining=lambda: services.lifecycle.is_draining,
     )
     app.add_middleware(Gate, rules=rules, metrics=metrics)
+    app.state.owocr_socket = _owocr_socket(settings, services, rules.access)
     if settings.cors_origins:  # added last, so it is outermost: a browser's preflight carries no key
         app.add_middleware(
             CORSMiddleware,
@@ -152,8 +154,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     threads = ThreadPoolExecutor(max(LEAST_THREADS, cpu_cores()), "gateway")  # more would only fight for the same lock
     asyncio.get_running_loop().set_default_executor(threads)
     services.lifecycle.start()
+    socket: OwocrSocket | None = app.state.owocr_socket
     try:
-        yield
+        async with socket.serving() if socket else nullcontext():
+            yield
     finally:
         await services.lifecycle.stop()
 
@@ -197,6 +201,12 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         max_file_bytes=settings.max_file_bytes,
         large_bodies=FairPlaces(1),
     )
+
+
+def _owocr_socket(settings: Settings, services: Services, access: AccessRules) -> OwocrSocket | None:
+    if settings.owocr_port is None:
+        return None
+    return OwocrSocket(services, SocketRules(settings.bind, settings.owocr_port, access, settings.max_file_bytes))
 
 
 def _default_vlm(settings: Settings, catalog: Catalog, weights: WeightStore, memory_bytes: int) -> DefaultVlm:

@@ -88,6 +88,8 @@ class Settings(BaseSettings):
     """Host names that clients may use besides localhost, comma separated. Empty: any, unless bound to loopback."""
     cors_origins: CommaList = ()
     """Web origins (`https://reader.example`) whose pages may call the service, comma separated."""
+    owocr_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port for owocr's WebSocket, which meikipop and yomihon speak (theirs is 7331). Empty: none."""
     header_seconds: Annotated[float, Field(gt=0)] = 10
     """Longest time that the head of a request may take to come."""
     body_seconds: Annotated[float, Field(gt=0)] = 60

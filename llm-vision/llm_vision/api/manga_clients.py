@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -43,8 +43,8 @@ async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client:
             services.pictures.decoded(upload.picture, client) as picture,
         ):
             return PlainTextResponse((await reader.read(picture)).text)
-    page = await _page(upload.picture, services, client, OcrWish(None, _code_of(language), Furigana.STRIP))
-    return JSONResponse({"text_lines": [_corners(line, text) for line, text in _lines(page.blocks)]})
+    page = await read_page(upload.picture, services, client, OcrWish(None, _code_of(language), Furigana.STRIP))
+    return JSONResponse({"text_lines": [_corners(line, text) for line, text in lines_of(page.blocks)]})
 
 
 @router.post("/detect", responses=_ANSWERS, openapi_extra=picture_body(OcrForm), summary="Find lines (ImageTrans)")
@@ -52,8 +52,8 @@ async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
     """The corners of all lines, in reading order, with empty texts."""
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     wish = OcrWish(EMBEDDED, _code_of(upload.texts.get("lang", "")), Furigana.STRIP)
-    page = await _page(upload.picture, services, request.state.client, wish)
-    return {"text_lines": [_corners(line, "") for line, _ in _lines(page.blocks)]}
+    page = await read_page(upload.picture, services, request.state.client, wish)
+    return {"text_lines": [_corners(line, "") for line, _ in lines_of(page.blocks)]}
 
 
 @router.post(
@@ -78,7 +78,7 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
         raise too_large(services.max_file_bytes)
     language = request.query_params.get("lang")
     wish = OcrWish(EMBEDDED, _code_of(language or ""), Furigana.STRIP)
-    page = await _page(data, services, request.state.client, wish)
+    page = await read_page(data, services, request.state.client, wish)
     place = _oneocr_place if language is None else _winrt_place
     return {
         "text": page.text,
@@ -91,12 +91,17 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
                     for character, corners in characters_of(line, text)
                 ],
             }
-            for line, text in _lines(page.blocks)
+            for line, text in lines_of(page.blocks)
         ],
     }
 
 
-async def _page(data: bytes | bytearray, services: Services, client: str, wish: OcrWish) -> PageReading:
+async def read_page(data: bytes | bytearray, services: Services, client: str, wish: OcrWish) -> PageReading:
+    """What a picture file says, read as a page.
+
+    Raises:
+        VisionError: it cannot be read.
+    """
     async with (
         services.pages.admit(PageWish(wish, "auto"), client) as reader,
         services.pictures.decoded(data, client) as picture,
@@ -104,7 +109,8 @@ async def _page(data: bytes | bytearray, services: Services, client: str, wish: 
         return await reader.read(picture)
 
 
-def _lines(blocks: tuple[ReadBlock, ...]) -> list[tuple[TextLine, str]]:
+def lines_of(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
+    """All lines in reading order, each with its text."""
     return [pair for found in blocks for pair in zip(found.block.lines, found.line_texts, strict=True)]
 
 
