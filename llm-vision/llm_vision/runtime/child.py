@@ -26,6 +26,7 @@ from ..errors import VisionError
 from ..models.base import Item, JsonObject, LoadContext, Model, Quantization, UnusableWeights
 from . import wire
 from .guard import guard_process
+from .idle_memory import IDLE_SECONDS, give_back
 from .ways import DEVICE_LOST
 from .weight_check import proven
 
@@ -47,6 +48,14 @@ class Connection:
         frame = wire.encode(header)
         with self._send_lock:
             self._sock.sendall(frame)
+
+    def next_message(self) -> tuple[wire.Header, bytearray]:
+        """Wait for the gateway; memory that is free goes back to the system when it lets us wait."""
+        try:
+            return self.inbox.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            give_back()
+        return self.inbox.get()
 
     def read_forever(self) -> None:
         """Take messages until the gateway is gone, then end this process at once."""
@@ -207,7 +216,7 @@ def main() -> None:
         os._exit(1)
     connection.send({"type": "ready"})
     while True:
-        header, payload = connection.inbox.get()
+        header, payload = connection.next_message()
         if header["type"] == "stop":
             sys.stderr.flush()
             os._exit(0)  # libraries with threads of their own can hang in an orderly exit

@@ -1,0 +1,59 @@
+"""What is wrong here, or with another server: 5xx."""
+
+from __future__ import annotations
+
+from .base import VisionError
+
+
+class InternalError(VisionError):
+    status = 500
+    code, when = "internal_error", "Our fault; the log has the cause under the request's id."
+
+
+class InferenceFailed(VisionError):
+    status = 500
+    code, when = "inference_failed", "The model failed on this request; the log has the cause."
+
+
+class UpstreamRejected(VisionError):
+    status = 502
+    code, when = "upstream_rejected", "The model's server refuses key, name or request; the text says which."
+
+
+class Unavailable(VisionError):
+    status = 503
+    retryable = True
+
+
+class ModelLoading(Unavailable):
+    code, when = "model_loading", "The model is still being loaded, or its weights are being downloaded."
+
+
+class ModelLoadFailed(Unavailable):
+    code, when = "model_load_failed", "The model could not be loaded; the next try comes after `Retry-After`."
+
+
+class InsufficientMemory(Unavailable):
+    code, when = "insufficient_memory", "No memory for the model or the request."
+
+
+class WorkerCrashed(Unavailable):
+    code, when = "worker_crashed", "The model's process ended during the request; it starts again by itself."
+
+
+class UpstreamUnavailable(Unavailable):
+    code, when = "upstream_unavailable", "The model's server cannot be reached, fails, or is silent for too long."
+
+
+class ShuttingDown(Unavailable):
+    code, when = "shutting_down", "The service stops."
+
+
+class DeadlineExceeded(VisionError):
+    status = 504
+    code, when = "deadline_exceeded", "The request took longer than it may."
+
+
+class StorageFull(VisionError):
+    status = 507
+    code, when = "storage_full", "No room for the upload in the temporary folder, or for weights on their volume."
