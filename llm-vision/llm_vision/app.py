@@ -25,6 +25,7 @@ from .api.owocr_socket import OwocrSocket, SocketRules
 from .catalog import as_set, llava_model
 from .errors import VisionError
 from .images.decode import ImageLimits
+from .images.url import UrlRules
 from .metrics import Metrics
 from .models.base import Task, Volume
 from .models.registry import Catalog
@@ -47,6 +48,7 @@ from .services.lifecycle import Lifecycle, Running
 from .services.ocr import OcrEngines, OcrService
 from .services.pages import PageService
 from .services.pictures import PictureDecoder
+from .services.url_pictures import FetchRules, UrlPictures
 from .services.vision import VisionLimits, VisionService
 from .settings import MEBIBYTE, Settings
 
@@ -180,6 +182,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     ocr_service = OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds)
     return Services(
         ocr=ocr_service,
+        url_pictures=UrlPictures(_fetch_rules(settings)),
         pages=PageService(inference, ocr_service, EMBEDDED_OCR, settings.page_seconds),
         vision=VisionService(
             inference,
@@ -207,6 +210,17 @@ def _owocr_socket(settings: Settings, services: Services, access: AccessRules) -
     if settings.owocr_port is None:
         return None
     return OwocrSocket(services, SocketRules(settings.bind, settings.owocr_port, access, settings.max_file_bytes))
+
+
+def _fetch_rules(settings: Settings) -> FetchRules:
+    hosts = frozenset(host.lower().strip("[]") for host in settings.url_hosts)
+    return FetchRules(
+        urls=UrlRules(hosts, allows_http=settings.url_http, allows_private=settings.url_private),
+        max_bytes=settings.max_file_bytes,
+        seconds=settings.url_seconds,
+        redirects=settings.url_redirects,
+        allows_tiff=settings.allow_tiff,
+    )
 
 
 def _default_vlm(settings: Settings, catalog: Catalog, weights: WeightStore, memory_bytes: int) -> DefaultVlm:

@@ -171,6 +171,18 @@ class Settings(BaseSettings):
     max_prompt_chars: Annotated[int, Field(ge=1)] = 16_384
     """Longest prompt, in characters."""
 
+    # Pictures by URL
+    url_hosts: CommaList = ()
+    """Hosts that pictures may be fetched from by URL, comma separated; `*` for every public one. Empty: none."""
+    url_http: bool = False
+    """Whether `http:` is allowed besides `https:`."""
+    url_private: bool = False
+    """Whether the hosts that are listed by name may be on this machine or in a private network."""
+    url_redirects: Annotated[int, Field(ge=0, le=3)] = 0
+    """How often a picture's server may send on to another URL."""
+    url_seconds: Annotated[float, Field(gt=0, le=60)] = 10
+    """Longest time that fetching a picture may take."""
+
     # Pictures
     max_file_mb: Annotated[float, Field(gt=0, le=1024)] = 20
     """Largest picture file, in MiB."""
@@ -192,6 +204,7 @@ class Settings(BaseSettings):
         "admin_keys",
         "preload",
         "upstream_keys",
+        "url_hosts",
         mode="before",
     )
     @classmethod
@@ -243,11 +256,11 @@ class Settings(BaseSettings):
                 raise ValueError("an origin is written as https://host or https://host:port")
         return origins
 
-    @field_validator("allowed_hosts")
+    @field_validator("allowed_hosts", "url_hosts")
     @classmethod
     def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
         for host in hosts:
-            if not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]", host):
+            if host != "*" and not re.fullmatch(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]", host):
                 raise ValueError("a host is a name or address, without scheme, port or path")
         return hosts
 

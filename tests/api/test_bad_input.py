@@ -157,7 +157,7 @@ def test_prompts_have_a_limit_and_no_control_characters(client: httpx2.Client) -
 
 def test_unknown_routes_and_methods(client: httpx2.Client) -> None:
     assert_problem(client.get("/nothing/here"), 404, "not_found")
-    assert_problem(client.get("/ocr"), 405, "method_not_allowed")
+    assert_problem(client.get("/ocr/page"), 405, "method_not_allowed")
     assert_problem(client.delete("/models"), 405, "method_not_allowed")
     assert_problem(client.get("/docs/../../etc/passwd"), 404, "not_found")
     assert_problem(client.get("/docs/swagger-ui.css.map"), 404, "not_found")

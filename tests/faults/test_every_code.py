@@ -18,6 +18,7 @@ from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
+from fixtures.remote_pictures import Remote
 from fixtures.requests import Asking, analyze_request, model_request, ocr_request, picture_request
 from fixtures.waiting import eventually
 from llm_vision.errors import registry
@@ -47,7 +48,7 @@ SIMPLE = {
     "forbidden": request("/models/load", b"{}", headers={**JSON, "Origin": "https://evil.example"}),
     "not_found": get("/nothing"),
     "model_not_found": ocr_request(engine="nothing"),
-    "method_not_allowed": get("/ocr"),
+    "method_not_allowed": get("/ocr/page"),
     "payload_too_large": request("/ocr", headers={"Content-Length": "99000000000", "Content-Type": "image/png"}),
     "image_too_large": picture_request(bad_pictures.row_54()["png"]),
     "uri_too_long": get("/" + "a" * 9000),
@@ -77,6 +78,7 @@ SIMPLE = {
     "deadline_exceeded": ocr_request("hang"),
     "request_timeout": request("/ocr", headers={"Content-Type": "image/png", "Content-Length": "9"}) + b"x",
     "model_loading": ocr_request(engine="slow-to-load"),
+    "url_images_disabled": get("/ocr?url=https://example.com/a.png"),
     "weights_not_downloaded": model_request("delete", "faulty"),
 }
 PLANS = {
@@ -201,13 +203,35 @@ def test_promise_30_an_error_of_ours_is_told_without_its_cause(tmp_path: Path) -
         server.stop()
 
 
+URLS = {
+    "url_scheme_not_allowed": "ftp://127.0.0.1/a.png",
+    "invalid_url": "http://user@127.0.0.1/a.png",
+    "url_not_allowed": "http://10.0.0.1/a.png",
+    "too_many_redirects": "/around",
+    "image_fetch_failed": "/404",
+    "image_fetch_too_large": "/large",
+    "image_upstream_error": "/500",
+    "image_fetch_timeout": "/silent",
+}
+
+
+def test_promise_30_pictures_by_url(start_server: Start) -> None:
+    settings = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
+    server = start_server({**settings, "VISION_URL_SECONDS": "0.5", "VISION_MAX_FILE_MB": "0.1"})
+    with Remote() as remote:
+        for code, target in URLS.items():
+            url = remote.url(target) if target.startswith("/") else target
+            check_of_registry(send_raw(server.port, get(f"/ocr?url={url}"), method="GET"), code)
+            assert counted(server, code) == 1
+
+
 def test_promise_30_no_code_is_forgotten() -> None:
     elsewhere = {
         "malformed_http", "missing_credentials", "invalid_credentials", "queue_full", "rate_limited", "model_in_use",
         "storage_full", "shutting_down", "client_closed", "internal_error",
     }  # fmt: skip
-    assert SIMPLE.keys() | elsewhere == registry().keys()
-    assert not SIMPLE.keys() & elsewhere
+    assert SIMPLE.keys() | URLS.keys() | elsewhere == registry().keys()
+    assert not (SIMPLE.keys() | URLS.keys()) & elsewhere
 
 
 SECRETS = re.compile(r"sesame|iVBORw0|\\x89PNG")

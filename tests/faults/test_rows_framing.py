@@ -167,7 +167,7 @@ def test_row_12_expected_body_is_refused_without_100(survivor: LiveServer) -> No
 
 
 def test_row_13_wrong_method_and_unknown_route(survivor: LiveServer) -> None:
-    check(send_raw(survivor.port, request("/ocr", method="GET")), 405, "method_not_allowed")
+    check(send_raw(survivor.port, request("/ocr/page", method="GET")), 405, "method_not_allowed")
     check(send_raw(survivor.port, request("/models/load", method="DELETE")), 405, "method_not_allowed")
     check(send_raw(survivor.port, request("/nothing", method="GET")), 404, "not_found")
     check(send_raw(survivor.port, request("/ocr/../models/load", b"{}")), 404, "not_found")

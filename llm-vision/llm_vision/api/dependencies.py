@@ -18,6 +18,7 @@ from ..services.lifecycle import Lifecycle
 from ..services.ocr import OcrService
 from ..services.pages import PageService
 from ..services.pictures import PictureDecoder
+from ..services.url_pictures import UrlPictures
 from ..services.vision import VisionService
 
 
@@ -30,6 +31,7 @@ class Services:
     vision: VisionService
     default_vlm: DefaultVlm
     pictures: PictureDecoder
+    url_pictures: UrlPictures
     pool: ModelPool
     downloads: Downloads
     availability: Availability

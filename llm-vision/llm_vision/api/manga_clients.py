@@ -1,13 +1,14 @@
-"""The shapes of manga tools that can call an OCR server: ImageTrans, and owocr's `oneocr` and `winrtocr` engines."""
+"""The shapes of manga tools that can call an OCR server: ImageTrans, Mangatan, owocr."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from ..manga.blocks import Box
 from ..manga.lines import TextLine
 from ..manga.page import ReadBlock
 from ..schemas.ocr import Furigana, OcrForm
@@ -17,7 +18,7 @@ from .body import read_body
 from .dependencies import Services, ServicesDep
 from .forms import FOREIGN_FIELD, Upload, picture_body, read_upload
 from .limits import too_large
-from .openapi import PICTURE_CODES, error_responses
+from .openapi import PICTURE_CODES, URL_CODES, error_responses
 
 router = APIRouter(tags=["Manga tools"])
 
@@ -93,6 +94,30 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
             }
             for line, text in lines_of(page.blocks)
         ],
+    }
+
+
+@router.get(
+    "/ocr",
+    responses=error_responses(*PICTURE_CODES, *URL_CODES),
+    summary="Read a page by its URL (Mangatan)",
+)
+async def mangatan(
+    request: Request, services: ServicesDep, url: Annotated[str, Query(description="The page's address")] = ""
+) -> list[dict[str, Any]]:
+    """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
+    data = await services.url_pictures.fetch(url)
+    page = await read_page(data, services, request.state.client, OcrWish(None, "ja", Furigana.STRIP))
+    return [{"text": found.text, "tightBoundingBox": _share(found.block.box, page)} for found in page.blocks]
+
+
+def _share(box: Box, page: PageReading) -> dict[str, float]:
+    left, top, right, bottom = box
+    return {
+        "x": round(left / page.width, 5),
+        "y": round(top / page.height, 5),
+        "width": round((right - left) / page.width, 5),
+        "height": round((bottom - top) / page.height, 5),
     }
 
 

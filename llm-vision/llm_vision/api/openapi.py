@@ -26,6 +26,11 @@ PICTURE_CODES = (
     "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_load_failed",
     "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded",
 )  # fmt: skip
+# What a route that fetches a picture by URL can answer.
+URL_CODES = (
+    "url_images_disabled", "url_scheme_not_allowed", "invalid_url", "url_not_allowed", "too_many_redirects",
+    "image_fetch_failed", "image_fetch_too_large", "image_upstream_error", "image_fetch_timeout",
+)  # fmt: skip
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

@@ -1,0 +1,212 @@
+"""Rows 67 to 76 of docs/reliability.md: pictures by URL, against a real server on this machine and made-up names."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+
+import pytest
+from PIL import Image
+
+from fixtures.live import LiveServer
+from fixtures.remote_pictures import LIMIT, Remote, png
+from llm_vision.errors import VisionError
+from llm_vision.images.url import NOT_ALLOWED, Address, UrlRules, is_public, parse
+from llm_vision.services.url_pictures import FetchRules, UrlPictures
+
+Start = Callable[..., LiveServer]
+
+
+@pytest.fixture(scope="module")
+def remote() -> Iterator[Remote]:
+    with Remote() as started:
+        yield started
+
+
+RULES = UrlRules(frozenset({"pictures.example", "inside.example", "[::1]", "twice.example"}), allows_http=True)
+PUBLIC = ip_address("93.184.216.34")
+
+
+def names(**found: list[str]) -> Callable[[str, int], object]:
+    async def resolve(host: str, port: int) -> list[Address]:
+        name = host.replace(".", "_")
+        if name not in found:
+            raise OSError(host)
+        return [ip_address(text) for text in found[name]]
+
+    return resolve
+
+
+async def code_of(pictures: UrlPictures, url: str) -> str:
+    with pytest.raises(VisionError) as refused:
+        await pictures.fetch(url)
+    assert url not in refused.value.detail
+    return refused.value.code
+
+
+def on_this_machine(remote: Remote, redirects: int = 3, seconds: float = 0.6) -> UrlPictures:
+    """Pictures of `pictures.example`, which is this machine; names that may be private are trusted by name."""
+    urls = UrlRules(frozenset({"pictures.example"}), allows_http=True, allows_private=True)
+
+    class There(UrlPictures):
+        """On the port of the test's server, whatever the URL says."""
+
+        async def _get(self, url):  # type: ignore[no-untyped-def]
+            from dataclasses import replace
+
+            return await super()._get(replace(url, port=remote.port))
+
+    return There(FetchRules(urls, LIMIT, seconds, redirects), names(pictures_example=["127.0.0.1"]))  # type: ignore[arg-type]
+
+
+def test_row_67_pictures_by_url_are_off_until_hosts_are_allowed(server: LiveServer) -> None:
+    answer = server.client.get("/ocr", params={"url": "https://example.com/a.png"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "url_images_disabled")
+
+
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "ftp://h/a", "gopher://h/", "dict://h/", "jar:http://h/!/a", "//h/a", "h/a.png", "",
+            "data:image/png;base64,AAAA", "javascript:alert(1)", "HTTPX://h/"],
+)  # fmt: skip
+def test_row_68_other_schemes_are_refused(url: str) -> None:
+    with pytest.raises(VisionError) as refused:
+        parse(url, RULES)
+    assert refused.value.code == "url_scheme_not_allowed"
+
+
+def test_row_68_http_only_where_it_is_allowed() -> None:
+    with pytest.raises(VisionError) as refused:
+        parse("http://pictures.example/a.png", UrlRules(frozenset({"pictures.example"})))
+    assert refused.value.code == "url_scheme_not_allowed"
+    assert parse("https://pictures.example/a.png", UrlRules(frozenset({"*"}))).port == 443
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "224.0.0.1",
+                "0.0.0.0", "255.255.255.255", "192.0.2.1", "198.18.0.1", "240.0.0.1", "::1", "::", "fe80::1", "fc00::1",
+                "ff02::1", "::ffff:127.0.0.1", "::ffff:93.184.216.34", "64:ff9b::7f00:1", "2002:7f00:1::", "::7f00:1",
+                "2001:0:7f00:1::", "2001:db8::1"],
+)  # fmt: skip
+async def test_row_69_addresses_that_are_not_public_are_refused(address: str) -> None:
+    assert not is_public(ip_address(address))
+    pictures = UrlPictures(FetchRules(RULES, LIMIT, 1), names(pictures_example=[address]))  # type: ignore[arg-type]
+    with pytest.raises(VisionError) as refused:
+        await pictures.fetch("http://pictures.example/a.png")
+    assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.1", "0", "0x7f.1", "2130706433", "0177.0.0.1", "127.0.0.1", "[::1]", "[::ffff:7f00:1]",
+             "[fe80::1%eth0]", "１２７.0.0.1", "①.example", "localhost", "other.example"],
+)  # fmt: skip
+def test_row_69_hosts_in_disguise_are_refused_with_one_text(host: str) -> None:
+    rules = UrlRules(frozenset({"*"}), allows_http=True)
+    hosts = ("localhost", "other.example", "127.0.0.1", "[::1]", "[::ffff:7f00:1]")
+    with pytest.raises(VisionError) as refused:
+        parse(f"http://{host}/a.png", RULES if host in hosts else rules)
+    assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "url", [r"http://ok.com\@127.0.0.1/", "http://user@pictures.example/", "http://user:pw@pictures.example/",
+            "http://pictures.example/a\tb", "http://pictures.example/a\nb", "http://pictures%2eexample/", "http://[::1/",
+            "http://pictures.example:99999/", "http://pictures.example:0/", "http://pictures.example./", "http:///a",
+            "http://pictures.example/a#b", "http://pic tures.example/", "http://-a.example/", "http://a..example/",
+            "http:pictures.example", "https://" + "a" * 3000],
+)  # fmt: skip
+def test_row_70_urls_that_programs_understand_differently_are_refused(url: str) -> None:
+    with pytest.raises(VisionError) as refused:
+        parse(url, RULES)
+    assert refused.value.code == "invalid_url"
+
+
+async def test_row_71_one_private_address_among_others_is_enough() -> None:
+    both = names(twice_example=[str(PUBLIC), "10.0.0.1"])
+    pictures = UrlPictures(FetchRules(RULES, LIMIT, 1), both)  # type: ignore[arg-type]
+    assert await code_of(pictures, "http://twice.example/a.png") == "url_not_allowed"
+
+
+async def test_row_71_the_address_that_was_checked_is_the_one_that_is_asked(remote: Remote) -> None:
+    """A name that points elsewhere a moment later: it is looked up once."""
+    lookups = []
+
+    async def resolve(host: str, port: int) -> list[Address]:
+        lookups.append(host)
+        return [ip_address("127.0.0.1" if len(lookups) == 1 else "10.255.255.1")]
+
+    pictures = on_this_machine(remote)
+    pictures._resolve = resolve
+    assert bytes(await pictures.fetch("http://pictures.example/good.png")) == png()
+    assert lookups == ["pictures.example"]
+    assert remote.asked[-1] == ("/good.png", f"pictures.example:{remote.port}")
+
+
+@pytest.mark.parametrize(
+    ("path", "redirects", "code"),
+    [
+        ("/to-good", 0, "too_many_redirects"),
+        ("/to-itself", 3, "too_many_redirects"),
+        ("/to-private", 3, "url_not_allowed"),
+        ("/to-file", 3, "url_scheme_not_allowed"),
+        ("/around", 2, "too_many_redirects"),
+        ("/to-nowhere", 3, "image_fetch_failed"),
+    ],
+)
+async def test_row_72_redirects_are_checked_and_counted(remote: Remote, path: str, redirects: int, code: str) -> None:
+    assert await code_of(on_this_machine(remote, redirects), f"http://pictures.example{path}") == code
+
+
+async def test_row_72_a_redirect_that_is_allowed_is_followed(remote: Remote) -> None:
+    assert bytes(await on_this_machine(remote, 1).fetch("http://pictures.example/to-good")) == png()
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("/404", "image_fetch_failed"), ("/401", "image_fetch_failed"), ("/500", "image_upstream_error")],
+)
+async def test_row_73_what_the_server_answers_is_told(remote: Remote, path: str, code: str) -> None:
+    assert await code_of(on_this_machine(remote), f"http://pictures.example{path}") == code
+
+
+async def test_row_73_an_unknown_name_and_a_closed_port(remote: Remote) -> None:
+    urls = UrlRules(frozenset({"*", "here.example"}), allows_http=True, allows_private=True)
+    pictures = UrlPictures(FetchRules(urls, LIMIT, 2), names(here_example=["127.0.0.1"]))  # type: ignore[arg-type]
+    assert await code_of(pictures, "http://nobody.example/a.png") == "image_upstream_error"
+    assert await code_of(pictures, "http://here.example:1/a.png") == "image_upstream_error"
+
+
+@pytest.mark.parametrize("path", ["/silent", "/drip"])
+async def test_row_74_a_server_that_stalls_or_drips_is_given_up(remote: Remote, path: str) -> None:
+    assert await code_of(on_this_machine(remote), f"http://pictures.example{path}") == "image_fetch_timeout"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/large", "image_fetch_too_large"),
+        ("/endless", "image_fetch_too_large"),
+        ("/lying", "image_fetch_failed"),
+        ("/gzip", "image_fetch_failed"),
+        ("/206", "image_fetch_failed"),
+        ("/html", "image_fetch_failed"),
+    ],
+)
+async def test_row_75_only_a_whole_picture_of_the_right_size_counts(remote: Remote, path: str, code: str) -> None:
+    assert await code_of(on_this_machine(remote, seconds=5), f"http://pictures.example{path}") == code
+
+
+def test_mangatan_reads_a_page_by_its_url(start_server: Start, remote: Remote) -> None:
+    """As its script asks: GET /ocr?url=, with credentials for the reader's server, which are not passed on."""
+    server = start_server({"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"})
+    url = remote.url("/good.png")
+    answer = server.client.get("/ocr", params={"url": url, "user": "me", "pass": "secret", "context": "page 1"})
+    (block,) = answer.json()
+    assert block["text"] == "電車に乗り遅れた"
+    box = block["tightBoundingBox"]
+    width, height = Image.open(io.BytesIO(png())).size
+    assert 0 < box["x"] * width < box["x"] * width + box["width"] * width < width
+    assert 0 < box["y"] * height < box["y"] * height + box["height"] * height < height
+    refused = server.client.get("/ocr", params={"url": f"http://localhost:{remote.port}/good.png"})
+    assert (refused.status_code, refused.json()["code"]) == (422, "url_not_allowed")
+    assert server.client.get("/ocr").json()["code"] == "url_scheme_not_allowed"
