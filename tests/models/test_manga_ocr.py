@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fixtures.items import items_of
+from fixtures.items import PlainItem, items_of
 from fixtures.japanese_crops import Crop, crops
 from fixtures.number_format import number_format
 from fixtures.tiny_models import MANGA_OCR, copied
@@ -132,6 +132,19 @@ def test_a_blank_crop_among_others_shifts_no_answer(exact: MangaOcr, held_out: l
     found = read(exact, [held_out[0].picture, blank, held_out[1].picture], 3)
     alone = read(exact, [held_out[0].picture, held_out[1].picture], 1)
     assert texts(found) == [alone[0]["text"], "", alone[1]["text"]]
+
+
+def test_the_crops_of_a_page_come_as_one_request(
+    exact: MangaOcr, batched: list[JsonObject], held_out: list[Crop]
+) -> None:
+    blank = Image.new("RGB", (50, 50), "white")
+    pictures = [*(crop.picture for crop in held_out[:20]), blank, held_out[20].picture]
+    page = PlainItem(pictures, {"mode": "crops"})
+    (alone,) = items_of([held_out[21].picture])
+    first, second = exact.predict([page, alone])
+    assert not isinstance(first, Exception)
+    assert texts(first["readings"]) == [*texts(batched[:20]), "", batched[20]["text"]]
+    assert second["text"] == batched[21]["text"]  # type: ignore[index]
 
 
 def test_a_text_that_does_not_end_is_never_sure() -> None:

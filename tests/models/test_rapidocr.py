@@ -188,3 +188,43 @@ def test_a_picture_that_breaks_the_reader_fails_alone(reader: RapidOcr) -> None:
     assert isinstance(failed, Exception)
     assert not isinstance(result, Exception)
     assert result["text"] == text
+
+
+def test_furigana_of_a_crop_are_told(reader: RapidOcr) -> None:
+    picture, text = draw_bubble(["明日は早く", "起きよう"], 40, furigana=FURIGANA)
+    found = read(reader, picture, furigana="ruby")
+    assert found["text"] == text
+    assert {"base": "明日", "ruby": "あした"} in found["ruby"]
+    assert "ruby" not in read(reader, picture)
+
+
+def test_lines_of_a_page_can_be_found_first_and_read_later(reader: RapidOcr) -> None:
+    picture, _ = draw_page()
+    item = PictureItem(picture)
+    item.params |= {"mode": "page", "read": False, "reading_order": "auto"}
+    (found,) = reader.predict([item])
+    assert not isinstance(found, Exception)
+    assert {line["text"] for line in found["lines"]} == {""}
+    chosen = found["lines"][:5]
+    item.params |= {
+        "mode": "lines",
+        "lines": [line["polygon"] for line in chosen],
+        "vertical": [line["vertical"] for line in chosen],
+    }
+    (read_later,) = reader.predict([item])
+    item.params |= {"mode": "page", "read": True}
+    (at_once,) = reader.predict([item])
+    assert [line["text"] for line in read_later["lines"]] == [line["text"] for line in at_once["lines"][:5]]  # type: ignore[index]
+    assert any(len(line["text"]) > 3 for line in read_later["lines"])  # type: ignore[index]
+
+
+def test_a_page_that_fails_is_no_other_ones_fault(reader: RapidOcr) -> None:
+    good, bad = PictureItem(draw_page()[0]), PictureItem(Image.new("RGB", (900, 900), "white"))
+    for item in (good, bad):
+        item.params |= {"mode": "page", "read": True, "reading_order": "auto"}
+    bad.images = (np.full((900, 900), 255, np.uint8),)
+    crop, text = draw_bubble(["この道を"], 32)
+    page, failure, bubble = reader.predict([good, bad, PictureItem(crop)])
+    assert len(page["lines"]) > 8  # type: ignore[index,arg-type]
+    assert isinstance(failure, Exception)
+    assert bubble["text"] == text  # type: ignore[index]

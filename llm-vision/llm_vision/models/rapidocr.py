@@ -39,7 +39,7 @@ class RapidOcr(Model):
         title="PP-OCRv6 small, detector and recogniser",
         tasks=frozenset({Task.OCR}),
         license="Apache-2.0",
-        memory_bytes=500 * MEBIBYTE,
+        memory_bytes=800 * MEBIBYTE,
         max_batch=8,
         languages=LANGUAGES,
         embedded=True,
