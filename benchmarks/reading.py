@@ -16,8 +16,9 @@ from fixtures.comic_pages import KINDS as PAGE_KINDS
 from fixtures.comic_pages import ComicPage, TrueBlock, draw_comic_page
 from fixtures.drawing import HALO, KINDS, sample_bubbles
 from fixtures.items import items_of
+from llm_vision.manga.blocks import Block
 from llm_vision.manga.lines import TextLine
-from llm_vision.manga.page import ReadBlock, blocks_of, read_by_lines
+from llm_vision.manga.page import ReadBlock, read_by_lines
 from llm_vision.models.base import JsonObject, LoadContext
 from llm_vision.models.rapidocr import RapidOcr
 
@@ -149,7 +150,7 @@ def _blocks(reader: RapidOcr, page: ComicPage) -> list[ReadBlock]:
         )
         for line in result["lines"]
     ]
-    found = blocks_of(lines, result["panels"], right_to_left=result["right_to_left"], were_read=True)
+    found = [Block(tuple(lines[number] for number in entry["lines"]), entry["vertical"]) for entry in result["blocks"]]
     return [read_by_lines(block, "rapidocr", furigana="strip") for block in found]
 
 

@@ -103,6 +103,14 @@ def test_furigana_are_no_lines_of_their_block_and_tell_what_they_read() -> None:
     assert read_by_lines(block, "rapidocr", furigana="strip").rubies is None
 
 
+def test_furigana_that_were_cut_off_a_column_are_never_text() -> None:
+    cut_off = TextLine(box(101, 0, 118, 60), "あした", 0.9, True, is_ruby=True)
+    (block,) = group([column("明日は早く", 100), cut_off, column("起きよう", 50)])
+    assert [line.text for line in block.lines] == ["明日は早く", "起きよう"]
+    assert [(ruby.base, ruby.ruby) for ruby in block.rubies] == [("明日", "あした")]
+    assert group([cut_off]) == []
+
+
 def test_small_text_of_one_bubble_is_no_furigana_of_another() -> None:
     large = [column("大きな声で話す", 400, size=50), column("人がここにいる", 320, size=50)]
     small = [column("小さな声もある", 120, size=24), column("内緒の話をする", 85, size=24)]

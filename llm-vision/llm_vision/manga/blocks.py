@@ -68,11 +68,11 @@ def group(lines: Sequence[TextLine]) -> list[Block]:
     small as the furigana of another.
     """
     blocks: list[Block] = []
-    for cluster in _components(lines, _is_near):
+    for cluster in _components([line for line in lines if not line.is_ruby], _is_near):
         bases, furigana = split_furigana(cluster)
         found = [_as_block(part) for part in _components(bases, belong_together)]
         blocks += _with_furigana(found, furigana)
-    return blocks
+    return _with_furigana(blocks, [line for line in lines if line.is_ruby]) if blocks else []
 
 
 def belong_together(one: TextLine, other: TextLine) -> bool:
@@ -128,7 +128,10 @@ def _with_furigana(blocks: Sequence[Block], furigana: Sequence[TextLine]) -> lis
             min(_distance(small.center, line.center) / line.length for line in block.lines) for block in blocks
         ]
         theirs[distances.index(min(distances))].append(small)
-    return [Block(block.lines, block.vertical, tuple(found)) for block, found in zip(blocks, theirs, strict=True)]
+    return [
+        Block(block.lines, block.vertical, (*block.furigana, *found))
+        for block, found in zip(blocks, theirs, strict=True)
+    ]
 
 
 def _in_order(lines: Sequence[TextLine], *, vertical: bool) -> tuple[TextLine, ...]:

@@ -47,9 +47,15 @@ def ruby_of(lines: Sequence[TextLine], furigana: Sequence[TextLine]) -> list[Rub
     """
     found: list[tuple[int, int, Ruby]] = []
     for small in furigana:
-        bases = [(number, line) for number, line in enumerate(lines) if line.text and is_furigana(small, line)]
-        if small.text and bases:
-            number, base = min(bases, key=lambda entry: abs(_gap_on_its_side(small, entry[1]) or 0.0))
+        gaps = {
+            number: gap
+            for number, line in enumerate(lines)
+            if line.text and (gap := _gap_on_its_side(small, line)) is not None
+            if small.is_ruby or is_furigana(small, line)
+        }
+        if small.text and gaps:
+            number = min(gaps, key=lambda number: abs(gaps[number]))
+            base = lines[number]
             start, end = _characters_beside(small, base)
             found.append((number, start, Ruby(base.text[start:end], small.text)))
     return [ruby for _, _, ruby in sorted(found, key=lambda entry: entry[:2])]

@@ -27,6 +27,8 @@ class TextLine:
     vertical: bool
     ink: Ink | None = None
     """What its characters cover, where that is known; the polygon has a margin."""
+    is_ruby: bool = False
+    """Whether it was cut off another line: furigana for sure."""
 
     @cached_property
     def left(self) -> float:

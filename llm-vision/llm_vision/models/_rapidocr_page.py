@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 
 from ..images.panels import Box, find_panels
+from ..manga.blocks import Block
 from ..manga.lines import Ink, Point, TextLine, directions
+from ..manga.page import blocks_of
 from ._line_ink import cut, ink_spans, ruby_strip
 from ._page_tiles import Polygon, Tile, joined, tiles
 from ._rapidocr_engine import FLAT, LEAST_CONFIDENCE, MOST_PIXELS, Engine, Pixels, as_points, straightened
@@ -18,6 +20,8 @@ from .base import Item
 
 Corners = tuple[Point, Point, Point, Point]
 
+MOST_LINES = 1500
+"""Of a page; a dense page of a newspaper has half of that, more are noise."""
 _BORDER = 20
 """Free pixels around a tile: text that touches the edge is not found."""
 
@@ -61,7 +65,7 @@ class Page:
         if self.failure or not self.tiles:
             return
         grey = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-        polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))  # type: ignore[arg-type]
+        polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
         for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
             for number, part in enumerate(_base_and_furigana(grey, polygon, vertical=vertical)):
                 if number:
@@ -88,10 +92,17 @@ class Page:
         else:
             self.readings[number] = reading
 
+    def blocks_of(self, lines: Sequence[TextLine]) -> list[Block]:
+        """Lines as blocks in reading order; none where the request named the lines."""
+        if not self.tiles:
+            return []
+        were_read = self.is_to_be_read
+        return blocks_of(lines, self.panels, right_to_left=self.right_to_left, were_read=were_read)
+
     def lines(self) -> list[TextLine]:
         """All lines with what they say; an empty text where nothing was read, or nothing sure enough."""
         return [
-            TextLine(polygon, *self.readings.get(number, ("", 0.0)), vertical, ink)
+            TextLine(polygon, *self.readings.get(number, ("", 0.0)), vertical, ink, number in self.furigana)
             for number, (polygon, vertical, ink) in enumerate(zip(self.polygons, self.vertical, self.inks, strict=True))
         ]
 

@@ -117,7 +117,16 @@ class RapidOcr(Model):
         lines = page.lines()
         if page.item.params["language"] == "ja":
             lines = [self._in_japanese(line) for line in lines]
-        return {**as_result(lines), "panels": page.panels, "right_to_left": page.right_to_left}
+        numbers = {id(line): number for number, line in enumerate(lines)}
+        blocks = [
+            {
+                "lines": [numbers[id(line)] for line in block.lines],
+                "furigana": [numbers[id(line)] for line in block.furigana],
+                "vertical": block.vertical,
+            }
+            for block in page.blocks_of(lines)
+        ]
+        return {**as_result(lines), "blocks": blocks, "right_to_left": page.right_to_left}
 
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = japanese_text(line.text, self._to_japanese_form)

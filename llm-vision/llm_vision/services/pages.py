@@ -14,7 +14,7 @@ from ..images.raw import RawImage
 from ..manga.arbitration import choose, is_doubtful
 from ..manga.blocks import Block
 from ..manga.lines import TextLine
-from ..manga.page import Alternative, ReadBlock, blocks_of, read_by_lines
+from ..manga.page import Alternative, ReadBlock, read_by_lines
 from ..manga.splitting import characters, parts_of, spread
 from ..manga.text import join_lines
 from ..models.base import JsonObject, Task
@@ -127,10 +127,15 @@ class PageReader:
         params = {**_params(choice), "mode": "page", "reading_order": self.wish.reading_order, "read": read}
         result = await self.permit.run(self.detector, [picture], params)
         lines = [_line(entry) for entry in result.value["lines"]]
-        order = result.value["right_to_left"]
-        panels = [tuple(panel) for panel in result.value["panels"]]
-        blocks = await asyncio.to_thread(blocks_of, lines, panels, right_to_left=order, were_read=read)
-        return _Found(blocks, order), result.device_notice
+        blocks = [
+            Block(
+                tuple(lines[number] for number in entry["lines"]),
+                entry["vertical"],
+                tuple(lines[number] for number in entry["furigana"]),
+            )
+            for entry in result.value["blocks"]
+        ]
+        return _Found(blocks, result.value["right_to_left"]), result.device_notice
 
     async def _read_by_crops(self, picture: RawImage) -> PageReading:
         """The chosen engine reads blocks; of those that it doubts, the embedded reader reads the lines, too."""
