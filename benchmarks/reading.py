@@ -70,6 +70,11 @@ class Layout:
         return 2 * self.matched / max(1, self.found + self.drawn)
 
     @property
+    def words(self) -> str:
+        """Precision and recall of the blocks, and their order."""
+        return f"{self.matched / max(1, self.found):.3f}, {self.matched / max(1, self.drawn):.3f}; {self.order:.4f}"
+
+    @property
     def order(self) -> float:
         """Share of the pairs of blocks of a page that come in the right order."""
         return self.ordered / max(1, self.pairs)
@@ -88,8 +93,8 @@ def main() -> int:
     print(f"{len(fonts)} fonts: {', '.join(fonts)}")
     rows: list[Sequence[object]] = [(f"{CROPS} crops: kind", "wrong characters", "exact")]
     rows += [(kind, f"{count.error_rate:.1%}", f"{count.exact / count.texts:.0%}") for kind, count in crops.items()]
-    rows += [("", "", ""), (f"{PAGES} pages: kind", "wrong characters", "block F1, order")]
-    rows += [(kind, f"{texts[kind].error_rate:.1%}", f"{one.f1:.3f}, {one.order:.4f}") for kind, one in layouts.items()]
+    rows += [("", "", ""), (f"{PAGES} pages: kind", "wrong characters", "blocks: precision, recall; order of pairs")]
+    rows += [(kind, f"{texts[kind].error_rate:.1%}", one.words) for kind, one in layouts.items()]
     return report(
         rows,
         _result("crops, clean", clean, clean <= MOST_CLEAN, f"<= {MOST_CLEAN}"),
