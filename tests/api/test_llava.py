@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 
 from faults.scenarios import first_requests
 from fixtures.live import LiveServer
-from fixtures.shapes import Question, Scene, held_out
+from fixtures.remote_pictures import Remote
+from fixtures.shapes import EXACT_KINDS, Question, Scene, held_out, questions, random_scene
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from fixtures.waiting import eventually
 
@@ -30,6 +32,13 @@ def post(server: LiveServer, scene: Scene, prompt: str, **fields: str) -> httpx2
 def scenes(count: int, seed: int = 21, kind: str | None = "count") -> list[tuple[Scene, Question]]:
     """Scenes and questions that the tiny model answers right."""
     return list(held_out(count, seed, kind))
+
+
+def pairs(count: int) -> list[tuple[Scene, list[Question]]]:
+    """Scenes, each with two questions of the kinds that have one right answer."""
+    chance = random.Random(24)
+    drawn = [random_scene(chance, held_out=True) for _ in range(count)]
+    return [(scene, [one for one in questions(scene, chance, 6) if one.kind in EXACT_KINDS][:2]) for scene in drawn]
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +70,69 @@ def test_it_answers_when_its_weights_are_there(ready: LiveServer) -> None:
         usage = body["usage"]
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
         assert usage["completion_tokens"] == 2, "the word and the end"
+
+
+def test_earlier_turns_are_understood_and_the_picture_stays(ready: LiveServer) -> None:
+    right = 0
+    for scene, (first, second) in pairs(8):
+        history = [{"role": "user", "content": first.prompt}, {"role": "assistant", "content": first.answer}]
+        body = post(ready, scene, second.prompt, history=json.dumps(history)).json()
+        right += body["analysis"] == second.answer
+        alone = post(ready, scene, second.prompt).json()
+        assert body["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
+    assert right >= 7
+
+
+def test_how_long_and_how_varied_an_answer_is(ready: LiveServer) -> None:
+    ((scene, question),) = scenes(1)
+    short = post(ready, scene, "Describe the picture.", max_tokens="1").json()
+    assert short["usage"]["completion_tokens"] == 1
+    greedy = {post(ready, scene, question.prompt, temperature="0").json()["analysis"] for _ in range(3)}
+    assert greedy == {question.answer}
+    narrow = post(ready, scene, question.prompt, temperature="1", top_p="0.01").json()
+    assert narrow["analysis"] == question.answer
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"temperature": "1.5"}, "invalid_parameter", "temperature"),
+        ({"top_p": "0"}, "invalid_parameter", "top_p"),
+        ({"max_tokens": "0"}, "invalid_parameter", "max_tokens"),
+        ({"max_tokens": "999999"}, "invalid_parameter", "max_tokens"),
+        ({"history": "not json"}, "malformed_json", None),
+        ({"history": "[NaN]"}, "malformed_json", None),
+        ({"history": "[1]"}, "invalid_parameter", "history"),
+        ({"history": '[{"role": "tool", "content": "x"}]'}, "invalid_parameter", "history.role"),
+        ({"history": '[{"role": "user"}]'}, "invalid_parameter", "history.content"),
+        ({"history": '[], "more": 1'}, "unknown_parameter", None),
+        ({"history": "[" * 80 + "]" * 80}, "json_too_deep", None),
+        ({"history": json.dumps([{"role": "user", "content": "x" * 9000}] * 2)}, "prompt_too_long", "prompt"),
+        ({"history": json.dumps([{"role": "user", "content": "x"}] * 65)}, "prompt_too_long", "history"),
+    ],
+)
+def test_wrong_wishes_are_refused(ready: LiveServer, fields: dict[str, str], code: str, param: str | None) -> None:
+    ((scene, question),) = scenes(1)
+    answer = post(ready, scene, question.prompt, **fields)
+    assert (answer.json()["code"], answer.json()["error"]["param"]) == (code, param)
+
+
+def test_a_picture_by_url(start_server: Start, volume: Path) -> None:
+    hosts = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
+    server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, **hosts})
+    with Remote() as remote:
+        fields = {"prompt": "text?", "model": "embedded-analysis", "url": remote.url("/good.png")}
+        for sent in ({"data": fields}, {"files": {name: (None, text) for name, text in fields.items()}}):
+            answer = server.client.post("/analyze_image", **sent)  # type: ignore[arg-type]
+            assert answer.json().get("code") == "unsupported_media_type" or "電車" in answer.json()["analysis"]
+        by_json = server.client.post("/analyze_image", json=fields)
+        assert "電車" in by_json.json()["analysis"]
+        both = server.client.post("/analyze_image", files={"file": b"x"}, data=fields)
+        assert (both.json()["code"], both.json()["error"]["param"]) == ("invalid_parameter", "url")
+        gone = server.client.post("/analyze_image", json={**fields, "url": remote.url("/404")})
+        assert gone.json()["code"] == "image_fetch_failed"
+    nothing = server.client.post("/analyze_image", json={"prompt": "text?"})
+    assert nothing.json()["code"] == "file_required"
 
 
 @pytest.mark.parametrize("model", [LLAVA_ID, ALIAS, LLAVA_NEXT_ID, "liuhaotian/llava-v1.6-mistral-7b"])

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 from fastapi import APIRouter, Request
 
-from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm, Usage
+from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm, History, Usage
 from ..schemas.fallback import Fallback
-from ..services.vision import VisionWish
+from ..services.vision import Sampling, Turn, VisionWish
 from .dependencies import ServicesDep
-from .forms import picture_body, read_picture_form
-from .openapi import PICTURE_CODES, error_responses
+from .fields import validated
+from .forms import picture_body, read_upload
+from .json_body import parse_object
+from .openapi import PICTURE_CODES, URL_CODES, error_responses
 
 router = APIRouter(tags=["Analysis"])
 
 _ERRORS = error_responses(
-    *PICTURE_CODES, "prompt_too_long", "context_length_exceeded", "upstream_rejected", "upstream_unavailable"
+    *PICTURE_CODES,
+    *URL_CODES,
+    "prompt_too_long",
+    "context_length_exceeded",
+    "upstream_rejected",
+    "upstream_unavailable",
 )
 
 
@@ -31,12 +40,19 @@ async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswe
     weights are missing, and none was named, the answer is made of facts (kind, size, likely things, colours, text),
     `degraded` is true and `notice` says what is missing.
     """
-    data, form = await read_picture_form(request, AnalyzeForm, services.max_file_bytes)
-    wish = VisionWish(form.model, form.prompt, may_fall_back=form.fallback is Fallback.AUTO)
-    async with (
-        services.vision.admit(wish, request.state.client) as analyst,
-        services.pictures.decoded(data, request.state.client) as picture,
-    ):
+    upload = await read_upload(request, AnalyzeForm, services.max_file_bytes, or_by_url=True)
+    form = upload.fields
+    wish = VisionWish(
+        form.model,
+        form.prompt,
+        may_fall_back=form.fallback is Fallback.AUTO,
+        history=_history_of(form),
+        sampling=Sampling(form.temperature, form.top_p, form.max_tokens),
+    )
+    async with AsyncExitStack() as held:
+        analyst = await held.enter_async_context(services.vision.admit(wish, request.state.client))
+        data = await services.url_pictures.fetch(form.url) if form.url else upload.picture
+        picture = await held.enter_async_context(services.pictures.decoded(data, request.state.client))
         analysis = await analyst.analyze(picture)
     return AnalyzeAnswer(
         analysis=analysis.text,
@@ -46,3 +62,15 @@ async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswe
         degraded=analysis.notice is not None,
         notice=analysis.notice,
     )
+
+
+def _history_of(form: AnalyzeForm) -> tuple[Turn, ...]:
+    """The earlier turns, which come as JSON within a form or as a part of a JSON body.
+
+    Raises:
+        VisionError: they are no such JSON.
+    """
+    found = form.history or []
+    if isinstance(found, str):
+        found = validated(History, parse_object(f'{{"history": {found}}}'.encode())).history
+    return tuple(Turn(turn.role, turn.content) for turn in found)

@@ -21,6 +21,7 @@ from .multipart import FileRules, Part, content_of, read_form
 
 FILE_FIELDS = ("file", "image", "upload")
 """Names of the part with the picture: ours, that of home-made clients, that of ImageTrans."""
+URL_FIELD = "url"
 FOREIGN_FIELD = "upload"
 """The client that calls it so is ImageTrans, whose plugins expect answers in shapes of their own."""
 BATCH_FIELDS = ("files", "file", "files[]")
@@ -51,8 +52,10 @@ async def read_picture_form(request: Request, fields: type[Fields], max_file_byt
     return upload.picture, upload.fields
 
 
-async def read_upload(request: Request, fields: type[Fields], max_file_bytes: int) -> Upload[Fields]:
-    """The picture and the checked fields of a request.
+async def read_upload(
+    request: Request, fields: type[Fields], max_file_bytes: int, *, or_by_url: bool = False
+) -> Upload[Fields]:
+    """The picture and the checked fields of a request; no bytes where `url` may name it, and does.
 
     Raises:
         VisionError: what is wrong with the body, by its code.
@@ -60,10 +63,10 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     data: Picture
     if kind == "multipart/form-data":
-        return await _read_multipart(request, fields, max_file_bytes)
+        return await _read_multipart(request, fields, FileRules(FILE_FIELDS, max_file_bytes), or_by_url=or_by_url)
     if kind == "application/json":
         check_is_json(request.headers["content-type"])
-        data, form = await parsed_body(request, lambda body: _parse_json(body, fields))
+        data, form = await parsed_body(request, lambda body: _parse_json(body, fields, or_by_url=or_by_url))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         data, form = await read_body(request), check_fields(fields, request.query_params)
     else:
@@ -75,12 +78,16 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
     return Upload(data, form)
 
 
-async def _read_multipart(request: Request, fields: type[Fields], max_file_bytes: int) -> Upload[Fields]:
-    rules = FileRules(FILE_FIELDS, max_file_bytes)
+async def _read_multipart(
+    request: Request, fields: type[Fields], rules: FileRules, *, or_by_url: bool
+) -> Upload[Fields]:
     form = await read_form(request.headers["content-type"], request.stream(), rules)
     try:
-        part = form.require_file(FILE_FIELDS[0])
         values = {name: value for name, value in form.fields.items() if name not in FILE_FIELDS}
+        if or_by_url and values.get(URL_FIELD) and not form.files:
+            return Upload(b"", check_fields(fields, values))
+        part = form.require_file(FILE_FIELDS[0])
+        _refuse_two_pictures(values, or_by_url=or_by_url)
         if part.name == FOREIGN_FIELD:
             values.pop("engine", None)  # of the client's own list
         return Upload(await content_of(part), check_fields(fields, values), part.name, values)
@@ -108,9 +115,17 @@ async def read_batch(
         form.close()
 
 
-def _parse_json(body: bytearray, fields: type[Fields]) -> tuple[bytearray, Fields]:
+def _refuse_two_pictures(values: Mapping[str, Any], *, or_by_url: bool) -> None:
+    if or_by_url and values.get(URL_FIELD):
+        raise InvalidParameter("send a picture or its `url`, not both", param=URL_FIELD)
+
+
+def _parse_json(body: bytearray, fields: type[Fields], *, or_by_url: bool) -> tuple[bytearray, Fields]:
     values = parse_object(body)
     encoded = values.pop("image", None)
+    if or_by_url and encoded is None and values.get(URL_FIELD):
+        return bytearray(), check_fields(fields, values)
+    _refuse_two_pictures(values, or_by_url=or_by_url)
     if not isinstance(encoded, str):
         raise FileRequired("send the picture as base64 in `image`", param="image")
     return _from_base64(encoded), check_fields(fields, values)

@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from .confidence import Confidence
 from .fallback import Fallback
 
 DEFAULT_PROMPT = "What's in this image?"
+DEFAULT_TOKENS, MOST_TOKENS = 512, 4096
+
+
+class Turn(BaseModel):
+    """What was said before about the picture."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    role: Literal["user", "assistant", "system"]
+    content: str
+
+
+class History(BaseModel):
+    """The field of that name, where it came as a text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    history: list[Turn]
 
 
 class AnalyzeForm(BaseModel):
@@ -19,6 +39,16 @@ class AnalyzeForm(BaseModel):
     """A question about the picture."""
     model: str | None = Field(None, max_length=256)
     """Model id that shall answer; the service chooses when it is left out."""
+    history: list[Turn] | str | None = None
+    """Earlier turns, as JSON: `[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]`."""
+    temperature: float | None = Field(None, ge=0, le=1)
+    """0 for the most probable answer, which is the default; higher for more varied ones."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    """Only tokens that together have this probability are drawn; where a temperature is set."""
+    max_tokens: int = Field(DEFAULT_TOKENS, ge=1, le=MOST_TOKENS)
+    """Longest answer."""
+    url: str | None = Field(None, max_length=4096)
+    """Address of the picture in place of a file; off until `VISION_URL_HOSTS` allows hosts."""
     fallback: Fallback = Fallback.AUTO
     """`never`: an error rather than an answer of another model than the one that would have been chosen."""
 

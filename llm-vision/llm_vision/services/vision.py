@@ -19,7 +19,36 @@ from .prompts import Question, understand
 
 log = logging.getLogger(__name__)
 
-_SAMPLING: JsonObject = {"temperature": None, "top_p": None, "max_tokens": 512, "stop": [], "seed": None}
+MOST_TURNS = 64
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What was said before."""
+
+    role: str
+    """`user`, `assistant` or `system`."""
+    text: str
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the words of an answer are chosen."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    max_tokens: int = 512
+
+    @property
+    def params(self) -> JsonObject:
+        """As models are told."""
+        return {
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+            "stop": [],
+            "seed": None,
+        }
 
 
 @dataclass(frozen=True)
@@ -29,6 +58,21 @@ class VisionWish:
     model_id: str | None
     prompt: str
     may_fall_back: bool = True
+    history: tuple[Turn, ...] = ()
+    sampling: Sampling = Sampling()
+
+    @property
+    def messages(self) -> list[JsonObject]:
+        """History and question; the picture stands in the first question, where it was first asked about."""
+        turns = [*self.history, Turn("user", self.prompt)]
+        first = next(number for number, turn in enumerate(turns) if turn.role == "user")
+        return [
+            {
+                "role": turn.role,
+                "content": [*([{"type": "image"}] if number == first else []), {"type": "text", "text": turn.text}],
+            }
+            for number, turn in enumerate(turns)
+        ]
 
 
 @dataclass(frozen=True)
@@ -76,8 +120,7 @@ class ModelAnalyst:
                 return await analyst.analyze(picture)
 
     async def _answer(self, picture: RawImage) -> VisionAnswer:
-        question = [{"type": "image"}, {"type": "text", "text": self.wish.prompt}]
-        params = {"messages": [{"role": "user", "content": question}], **_SAMPLING}
+        params = {"messages": self.wish.messages, **self.wish.sampling.params}
         result = await self.permit.run(self.model_id, [picture], params)
         value = result.value
         return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice, value.get("usage"))
@@ -156,9 +199,7 @@ class VisionService:
             ModelLoading, ModelLoadFailed: the model that is named, or the only one that may answer, is not there.
             DeadlineExceeded: it took too long.
         """
-        longest = self._limits.max_prompt_chars
-        if len(wish.prompt) > longest:
-            raise PromptTooLong(f"{len(wish.prompt)} characters; the limit is {longest}", param="prompt")
+        self._check_length(wish)
         if wish.model_id == MODEL_NAME:
             async with self.admit_embedded(wish.prompt, None, client) as embedded:
                 yield embedded
@@ -173,6 +214,14 @@ class VisionService:
                 yield embedded
         else:
             raise obstacle
+
+    def _check_length(self, wish: VisionWish) -> None:
+        longest = self._limits.max_prompt_chars
+        count = len(wish.prompt) + sum(len(turn.text) for turn in wish.history)
+        if count > longest:
+            raise PromptTooLong(f"{count} characters with the history; the limit is {longest}", param="prompt")
+        if len(wish.history) > MOST_TURNS:
+            raise PromptTooLong(f"{len(wish.history)} turns; the limit is {MOST_TURNS}", param="history")
 
     def may_replace(self, wish: VisionWish) -> bool:
         """Whether the embedded analysis may answer for a vision-language model."""
