@@ -120,7 +120,7 @@ def _refuse_two_pictures(values: Mapping[str, Any], *, or_by_url: bool) -> None:
         raise InvalidParameter("send a picture or its `url`, not both", param=URL_FIELD)
 
 
-def _parse_json(body: bytearray, fields: type[Fields], *, or_by_url: bool) -> tuple[bytearray, Fields]:
+def _parse_json(body: bytearray, fields: type[Fields], *, or_by_url: bool = False) -> tuple[bytearray, Fields]:
     values = parse_object(body)
     encoded = values.pop("image", None)
     if or_by_url and encoded is None and values.get(URL_FIELD):
