@@ -192,8 +192,12 @@ def json_request(schema: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema.model_json_schema()}}}}
 
 
-def _inlined(schema: dict[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A property with its enum written out, since the route's model is not among the components."""
-    reference = schema.get("$ref", "")
-    found = definitions.get(reference.rpartition("/")[2], {})
-    return {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    """A schema with what it refers to written out, since a form's model is not among the components."""
+    if isinstance(schema, list):
+        return [_inlined(entry, definitions) for entry in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2], {})
+    merged = {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return {key: _inlined(value, definitions) for key, value in merged.items()}
