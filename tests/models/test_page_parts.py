@@ -66,7 +66,7 @@ def test_overlapping_lines_of_one_tile_stay_two() -> None:
 
 
 def panels_of(picture: Image.Image, *, right_to_left: bool = True) -> list[tuple[int, int, int, int]]:
-    return find_panels(np.asarray(picture.convert("L")), right_to_left=right_to_left)
+    return find_panels(np.asarray(picture.convert("RGB")), right_to_left=right_to_left)
 
 
 def drawn_panels(*frames: tuple[int, int, int, int], paper: str = "white") -> Image.Image:

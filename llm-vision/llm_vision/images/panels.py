@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+Rgb = NDArray[np.uint8]
 Grey = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels."""
@@ -28,6 +29,7 @@ FACING = 1.15
 """Width to height from which on a picture is two facing pages, when a free strip divides it in the middle."""
 MIDDLE = 0.06
 """How far from the middle, of the width, the strip between facing pages may be."""
+_LUMA = np.array([77, 150, 29])  # of 256: ITU-R BT.601
 
 
 @dataclass(frozen=True)
@@ -37,19 +39,19 @@ class _Page:
     least_panel: int
 
 
-def find_panels(grey: Grey, *, right_to_left: bool) -> list[Box]:
+def find_panels(rgb: Rgb, *, right_to_left: bool) -> list[Box]:
     """Panels in reading order; a page whose panels cannot be told is one panel.
 
     Facing pages are cut first, then rows, then the panels of a row, as often as there is something to cut
     (recursive XY-cut: Nagy and Seth, 1984).
 
     Args:
-        grey: shape (height, width).
+        rgb: shape (height, width, 3).
         right_to_left: whether the right one of two neighbours is read first.
     """
-    height, width = grey.shape
+    height, width = rgb.shape[:2]
     step = max(1, -(-min(height, width) // SIDE))
-    small = grey[::step, ::step]
+    small = (rgb[::step, ::step] @ _LUMA / 256).astype(np.uint8)
     side = min(small.shape)
     page = _Page(_is_drawn(small), max(2, round(LEAST_GUTTER * side)), round(LEAST_PANEL * side))
     whole = (0, 0, small.shape[1], small.shape[0])

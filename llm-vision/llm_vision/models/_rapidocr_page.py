@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from math import sqrt
 
 import cv2
 import numpy as np
@@ -15,13 +16,16 @@ from ..manga.lines import Ink, Point, TextLine, directions
 from ..manga.page import blocks_of
 from ._line_ink import cut, ink_spans, ruby_strip
 from ._page_tiles import Polygon, Tile, joined, tiles
-from ._rapidocr_engine import FLAT, LEAST_CONFIDENCE, MOST_PIXELS, Engine, Pixels, as_points, straightened
+from ._rapidocr_engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, as_points, straightened
 from .base import Item
 
 Corners = tuple[Point, Point, Point, Point]
 
 MOST_LINES = 1500
 """Of a page; a dense page of a newspaper has half of that, more are noise."""
+LARGE = 75_000_000
+"""Bytes of pixels from which on the tiles of a page are looked at one after the other: memory has a bound."""
+_one_at_a_time = threading.Lock()
 _BORDER = 20
 """Free pixels around a tile: text that touches the edge is not found."""
 
@@ -64,18 +68,17 @@ class Page:
         self.failure = next((part for part in found if isinstance(part, Exception)), None)
         if self.failure or not self.tiles:
             return
-        grey = cv2.cvtColor(self.rgb, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
         polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
         for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
-            for number, part in enumerate(_base_and_furigana(grey, polygon, vertical=vertical)):
+            for number, part in enumerate(_base_and_furigana(self.rgb, polygon, vertical=vertical)):
                 if number:
                     self.furigana.add(len(self.polygons))
                 self.polygons.append(as_points(part))
-                self.inks.append(_ink_box(grey, part))
+                self.inks.append(_ink_box(self.rgb, part))
                 self.vertical.append(vertical)
         order = self.item.params["reading_order"]
         self.right_to_left = order == "rtl" or (order == "auto" and 2 * sum(self.vertical) >= len(self.vertical))
-        self.panels = find_panels(grey, right_to_left=self.right_to_left)
+        self.panels = find_panels(self.rgb, right_to_left=self.right_to_left)
 
     @property
     def lines_to_read(self) -> list[int]:
@@ -119,21 +122,24 @@ def page_of(item: Item) -> Page:
 def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
     """The lines in a tile of a page, as polygons of the page."""
     page, tile = part
-    return [] if page.item.cancelled else [tile.moved(polygon) for polygon in _detect(engine, tile.of(page.rgb))]
+    if page.item.cancelled:
+        return []
+    with _one_at_a_time if page.rgb.size > LARGE else nullcontext():
+        return [tile.moved(polygon) for polygon in _detect(engine, tile.of(page.rgb))]
 
 
-def _base_and_furigana(grey: Pixels, polygon: Polygon, *, vertical: bool) -> tuple[Polygon, ...]:
+def _base_and_furigana(rgb: Pixels, polygon: Polygon, *, vertical: bool) -> tuple[Polygon, ...]:
     """A line, and its furigana where the detector has taken them for a part of it."""
-    place = ruby_strip(straightened(grey, polygon), vertical=vertical)
+    place = ruby_strip(_grey_line(rgb, polygon), vertical=vertical)
     if place is None:
         return (polygon,)
     one, other = cut(polygon, place, vertical=vertical)
     return (one, other) if vertical else (other, one)
 
 
-def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:
+def _ink_box(rgb: Pixels, polygon: Polygon) -> Ink | None:
     """Left, top, right, bottom of what is drawn in a line; right for tilted lines within their height."""
-    spans = ink_spans(straightened(grey, polygon))
+    spans = ink_spans(_grey_line(rgb, polygon))
     if spans is None:
         return None
     (left, right), (top, bottom) = spans
@@ -145,13 +151,17 @@ def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
 
+def _grey_line(rgb: Pixels, polygon: Polygon) -> Pixels:
+    return cv2.cvtColor(straightened(rgb, polygon), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+
+
 def _corners(line: Sequence[Sequence[float]]) -> Corners:
     first, second, third, fourth = ((float(x), float(y)) for x, y in line)
     return first, second, third, fourth
 
 
 def _detect(engine: Engine, rgb: Pixels) -> list[Polygon]:
-    scale = min(1.0, sqrt(MOST_PIXELS / (rgb.shape[0] * rgb.shape[1])))
+    scale = min(1.0, (PAGE_SIDE - 2 * _BORDER) / max(rgb.shape[:2]))
     if scale < 1:
         rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     bgr = np.ascontiguousarray(rgb[:, :, ::-1])
