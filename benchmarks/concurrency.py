@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ import httpx2
 from benchmarks.report import ROUNDS, Result, middle, report
 from benchmarks.service import running
 from fixtures.drawing import sample_bubbles
+from fixtures.encoding import saved
 
 CLIENTS = 16
 CROPS = 64
@@ -22,7 +22,7 @@ Answer = tuple[str, float]
 
 
 def main() -> int:
-    crops = [_png(picture) for picture, _, _ in sample_bubbles(CROPS, seed=2)]
+    crops = [saved(picture) for picture, _, _ in sample_bubbles(CROPS, seed=2)]
     alone, together, changes = [], [], []
     with running() as (client, _service), ThreadPoolExecutor(CLIENTS) as threads:
         clients = [httpx2.Client(base_url=client.base_url, timeout=120, trust_env=False) for _ in range(CLIENTS)]
@@ -49,12 +49,6 @@ def main() -> int:
     target = f"ratio >= {LEAST_RATIO}, same texts, confidence within {MOST_CONFIDENCE_CHANGE}"
     value = round(middle(together), 2)
     return report(rows, Result("concurrency", value, "crops/s", PEER, round(ratio, 3), target, met))
-
-
-def _png(picture: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")  # type: ignore[attr-defined]
-    return file.getvalue()
 
 
 def _read(client: httpx2.Client, crop: bytes) -> Answer:

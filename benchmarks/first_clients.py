@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import psutil
 from benchmarks.manga_ocr import write_checkpoint
 from benchmarks.report import ROUNDS, Result, middle, report
 from benchmarks.service import running
+from fixtures.encoding import saved
 from fixtures.japanese_crops import crops
 
 CLIENTS = 10
@@ -23,7 +23,7 @@ MEBIBYTE = 2**20
 
 
 def main() -> int:
-    pictures = [_png(crop.picture) for crop in crops(CLIENTS, seed=1)]
+    pictures = [saved(crop.picture) for crop in crops(CLIENTS, seed=1)]
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder))
         environment = {"MANGAOCR_MODEL_PATH": folder, "VISION_OCR_SECONDS": "300"}
@@ -73,9 +73,3 @@ def _resident(gateway: psutil.Process) -> float:
 def _read(client: httpx2.Client, picture: bytes) -> None:
     answer = client.post("/ocr", files={"file": picture}, data={"engine": "manga-ocr"}, timeout=300)
     answer.raise_for_status()
-
-
-def _png(picture: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")  # type: ignore[attr-defined]
-    return file.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 
 import httpx2
@@ -10,6 +9,7 @@ import httpx2
 from benchmarks.report import Result, middle, report
 from benchmarks.service import running
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 
 MOST_MILLISECONDS = 6.0
 REQUESTS = 200
@@ -19,9 +19,7 @@ PEER = "the model's own time"
 
 def main() -> int:
     picture, _ = draw_bubble(["この道を", "まっすぐ行けば", "海に出るよ"], 34)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    data = file.getvalue()
+    data = saved(picture)
     assert len(data) < MOST_BYTES
     with running() as (client, _service):
         for _ in range(5):

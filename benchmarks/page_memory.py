@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 from pathlib import Path
 from statistics import median
@@ -12,6 +11,7 @@ import psutil
 from benchmarks.report import Result, report
 from benchmarks.service import running
 from fixtures.comic_pages import KINDS, draw_comic_page
+from fixtures.encoding import saved
 
 PAGES, ROUNDS = 50, 4
 MOST_GROWTH = 1.05
@@ -48,9 +48,7 @@ def _pages() -> list[bytes]:
         page = draw_comic_page(KINDS[number % len(KINDS)], number).picture
         scale = chance.uniform(0.5, 1.8) if page.height < 3 * page.width else chance.uniform(0.6, 1.1)
         page = page.resize((round(page.width * scale), round(page.height * scale)))
-        file = io.BytesIO()
-        page.save(file, "JPEG", quality=85)
-        found.append(file.getvalue())
+        found.append(saved(page, "JPEG", quality=85))
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from PIL import Image
 from benchmarks.report import ROUNDS, Result, middle, report
 from benchmarks.service import running
 from fixtures.comic_pages import draw_comic_page
+from fixtures.encoding import saved
 
 LEAST_LINES = 85
 AT_ONCE = 4
@@ -25,11 +25,11 @@ BARE, ONE_BY_ONE = "bare RapidOCR()", "one page after another"
 
 def main() -> int:
     spread = _double_page()
-    pages = [_png(draw_comic_page("manga", seed).picture) for seed in range(PAGES)]
+    pages = [saved(draw_comic_page("manga", seed).picture) for seed in range(PAGES)]
     bare = _bare_reader()
     times: dict[str, list[float]] = {"ours": [], "bare": [], "alone": [], "together": []}
     with running() as (client, _), ThreadPoolExecutor(AT_ONCE) as threads:
-        data = _png(spread)
+        data = saved(spread)
         pixels = np.asarray(spread)[:, :, ::-1]
         _read(client, data)
         for _ in range(ROUNDS):
@@ -82,9 +82,3 @@ def _read(client: httpx2.Client, page: bytes) -> int:
     answer = client.post("/ocr/page", files={"file": page}, data={"engine": "rapidocr"})
     answer.raise_for_status()
     return sum(len(block["lines"]) for block in answer.json()["blocks"])
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()

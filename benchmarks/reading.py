@@ -16,11 +16,10 @@ from fixtures.comic_pages import KINDS as PAGE_KINDS
 from fixtures.comic_pages import ComicPage, TrueBlock, draw_comic_page
 from fixtures.drawing import HALO, KINDS, sample_bubbles
 from fixtures.items import items_of
-from llm_vision.manga.blocks import Block
-from llm_vision.manga.lines import TextLine
 from llm_vision.manga.page import ReadBlock, read_by_lines
 from llm_vision.models.base import JsonObject, LoadContext
 from llm_vision.models.rapidocr import RapidOcr
+from llm_vision.services.pages import blocks_in
 
 CROPS, PAGES = 600, 60
 BATCH = 8
@@ -149,14 +148,7 @@ def _read_pages(reader: RapidOcr, fonts: Sequence[object]) -> tuple[dict[str, Co
 def _blocks(reader: RapidOcr, page: ComicPage) -> list[ReadBlock]:
     options = {"mode": "page", "read": True, "reading_order": "auto", "language": "ja", "furigana": "strip"}
     (result,) = _predict(reader, [page.picture], **options)
-    lines = [
-        TextLine(
-            tuple(map(tuple, line["polygon"])), line["text"], line["confidence"], line["vertical"], line.get("ink")
-        )
-        for line in result["lines"]
-    ]
-    found = [Block(tuple(lines[number] for number in entry["lines"]), entry["vertical"]) for entry in result["blocks"]]
-    return [read_by_lines(block, "rapidocr", furigana="strip") for block in found]
+    return [read_by_lines(block, "rapidocr", furigana="strip") for block in blocks_in(result)]
 
 
 def _matches(drawn: Sequence[TrueBlock], found: Sequence[ReadBlock]) -> dict[int, int]:

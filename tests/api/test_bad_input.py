@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import zlib
@@ -11,6 +10,7 @@ import httpx2
 import pytest
 from PIL import Image
 
+from fixtures.encoding import saved
 from fixtures.live import LiveServer, picture_bytes
 
 LEAKS = re.compile(r"0x[0-9a-f]{6,}|/root/|/tmp/|/home/|/work/|/usr/|site-packages|Traceback|\d+\.\d+\.\d+\.\d+")
@@ -47,9 +47,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def bomb() -> bytes:
     """20000 x 8900 pixels in about 21 KB."""
-    file = io.BytesIO()
-    Image.new("1", (20_000, 8_900)).save(file, "PNG")
-    return file.getvalue()
+    return saved(Image.new("1", (20_000, 8_900)))
 
 
 PICTURES = {

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 from collections.abc import Callable
 
 import httpx2
 import pytest
-from PIL import Image
 
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
-
-
-def file_of(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 def post(client: httpx2.Client, files: list[bytes], accept: str = "*/*", **fields: str) -> httpx2.Response:
@@ -35,7 +28,7 @@ def test_results_come_in_the_order_of_the_files(client: httpx2.Client) -> None:
         draw_bubble(["電車に", "乗り遅れた"], 32),
         draw_bubble(["星がきれい"], 32),
     ]
-    found = post(client, [file_of(picture) for picture, _ in bubbles]).json()
+    found = post(client, [saved(picture) for picture, _ in bubbles]).json()
     assert [entry["index"] for entry in found] == [0, 1, 2]
     assert [entry["result"]["text"] for entry in found] == [text for _, text in bubbles]
     assert all(entry["error"] is None for entry in found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import shutil
@@ -13,6 +12,7 @@ import httpx2
 import pytest
 
 from faults.scenarios import first_requests
+from fixtures.encoding import saved
 from fixtures.live import LiveServer
 from fixtures.remote_pictures import Remote
 from fixtures.shapes import EXACT_KINDS, Question, Scene, held_out, questions, random_scene
@@ -24,9 +24,8 @@ ALIAS = "liuhaotian/llava-v1.5-7b"
 
 
 def post(server: LiveServer, scene: Scene, prompt: str, **fields: str) -> httpx2.Response:
-    file = io.BytesIO()
-    scene.draw().save(file, "PNG")
-    return server.client.post("/analyze_image", files={"file": file.getvalue()}, data={"prompt": prompt, **fields})
+    data = saved(scene.draw())
+    return server.client.post("/analyze_image", files={"file": data}, data={"prompt": prompt, **fields})
 
 
 def scenes(count: int, seed: int = 21, kind: str | None = "count") -> list[tuple[Scene, Question]]:

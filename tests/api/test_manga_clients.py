@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
@@ -11,6 +10,7 @@ from rapidfuzz.distance import Levenshtein
 
 from fixtures.comic_pages import draw_comic_page
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 from fixtures.live import LiveServer
 from fixtures.raw_http import RawAnswer, request, send_raw
 
@@ -18,9 +18,7 @@ BOUNDARY = "---------------------------1461124740692"
 
 
 def encoded(picture: Image.Image, kind: str = "JPEG") -> bytes:
-    file = io.BytesIO()
-    picture.save(file, kind, **({"quality": 100} if kind == "JPEG" else {}))
-    return file.getvalue()
+    return saved(picture, kind, **({"quality": 100} if kind == "JPEG" else {}))
 
 
 @pytest.fixture(scope="module")

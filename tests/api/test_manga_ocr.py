@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 
 from fixtures.damages import Damage, damages_of
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 from fixtures.japanese_crops import Crop, crops
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
@@ -27,9 +27,7 @@ def crop() -> Crop:
 
 
 def post(server: LiveServer, **fields: str) -> httpx2.Response:
-    file = io.BytesIO()
-    crop().picture.save(file, "PNG")
-    return server.client.post("/ocr", files={"file": file.getvalue()}, data=fields)
+    return server.client.post("/ocr", files={"file": saved(crop().picture)}, data=fields)
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +76,7 @@ def test_a_named_engine_is_used(ready: LiveServer) -> None:
 
 
 def test_a_blank_crop_has_no_text(ready: LiveServer) -> None:
-    file = io.BytesIO()
-    draw_bubble([" "])[0].save(file, "PNG")
-    body = ready.client.post("/ocr", files={"file": file.getvalue()}).json()
+    body = ready.client.post("/ocr", files={"file": saved(draw_bubble([" "])[0])}).json()
     assert (body["text"], body["no_text"], body["engine"]) == ("", True, "manga-ocr")
 
 

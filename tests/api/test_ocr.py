@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import base64
-import io
 
 import httpx2
 import pytest
 from PIL import Image
 
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 from fixtures.live import LiveServer, picture_bytes
-
-
-def png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
 
 
 @pytest.fixture(scope="module")
 def bubble() -> tuple[bytes, str]:
     picture, truth = draw_bubble(["明日は早く", "起きよう"])
-    return png(picture), truth
+    return saved(picture), truth
 
 
 def test_a_bubble_is_read_with_the_seeds_two_fields(client: httpx2.Client, bubble: tuple[bytes, str]) -> None:
@@ -67,7 +61,7 @@ def test_raw_bytes_and_base64_are_read_like_a_form(client: httpx2.Client) -> Non
 
 def test_blank_pictures_have_no_text(client: httpx2.Client) -> None:
     for colour in ("white", "black", "gray"):
-        body = client.post("/ocr", files={"file": png(Image.new("RGB", (200, 300), colour))}).json()
+        body = client.post("/ocr", files={"file": saved(Image.new("RGB", (200, 300), colour))}).json()
         assert (body["text"], body["no_text"], body["confidence"]) == ("", True, None)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from fixtures.comic_pages import draw_comic_page
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 from fixtures.live import LiveServer, free_port
 from fixtures.waiting import eventually
 from llm_vision.api.owocr_socket import MOST_CONNECTIONS
@@ -43,16 +43,10 @@ def ask(connection: ClientConnection, data: bytes) -> dict[str, Any]:
     return dict(json.loads(connection.recv(timeout=30)))
 
 
-def bmp(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "BMP")
-    return file.getvalue()
-
-
 def test_a_bubble_comes_as_words_with_places(port: int) -> None:
     picture, _ = draw_bubble(["電車に", "乗り遅れた"], 34)
     with opened(port) as connection:
-        found = ask(connection, bmp(picture))
+        found = ask(connection, saved(picture, "BMP"))
     assert found["image_properties"] == {"width": picture.width, "height": picture.height}
     (paragraph,) = found["paragraphs"]
     assert paragraph["writing_direction"] == "TOP_TO_BOTTOM"
@@ -73,17 +67,17 @@ def test_one_connection_asks_again_and_again(port: int) -> None:
     with opened(port) as connection:
         connection.send("a text means nothing")
         for _ in range(2):
-            found = ask(connection, bmp(page.picture))
+            found = ask(connection, saved(page.picture, "BMP"))
             texts = ["".join(line["text"] for line in paragraph["lines"]) for paragraph in found["paragraphs"]]
             assert len(set(texts) & {block.text for block in page.blocks}) >= 0.5 * len(page.blocks)
-        assert ask(connection, bmp(Image.new("RGB", (200, 100), "white")))["paragraphs"] == []
+        assert ask(connection, saved(Image.new("RGB", (200, 100), "white"), "BMP"))["paragraphs"] == []
 
 
 def test_what_is_no_picture_is_answered_and_the_connection_lives(port: int) -> None:
     with opened(port) as connection:
         found = ask(connection, b"no picture")
         assert (found["paragraphs"], found["error"]["code"]) == ([], "unsupported_image_format")
-        assert ask(connection, bmp(draw_bubble(["海"], 40)[0]))["image_properties"]["width"] > 0
+        assert ask(connection, saved(draw_bubble(["海"], 40)[0], "BMP"))["image_properties"]["width"] > 0
 
 
 def test_a_picture_that_is_too_large_ends_the_connection(port: int) -> None:
@@ -107,7 +101,7 @@ def test_only_so_many_may_be_connected(port: int) -> None:
         with opened(port) as one_more, pytest.raises(ConnectionClosed):
             one_more.recv(timeout=10)
     with opened(port) as again:
-        assert ask(again, bmp(Image.new("RGB", (200, 100), "white")))["paragraphs"] == []
+        assert ask(again, saved(Image.new("RGB", (200, 100), "white"), "BMP"))["paragraphs"] == []
 
 
 def test_keys_are_asked_for(start_server: Start) -> None:
@@ -117,7 +111,7 @@ def test_keys_are_asked_for(start_server: Start) -> None:
         pass
     assert refused.value.response.status_code == 401
     with opened(port, additional_headers={"Authorization": "Bearer sesame"}) as connection:
-        assert ask(connection, bmp(Image.new("RGB", (200, 100), "white")))["paragraphs"] == []
+        assert ask(connection, saved(Image.new("RGB", (200, 100), "white"), "BMP"))["paragraphs"] == []
 
 
 def test_it_is_off_until_a_port_is_set(start_server: Start) -> None:

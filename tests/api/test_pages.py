@@ -13,6 +13,7 @@ from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
 from fixtures.comic_pages import ComicPage, TrueBlock, draw_comic_page
+from fixtures.encoding import saved
 from fixtures.japanese_crops import crops
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
@@ -20,14 +21,8 @@ from fixtures.tiny_models import MANGA_OCR, copied
 Start = Callable[..., LiveServer]
 
 
-def png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
-
-
 def post(client: httpx2.Client, picture: Image.Image, **fields: str) -> httpx2.Response:
-    return client.post("/ocr/page", files={"file": png(picture)}, data=fields)
+    return client.post("/ocr/page", files={"file": saved(picture)}, data=fields)
 
 
 def matches(block: dict, truth: TrueBlock) -> bool:

@@ -30,9 +30,10 @@ os.environ["PYTHONPATH"] = str(TESTS)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from faults.scenarios.memory import resident_bytes  # noqa: E402
-from fixtures.bad_pictures import ROWS, saved  # noqa: E402
+from fixtures.bad_pictures import ROWS  # noqa: E402
 from fixtures.crowd import Timed, ask, percentile  # noqa: E402
 from fixtures.drawing import draw_bubble  # noqa: E402
+from fixtures.encoding import saved  # noqa: E402
 from fixtures.live import LiveServer  # noqa: E402
 from fixtures.raw_http import request  # noqa: E402
 from fixtures.requests import ocr_request, picture_request  # noqa: E402

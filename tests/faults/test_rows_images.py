@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from fixtures import bad_pictures
-from fixtures.bad_pictures import NOISE, Expected, saved
+from fixtures.bad_pictures import NOISE, Expected
+from fixtures.encoding import saved
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check

@@ -9,7 +9,8 @@ from PIL import Image
 
 from faults.test_every_code import DEEP
 from fixtures import bad_pictures
-from fixtures.bad_pictures import NOISE, saved
+from fixtures.bad_pictures import NOISE
+from fixtures.encoding import saved
 from fixtures.live import picture_bytes
 from fixtures.multipart import END, field, form, part
 

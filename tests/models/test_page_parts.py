@@ -12,7 +12,8 @@ from fixtures.comic_pages import draw_comic_page
 from fixtures.drawing import block_size, draw_block
 from llm_vision.images.panels import find_panels
 from llm_vision.models._line_ink import cut, ink_spans, ruby_strip
-from llm_vision.models._page_tiles import Polygon, joined, tiles
+from llm_vision.models._page_tiles import joined, tiles
+from llm_vision.models._polygons import Polygon
 
 
 def polygon(left: float, top: float, right: float, bottom: float) -> Polygon:

@@ -12,6 +12,7 @@ import skimage
 import sklearn
 from PIL import Image
 
+from fixtures.encoding import saved
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
 from llm_vision.images.kind import PictureKind, picture_kind
@@ -102,9 +103,6 @@ def test_small_and_compressed_pages_are_told_right(
     told = []
     for seed in range(8):
         page = DRAWN[kind](seed)
-        buffer = io.BytesIO()
-        page.resize((page.width * 2 // 3, page.height * 2 // 3), Image.Resampling.LANCZOS).save(
-            buffer, "JPEG", quality=60
-        )
-        told.append(kind_of(Image.open(buffer)))
+        smaller = page.resize((page.width * 2 // 3, page.height * 2 // 3), Image.Resampling.LANCZOS)
+        told.append(kind_of(Image.open(io.BytesIO(saved(smaller, "JPEG", quality=60)))))
     assert told.count(kind) >= 7, told

@@ -40,7 +40,7 @@ async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswe
     weights are missing, and none was named, the answer is made of facts (kind, size, likely things, colours, text),
     `degraded` is true and `notice` says what is missing.
     """
-    upload = await read_upload(request, AnalyzeForm, services.max_file_bytes, or_by_url=True)
+    upload = await read_upload(request, AnalyzeForm, services.max_file_bytes)
     form = upload.fields
     wish = VisionWish(
         form.model,

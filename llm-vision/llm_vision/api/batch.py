@@ -12,7 +12,6 @@ from fastapi.responses import Response, StreamingResponse
 
 from ..errors import DeadlineExceeded, VisionError
 from ..schemas.batch import BatchEntry
-from ..schemas.fallback import Fallback
 from ..schemas.ocr import OcrForm
 from ..services.batches import in_order, patiently
 from ..services.ocr import OcrWish, Reading
@@ -23,6 +22,7 @@ from .multipart import Part, content_of
 from .ocr import as_answer
 from .openapi import PICTURE_CODES, error_responses
 from .problem import error_body
+from .reading import read_crop, wish_of
 
 router = APIRouter(tags=["OCR"])
 
@@ -47,7 +47,7 @@ async def ocr_batch(request: Request, services: ServicesDep) -> Response | list[
     """
     async with AsyncExitStack() as held:
         files, form = await held.enter_async_context(read_batch(request, OcrForm, services.max_file_bytes))
-        wish = OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
+        wish = wish_of(form)
         services.ocr.choose(wish)  # what is wrong with the request itself is told at once
         batch = _Batch(services, files, wish, request.state.client, request.state.request_id)
         entries = in_order(len(files), batch.read)
@@ -92,9 +92,4 @@ class _Batch:
     async def _reading(self, part: Part) -> Reading:
         if part.is_too_large:
             raise too_large(self._services.max_file_bytes)
-        services, data = self._services, await content_of(part)
-        async with (
-            services.ocr.admit(self._wish, self._client) as reader,
-            services.pictures.decoded(data, self._client) as picture,
-        ):
-            return await reader.read(picture)
+        return await read_crop(await content_of(part), self._services, self._client, self._wish)

@@ -46,27 +46,19 @@ class Upload(Generic[Fields]):
     """Everything else in a multipart body, unchecked."""
 
 
-async def read_picture_form(request: Request, fields: type[Fields], max_file_bytes: int) -> tuple[Picture, Fields]:
-    """The picture's bytes and the checked fields of a request; see `read_upload`."""
-    upload = await read_upload(request, fields, max_file_bytes)
-    return upload.picture, upload.fields
-
-
-async def read_upload(
-    request: Request, fields: type[Fields], max_file_bytes: int, *, or_by_url: bool = False
-) -> Upload[Fields]:
-    """The picture and the checked fields of a request; no bytes where `url` may name it, and does.
+async def read_upload(request: Request, fields: type[Fields], max_file_bytes: int) -> Upload[Fields]:
+    """The picture and the checked fields of a request; no bytes where one of the fields is `url`, and names it.
 
     Raises:
         VisionError: what is wrong with the body, by its code.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _media_type(request)
     data: Picture
     if kind == "multipart/form-data":
-        return await _read_multipart(request, fields, FileRules(FILE_FIELDS, max_file_bytes), or_by_url=or_by_url)
+        return await _read_multipart(request, fields, FileRules(FILE_FIELDS, max_file_bytes))
     if kind == "application/json":
         check_is_json(request.headers["content-type"])
-        data, form = await parsed_body(request, lambda body: _parse_json(body, fields, or_by_url=or_by_url))
+        data, form = await parsed_body(request, lambda body: _parse_json(body, fields))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         data, form = await read_body(request), check_fields(fields, request.query_params)
     else:
@@ -78,16 +70,18 @@ async def read_upload(
     return Upload(data, form)
 
 
-async def _read_multipart(
-    request: Request, fields: type[Fields], rules: FileRules, *, or_by_url: bool
-) -> Upload[Fields]:
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _read_multipart(request: Request, fields: type[Fields], rules: FileRules) -> Upload[Fields]:
     form = await read_form(request.headers["content-type"], request.stream(), rules)
     try:
         values = {name: value for name, value in form.fields.items() if name not in FILE_FIELDS}
-        if or_by_url and values.get(URL_FIELD) and not form.files:
+        if not form.files and _names_url(values, fields):
             return Upload(b"", check_fields(fields, values))
         part = form.require_file(FILE_FIELDS[0])
-        _refuse_two_pictures(values, or_by_url=or_by_url)
+        _refuse_two_pictures(values, fields)
         if part.name == FOREIGN_FIELD:
             values.pop("engine", None)  # of the client's own list
         return Upload(await content_of(part), check_fields(fields, values), part.name, values)
@@ -104,7 +98,7 @@ async def read_batch(
     Raises:
         VisionError: what is wrong with the body, by its code; a file that is too large is only marked.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
+    if _media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("send multipart/form-data with one part named `files` for each picture")
     rules = FileRules(BATCH_FIELDS, max_file_bytes, MOST_FILES, keeps_large=True)
     form = await read_form(request.headers["content-type"], request.stream(), rules)
@@ -115,17 +109,22 @@ async def read_batch(
         form.close()
 
 
-def _refuse_two_pictures(values: Mapping[str, Any], *, or_by_url: bool) -> None:
-    if or_by_url and values.get(URL_FIELD):
+def _names_url(values: Mapping[str, Any], fields: type[BaseModel]) -> bool:
+    """Whether a route that takes pictures by their URL is given one."""
+    return URL_FIELD in fields.model_fields and bool(values.get(URL_FIELD))
+
+
+def _refuse_two_pictures(values: Mapping[str, Any], fields: type[BaseModel]) -> None:
+    if _names_url(values, fields):
         raise InvalidParameter("send a picture or its `url`, not both", param=URL_FIELD)
 
 
-def _parse_json(body: bytearray, fields: type[Fields], *, or_by_url: bool = False) -> tuple[bytearray, Fields]:
+def _parse_json(body: bytearray, fields: type[Fields]) -> tuple[bytearray, Fields]:
     values = parse_object(body)
     encoded = values.pop("image", None)
-    if or_by_url and encoded is None and values.get(URL_FIELD):
+    if encoded is None and _names_url(values, fields):
         return bytearray(), check_fields(fields, values)
-    _refuse_two_pictures(values, or_by_url=or_by_url)
+    _refuse_two_pictures(values, fields)
     if not isinstance(encoded, str):
         raise FileRequired("send the picture as base64 in `image`", param="image")
     return _from_base64(encoded), check_fields(fields, values)

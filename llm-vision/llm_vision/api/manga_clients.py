@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ..manga.blocks import Box
-from ..manga.lines import TextLine
+from ..manga.lines import Box, TextLine
 from ..manga.page import ReadBlock
 from ..schemas.ocr import Furigana, OcrForm
 from ..services.ocr import OcrWish
-from ..services.pages import PageReading, PageWish
+from ..services.pages import PageReading
 from .body import read_body
 from .dependencies import Services, ServicesDep
 from .forms import FOREIGN_FIELD, Upload, picture_body, read_upload
 from .limits import too_large
 from .openapi import PICTURE_CODES, URL_CODES, error_responses
+from .reading import read_crop, read_page
 
 router = APIRouter(tags=["Manga tools"])
 
@@ -39,13 +39,9 @@ async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client:
     language = upload.texts.get("lang")
     if language is None:
         wish = OcrWish(None, upload.fields.language, upload.fields.furigana)
-        async with (
-            services.ocr.admit(wish, client) as reader,
-            services.pictures.decoded(upload.picture, client) as picture,
-        ):
-            return PlainTextResponse((await reader.read(picture)).text)
+        return PlainTextResponse((await read_crop(upload.picture, services, client, wish)).text)
     page = await read_page(upload.picture, services, client, OcrWish(None, _code_of(language), Furigana.STRIP))
-    return JSONResponse({"text_lines": [_corners(line, text) for line, text in lines_of(page.blocks)]})
+    return JSONResponse({"text_lines": [_paddle_line(line, text) for line, text in lines_of(page.blocks)]})
 
 
 @router.post("/detect", responses=_ANSWERS, openapi_extra=picture_body(OcrForm), summary="Find lines (ImageTrans)")
@@ -54,7 +50,7 @@ async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     wish = OcrWish(EMBEDDED, _code_of(upload.texts.get("lang", "")), Furigana.STRIP)
     page = await read_page(upload.picture, services, request.state.client, wish)
-    return {"text_lines": [_corners(line, "") for line, _ in lines_of(page.blocks)]}
+    return {"text_lines": [_paddle_line(line, "") for line, _ in lines_of(page.blocks)]}
 
 
 @router.post(
@@ -121,19 +117,6 @@ def _share(box: Box, page: PageReading) -> dict[str, float]:
     }
 
 
-async def read_page(data: bytes | bytearray, services: Services, client: str, wish: OcrWish) -> PageReading:
-    """What a picture file says, read as a page.
-
-    Raises:
-        VisionError: it cannot be read.
-    """
-    async with (
-        services.pages.admit(PageWish(wish, "auto"), client) as reader,
-        services.pictures.decoded(data, client) as picture,
-    ):
-        return await reader.read(picture)
-
-
 def lines_of(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
     """All lines in reading order, each with its text."""
     return [pair for found in blocks for pair in zip(found.block.lines, found.line_texts, strict=True)]
@@ -169,15 +152,20 @@ def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
     return found
 
 
-def _corners(line: TextLine, text: str) -> Mapping[str, object]:
-    places = {f"{axis}{number}": round(value) for number, point in enumerate(line.polygon)
-              for axis, value in zip("xy", point, strict=True)}  # fmt: skip
-    return {**places, "text": text}
+def _paddle_line(line: TextLine, text: str) -> dict[str, object]:
+    return {**_numbered(line.polygon, first=0, digits=None), "text": text}
 
 
 def _oneocr_place(corners: Corners) -> dict[str, float]:
-    return {f"{axis}{number}": round(value, 1) for number, point in enumerate(corners, 1)
-            for axis, value in zip("xy", point, strict=True)}  # fmt: skip
+    return _numbered(corners, first=1, digits=1)
+
+
+def _numbered(corners: Corners, *, first: int, digits: int | None) -> dict[str, float]:
+    """Corners as x0, y0, x1 and so on, counted from `first`."""
+    found: dict[str, float] = {}
+    for number, (x, y) in enumerate(corners, first):
+        found |= {f"x{number}": round(x, digits), f"y{number}": round(y, digits)}
+    return found
 
 
 def _winrt_place(corners: Corners) -> dict[str, float]:

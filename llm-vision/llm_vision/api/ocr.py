@@ -7,13 +7,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from ..schemas.fallback import Fallback
 from ..schemas.ocr import Language, Languages, OcrAnswer, OcrForm, RubyPair
-from ..services.ocr import OcrWish, Reading
+from ..services.ocr import Reading
 from .dependencies import ServicesDep
 from .forms import picture_body, read_upload
 from .manga_clients import answer_imagetrans, is_imagetrans
 from .openapi import PICTURE_CODES, error_responses
+from .reading import read_crop, wish_of
 
 router = APIRouter(tags=["OCR"])
 
@@ -38,13 +38,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     if is_imagetrans(upload):
         return await answer_imagetrans(upload, services, request.state.client)
-    form = upload.fields
-    wish = OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
-    async with (
-        services.ocr.admit(wish, request.state.client) as reader,
-        services.pictures.decoded(upload.picture, request.state.client) as picture,
-    ):
-        reading = await reader.read(picture)
+    reading = await read_crop(upload.picture, services, request.state.client, wish_of(upload.fields))
     if prefers_plain_text(request.headers.get("accept", "")):
         return PlainTextResponse(reading.text)
     return as_answer(reading)

@@ -19,7 +19,8 @@ from ..services.ocr import OcrWish
 from ..services.pages import PageReading
 from .access import AccessRules, check_host, check_key, check_origin
 from .dependencies import Services
-from .manga_clients import EMBEDDED, characters_of, lines_of, read_page
+from .manga_clients import EMBEDDED, characters_of, lines_of
+from .reading import read_page
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection

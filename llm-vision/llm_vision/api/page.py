@@ -11,15 +11,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from ..images.annotate import numbered
 from ..manga.mokuro import page_object
 from ..manga.page import ReadBlock
-from ..schemas.fallback import Fallback
 from ..schemas.ocr import RubyPair
 from ..schemas.page import Alternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine, ReadingOrder
-from ..services.ocr import OcrWish
 from ..services.pages import PageReading, PageWish
 from .dependencies import ServicesDep
-from .forms import picture_body, read_picture_form
+from .forms import picture_body, read_upload
 from .ocr import prefers_plain_text
 from .openapi import PICTURE_CODES, error_responses
+from .reading import wish_of
 
 router = APIRouter(tags=["OCR"])
 
@@ -43,11 +42,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 )
 async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAnswer:
     """Find the texts of a page, put them into reading order and read them: manga, comics, facing pages, tall strips."""
-    data, form = await read_picture_form(request, PageForm, services.max_file_bytes)
-    ocr = OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
+    upload = await read_upload(request, PageForm, services.max_file_bytes)
+    form = upload.fields
     async with (
-        services.pages.admit(PageWish(ocr, form.reading_order), request.state.client) as reader,
-        services.pictures.decoded(data, request.state.client) as picture,
+        services.pages.admit(PageWish(wish_of(form), form.reading_order), request.state.client) as reader,
+        services.pictures.decoded(upload.picture, request.state.client) as picture,
     ):
         page = await reader.read(picture)
         if form.format is PageFormat.IMAGE:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .runs import runs
+
 Rgb = NDArray[np.uint8]
 Grey = NDArray[np.uint8]
 Box = tuple[int, int, int, int]
@@ -77,7 +79,7 @@ def _facing_pages(page: _Page, box: Box, right_to_left: bool) -> list[Box]:
     if width < FACING * height:
         return [box]
     profile = page.is_drawn.mean(axis=0) <= CROSSED
-    for start, end in _runs(profile):
+    for start, end in runs(profile):
         middle = (start + end) / 2
         if end - start >= page.least_gutter and abs(middle / width - 0.5) <= MIDDLE:
             left, right = (box[0], box[1], start, box[3]), (end, box[1], box[2], box[3])
@@ -122,7 +124,7 @@ def _parts(page: _Page, box: Box, *, by_rows: bool) -> Iterator[Box]:
     ends = max(1, round(ENDS * drawn.shape[1]))
     is_free = (drawn.mean(axis=1) <= CROSSED) & ~drawn[:, :ends].any(axis=1) & ~drawn[:, -ends:].any(axis=1)
     cuts = [0]
-    for low, high in _runs(is_free):
+    for low, high in runs(is_free):
         is_thick = high - low >= page.least_gutter
         if is_thick and low - cuts[-1] >= page.least_panel <= len(is_free) - high:
             cuts += [low, high]
@@ -132,9 +134,3 @@ def _parts(page: _Page, box: Box, *, by_rows: bool) -> Iterator[Box]:
             yield (box[0], box[1] + low, box[2], box[1] + high)
         else:
             yield (box[0] + low, box[1], box[0] + high, box[3])
-
-
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Beginning and end of each run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]

@@ -9,7 +9,8 @@ from functools import cached_property
 from statistics import median
 
 from .furigana import Ruby, character_size, ruby_of, split_furigana
-from .lines import Point, TextLine, axes, extent
+from .lines import Box, Point, TextLine, axes, extent, run_vertically
+from .ordering import in_tracks
 
 NEAR = 1.0
 """Gap, in sizes of the larger character, up to which lines are looked at together before furigana are told apart."""
@@ -27,8 +28,6 @@ SIZE_RATIO = 1.7
 SQUARISH = 1.5
 """A line less than this many times longer than wide runs in the direction of its neighbour."""
 
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True)
 class Block:
@@ -44,6 +43,22 @@ class Block:
         """Left, top, right, bottom of the lines, in pixels."""
         lefts, tops, rights, bottoms = zip(*(line.tight_box for line in self.lines), strict=True)
         return min(lefts), min(tops), max(rights), max(bottoms)
+
+    @property
+    def left(self) -> float:
+        return self.box[0]
+
+    @property
+    def top(self) -> float:
+        return self.box[1]
+
+    @property
+    def right(self) -> float:
+        return self.box[2]
+
+    @property
+    def bottom(self) -> float:
+        return self.box[3]
 
     @cached_property
     def font_size(self) -> float:
@@ -115,8 +130,7 @@ def _components(lines: Sequence[TextLine], is_joined: Callable[[TextLine, TextLi
 
 
 def _as_block(lines: Sequence[TextLine]) -> Block:
-    vertical_length = sum(line.length if line.vertical else -line.length for line in lines)
-    vertical = vertical_length > 0
+    vertical = run_vertically(lines)
     return Block(_in_order(lines, vertical=vertical), vertical)
 
 
@@ -125,7 +139,7 @@ def _with_furigana(blocks: Sequence[Block], furigana: Sequence[TextLine]) -> lis
     theirs: list[list[TextLine]] = [[] for _ in blocks]
     for small in furigana:
         distances = [
-            min(_distance(small.center, line.center) / line.length for line in block.lines) for block in blocks
+            min(math.dist(small.center, line.center) / line.length for line in block.lines) for block in blocks
         ]
         theirs[distances.index(min(distances))].append(small)
     return [
@@ -141,20 +155,13 @@ def _in_order(lines: Sequence[TextLine], *, vertical: bool) -> tuple[TextLine, .
     if longest.vertical != vertical:
         along, across = ((0.0, 1.0), (1.0, 0.0)) if vertical else ((1.0, 0.0), (0.0, 1.0))
     sign = -1 if vertical else 1
-    middles = {id(line): sign * _dot(line.center, across) for line in lines}
-    tracks: list[list[TextLine]] = []
-    for line in sorted(lines, key=lambda line: middles[id(line)]):
-        first = tracks[-1][0] if tracks else None
-        if first and middles[id(line)] - middles[id(first)] < max(line.size, first.size) / 2:
-            tracks[-1].append(line)
-        else:
-            tracks.append([line])
-    return tuple(line for track in tracks for line in sorted(track, key=lambda line: _dot(line.center, along)))
+    ordered = in_tracks(
+        lines,
+        across=lambda line: sign * _dot(line.center, across),
+        along=lambda line: _dot(line.center, along),
+    )
+    return tuple(ordered)
 
 
 def _dot(point: Point, axis: Point) -> float:
     return point[0] * axis[0] + point[1] * axis[1]
-
-
-def _distance(one: Point, other: Point) -> float:
-    return math.dist(one, other)

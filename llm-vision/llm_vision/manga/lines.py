@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 Point = tuple[float, float]
-Ink = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 ELONGATED = 1.5
@@ -25,7 +25,7 @@ class TextLine:
     confidence: float
     """0..1"""
     vertical: bool
-    ink: Ink | None = None
+    ink: Box | None = None
     """What its characters cover, where that is known; the polygon has a margin."""
     is_ruby: bool = False
     """Whether it was cut off another line: furigana for sure."""
@@ -47,7 +47,7 @@ class TextLine:
         return max(y for _, y in self.polygon)
 
     @property
-    def tight_box(self) -> Ink:
+    def tight_box(self) -> Box:
         """The box of the ink where it is known, else of the polygon."""
         return self.ink or (self.left, self.top, self.right, self.bottom)
 
@@ -97,9 +97,21 @@ def extent(line: TextLine, axis: Point) -> tuple[float, float]:
 def sides(polygon: Sequence[Point]) -> tuple[float, float]:
     """Mean width and height of a four-cornered polygon, along its own edges."""
     top_left, top_right, bottom_right, bottom_left = polygon
-    width = (_distance(top_left, top_right) + _distance(bottom_left, bottom_right)) / 2
-    height = (_distance(top_left, bottom_left) + _distance(top_right, bottom_right)) / 2
+    width = (math.dist(top_left, top_right) + math.dist(bottom_left, bottom_right)) / 2
+    height = (math.dist(top_left, bottom_left) + math.dist(top_right, bottom_right)) / 2
     return width, height
+
+
+def run_vertically(lines: Sequence[TextLine]) -> bool:
+    """Whether most of the text stands in columns, by its length."""
+    return sum(line.length if line.vertical else -line.length for line in lines) > 0
+
+
+def mean_confidence(readings: Iterable[tuple[str, float | None]]) -> float | None:
+    """Mean confidence of several texts, each with the weight of its characters; None where there is no text."""
+    weighted = [(len(text), confidence or 0.0) for text, confidence in readings]
+    characters = sum(length for length, _ in weighted)
+    return sum(length * confidence for length, confidence in weighted) / characters if characters else None
 
 
 def directions(polygons: Sequence[Sequence[Point]], default: bool = True) -> list[bool]:
@@ -123,7 +135,3 @@ def directions(polygons: Sequence[Sequence[Point]], default: bool = True) -> lis
 
 def _middle(one: Point, other: Point) -> Point:
     return (one[0] + other[0]) / 2, (one[1] + other[1]) / 2
-
-
-def _distance(one: Point, other: Point) -> float:
-    return math.dist(one, other)

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from .blocks import SQUARISH, Block, group
 from .furigana import Ruby
-from .lines import TextLine
+from .lines import Box, TextLine, mean_confidence
 from .page_order import in_reading_order
 from .text import is_stray, join_lines
 
 GIANT = 5.0
 """A single character so many times larger than the page's others is a shape in the drawing."""
-
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -69,12 +67,10 @@ def read_by_lines(block: Block, engine: str, *, furigana: str) -> ReadBlock:
         furigana: `keep` leaves them in the text, `ruby` tells them beside it, `strip` leaves them out.
     """
     lines = block.all_lines if furigana == "keep" else block.lines
-    count = sum(len(line.text) for line in lines)
-    weighted = sum(line.confidence * len(line.text) for line in lines)
     return ReadBlock(
         block=Block(lines, block.vertical),
         text=join_lines(line.text for line in lines),
-        confidence=weighted / count if count else None,
+        confidence=mean_confidence((line.text, line.confidence) for line in lines),
         engine=engine,
         line_texts=tuple(line.text for line in lines),
         rubies=tuple(block.rubies) if furigana == "ruby" else None,

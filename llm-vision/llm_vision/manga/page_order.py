@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
-from .blocks import Block, Box
+from .blocks import Block
+from .lines import Box
+from .xy_cut import groups
 
 OVERLAP = 0.25
 """Share of the smaller extent by which two blocks may overlap and still stand one behind the other: bubbles touch."""
@@ -35,26 +38,23 @@ def _in_panel(blocks: Sequence[Block], right_to_left: bool) -> list[Block]:
     """Bands from the top, the blocks of a band from the side where reading begins; again in each part."""
     if len(blocks) < 2:
         return list(blocks)
-    for low, high, reverse in ((_top, _bottom, False), (_left, _right, right_to_left)):
-        parts = _cut(blocks, low, high)
+    for low, high, reverse in (("top", "bottom", False), ("left", "right", right_to_left)):
+        parts = _bands(blocks, attrgetter(low), attrgetter(high))
         if len(parts) > 1:
             ordered = list(reversed(parts)) if reverse else parts
             return [block for part in ordered for block in _in_panel(part, right_to_left)]
     sign = -1 if right_to_left else 1
-    return sorted(blocks, key=lambda block: block.box[1] + sign * (block.box[0] + block.box[2]) / 2)
+    return sorted(blocks, key=lambda block: block.top + sign * (block.left + block.right) / 2)
 
 
-def _cut(blocks: Sequence[Block], low: Callable[[Block], float], high: Callable[[Block], float]) -> list[list[Block]]:
+def _bands(blocks: Sequence[Block], low: Callable[[Block], float], high: Callable[[Block], float]) -> list[list[Block]]:
     """Groups that do not overlap along one axis, but for a little, in ascending order."""
-    parts: list[list[Block]] = []
-    end = float("-inf")
-    for block in sorted(blocks, key=low):
-        smaller = min([high(block) - low(block), *(high(other) - low(other) for other in (parts[-1] if parts else ()))])
-        if not parts or end - low(block) <= OVERLAP * smaller:
-            parts.append([])
-        parts[-1].append(block)
-        end = max(end, high(block))
-    return parts
+
+    def is_apart(block: Block, band: Sequence[Block], free: float) -> bool:
+        smallest = min(high(other) - low(other) for other in (block, *band))
+        return -free <= OVERLAP * smallest
+
+    return groups(blocks, low, high, is_apart)
 
 
 def _common_area(one: Box, other: Box) -> float:
@@ -67,19 +67,3 @@ def _distance(one: Box, other: Box) -> float:
     across = max(0.0, max(one[0], other[0]) - min(one[2], other[2]))
     down = max(0.0, max(one[1], other[1]) - min(one[3], other[3]))
     return across + down
-
-
-def _left(block: Block) -> float:
-    return block.box[0]
-
-
-def _top(block: Block) -> float:
-    return block.box[1]
-
-
-def _right(block: Block) -> float:
-    return block.box[2]
-
-
-def _bottom(block: Block) -> float:
-    return block.box[3]

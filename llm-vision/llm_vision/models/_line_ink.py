@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Polygon = NDArray[np.float32]
+from ..images.runs import runs
+from ._polygons import Polygon
+
 Grey = NDArray[np.uint8]
 Span = tuple[float, float]
 """Beginning and end, in shares of a length."""
@@ -47,7 +49,7 @@ def ruby_strip(line: Grey, *, vertical: bool) -> float | None:
     if not profile.any():
         return None
     first, last = np.flatnonzero(profile)[[0, -1]]
-    gaps = [(low, high) for low, high in _runs(~profile[first : last + 1])]
+    gaps = [(low, high) for low, high in runs(~profile[first : last + 1])]
     for low, high in reversed(gaps):
         base, ruby = low, last + 1 - first - high
         is_long = height >= LEAST_LENGTH * base
@@ -74,8 +76,3 @@ def _is_inked(grey: Grey) -> NDArray[np.bool_]:
 def _span(flags: NDArray[np.bool_]) -> Span:
     first, last = np.flatnonzero(flags)[[0, -1]]
     return float(first / len(flags)), float((last + 1) / len(flags))
-
-
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))
-    return [(int(start), int(end)) for start, end in zip(edges[::2], edges[1::2], strict=True)]

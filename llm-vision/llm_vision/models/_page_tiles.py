@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Polygon = NDArray[np.float32]
+from ._polygons import Polygon, box_area, common_area
 
 FACING = 1.15
 """Width to height from which on a picture is looked at as two pages."""
@@ -93,7 +93,7 @@ def _best(views: Sequence[_View]) -> _View:
     """Of several views of a line the largest whole one; cut ones together."""
     whole = [view for view in views if not view.is_cut]
     if whole:
-        return max(whole, key=lambda view: _area(view.polygon))
+        return max(whole, key=lambda view: box_area(view.polygon))
     return views[0] if len(views) == 1 else _View(_hull([view.polygon for view in views]), is_cut=True)
 
 
@@ -104,9 +104,5 @@ def _hull(polygons: Sequence[Polygon]) -> Polygon:
 
 
 def _is_same(one: Polygon, other: Polygon) -> bool:
-    overlap = np.minimum(one.max(axis=0), other.max(axis=0)) - np.maximum(one.min(axis=0), other.min(axis=0))
-    return bool(overlap.min() > 0 and float(np.prod(overlap)) >= SAME * min(_area(one), _area(other)))
-
-
-def _area(polygon: Polygon) -> float:
-    return float(np.prod(polygon.max(axis=0) - polygon.min(axis=0)))
+    common = common_area(one, other)
+    return common > 0 and common >= SAME * min(box_area(one), box_area(other))

@@ -12,10 +12,10 @@ import numpy as np
 import rapidocr
 from numpy.typing import NDArray
 
-from ..manga.lines import Point, TextLine, directions, sides
+from ..manga.lines import TextLine, directions, sides
+from ._polygons import Polygon, as_points, box_area, common_area
 
 Pixels = NDArray[np.uint8]
-Polygon = NDArray[np.float32]
 
 CROP_SIDE = 640
 """Longest side, in pixels, up to which a picture is taken for a crop."""
@@ -166,13 +166,8 @@ def _with_border(bgr: Pixels) -> tuple[Pixels, int]:
 
 def _is_covered(polygon: Polygon, others: list[Polygon]) -> bool:
     """Whether a good part of a box lies in another one."""
-    low, high = polygon.min(axis=0), polygon.max(axis=0)
-    area = float(np.prod(high - low))
-    for other in others:
-        overlap = np.minimum(high, other.max(axis=0)) - np.maximum(low, other.min(axis=0))
-        if overlap.min() > 0 and float(np.prod(overlap)) >= COVERED * area:
-            return True
-    return False
+    least = COVERED * box_area(polygon)
+    return any(0 < common >= least for common in (common_area(polygon, other) for other in others))
 
 
 def straightened(bgr: Pixels, polygon: Polygon) -> Pixels:
@@ -188,12 +183,6 @@ def _turned(line: Pixels) -> Pixels:
     """A column lying on its left side, as the recogniser has learned them; a row as it is."""
     height, width = line.shape[:2]
     return np.ascontiguousarray(np.rot90(line)) if height >= WHOLE_RATIO * width else line
-
-
-def as_points(polygon: Polygon) -> tuple[Point, Point, Point, Point]:
-    """The corners as pairs of numbers."""
-    first, second, third, fourth = ((float(x), float(y)) for x, y in polygon)
-    return first, second, third, fourth
 
 
 def _in_original(line: TextLine, border: int, scale: float) -> TextLine:

@@ -5,21 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
 
 from ..images.panels import Box, find_panels
 from ..manga.blocks import Block
-from ..manga.lines import Ink, Point, TextLine, directions
+from ..manga.lines import Box as Ink
+from ..manga.lines import Point, TextLine, directions
 from ..manga.page import blocks_of
 from ._line_ink import cut, ink_spans, ruby_strip
-from ._page_tiles import Polygon, Tile, joined, tiles
-from ._rapidocr_engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, as_points, straightened
+from ._page_tiles import Tile, joined, tiles
+from ._polygons import Polygon, as_points
+from ._rapidocr_engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straightened
 from .base import Item
-
-Corners = tuple[Point, Point, Point, Point]
 
 MOST_LINES = 1500
 """Of a page; a dense page of a newspaper has half of that, more are noise."""
@@ -28,7 +28,6 @@ LARGE = 75_000_000
 _one_at_a_time = threading.Lock()
 _BORDER = 20
 """Free pixels around a tile: text that touches the edge is not found."""
-
 
 Reading = tuple[str, float]
 """Text and confidence."""
@@ -39,19 +38,13 @@ class Page:
     """A page while it is read."""
 
     item: Item
-    polygons: list[Corners]
-    vertical: list[bool]
-    inks: list[Ink | None]
-    """What the lines cover, without the detector's margin."""
+    lines: list[TextLine]
+    """With empty texts until they are read, and where nothing sure enough was."""
     is_to_be_read: bool
-    furigana: set[int] = field(default_factory=set)
-    """Lines that were cut off others: furigana for sure."""
     tiles: Sequence[Tile] = ()
     """What is to be looked at."""
     panels: list[Box] = field(default_factory=list)
     right_to_left: bool = True
-    readings: dict[int, Reading] = field(default_factory=dict)
-    """By the line's number."""
     failure: Exception | None = None
     """Why it could not be read."""
 
@@ -70,14 +63,10 @@ class Page:
             return
         polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
         for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
-            for number, part in enumerate(_base_and_furigana(self.rgb, polygon, vertical=vertical)):
-                if number:
-                    self.furigana.add(len(self.polygons))
-                self.polygons.append(as_points(part))
-                self.inks.append(_ink_box(self.rgb, part))
-                self.vertical.append(vertical)
+            self.lines += _lines_in(self.rgb, polygon, vertical=vertical)
         order = self.item.params["reading_order"]
-        self.right_to_left = order == "rtl" or (order == "auto" and 2 * sum(self.vertical) >= len(self.vertical))
+        columns = sum(line.vertical for line in self.lines)
+        self.right_to_left = order == "rtl" or (order == "auto" and 2 * columns >= len(self.lines))
         self.panels = find_panels(self.rgb, right_to_left=self.right_to_left)
 
     @property
@@ -85,15 +74,16 @@ class Page:
         """Which lines are to be read: furigana only where somebody asks for them."""
         if not self.is_to_be_read or self.failure:
             return []
-        skipped = self.furigana if self.item.params["furigana"] == "strip" else set()
-        return [number for number in range(len(self.polygons)) if number not in skipped]
+        skips_ruby = self.item.params["furigana"] == "strip"
+        return [number for number, line in enumerate(self.lines) if not (skips_ruby and line.is_ruby)]
 
     def take_reading(self, number: int, reading: Reading | Exception) -> None:
         """What a line says."""
         if isinstance(reading, Exception):
             self.failure = reading
         else:
-            self.readings[number] = reading
+            text, confidence = reading
+            self.lines[number] = replace(self.lines[number], text=text, confidence=confidence)
 
     def blocks_of(self, lines: Sequence[TextLine]) -> list[Block]:
         """Lines as blocks in reading order; none where the request named the lines."""
@@ -102,21 +92,14 @@ class Page:
         were_read = self.is_to_be_read
         return blocks_of(lines, self.panels, right_to_left=self.right_to_left, were_read=were_read)
 
-    def lines(self) -> list[TextLine]:
-        """All lines with what they say; an empty text where nothing was read, or nothing sure enough."""
-        return [
-            TextLine(polygon, *self.readings.get(number, ("", 0.0)), vertical, ink, number in self.furigana)
-            for number, (polygon, vertical, ink) in enumerate(zip(self.polygons, self.vertical, self.inks, strict=True))
-        ]
-
 
 def page_of(item: Item) -> Page:
     """A page that is not looked at yet, or one whose lines the request names."""
     params = item.params
-    if params["mode"] == "lines":
-        polygons = [_corners(line) for line in params["lines"]]
-        return Page(item, polygons, params["vertical"], [None] * len(polygons), is_to_be_read=True)
-    return Page(item, [], [], [], params["read"], tiles=tiles(*item.images[0].shape[:2]))
+    if params["mode"] != "lines":
+        return Page(item, [], params["read"], tiles=tiles(*item.images[0].shape[:2]))
+    named = zip(params["lines"], params["vertical"], strict=True)
+    return Page(item, [TextLine(_corners(line), "", 0.0, vertical) for line, vertical in named], is_to_be_read=True)
 
 
 def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
@@ -128,18 +111,23 @@ def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
         return [tile.moved(polygon) for polygon in _detect(engine, tile.of(page.rgb))]
 
 
-def _base_and_furigana(rgb: Pixels, polygon: Polygon, *, vertical: bool) -> tuple[Polygon, ...]:
+def _lines_in(rgb: Pixels, polygon: Polygon, *, vertical: bool) -> list[TextLine]:
     """A line, and its furigana where the detector has taken them for a part of it."""
-    place = ruby_strip(_grey_line(rgb, polygon), vertical=vertical)
+    grey = _grey_line(rgb, polygon)
+    place = ruby_strip(grey, vertical=vertical)
     if place is None:
-        return (polygon,)
-    one, other = cut(polygon, place, vertical=vertical)
-    return (one, other) if vertical else (other, one)
+        return [TextLine(as_points(polygon), "", 0.0, vertical, _ink_box(grey, polygon))]
+    left_or_upper, right_or_lower = cut(polygon, place, vertical=vertical)
+    base, ruby = (left_or_upper, right_or_lower) if vertical else (right_or_lower, left_or_upper)
+    return [
+        TextLine(as_points(part), "", 0.0, vertical, _ink_box(_grey_line(rgb, part), part), is_ruby=part is ruby)
+        for part in (base, ruby)
+    ]
 
 
-def _ink_box(rgb: Pixels, polygon: Polygon) -> Ink | None:
+def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:
     """Left, top, right, bottom of what is drawn in a line; right for tilted lines within their height."""
-    spans = ink_spans(_grey_line(rgb, polygon))
+    spans = ink_spans(grey)
     if spans is None:
         return None
     (left, right), (top, bottom) = spans
@@ -155,7 +143,7 @@ def _grey_line(rgb: Pixels, polygon: Polygon) -> Pixels:
     return cv2.cvtColor(straightened(rgb, polygon), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
-def _corners(line: Sequence[Sequence[float]]) -> Corners:
+def _corners(line: Sequence[Sequence[float]]) -> tuple[Point, Point, Point, Point]:
     first, second, third, fourth = ((float(x), float(y)) for x, y in line)
     return first, second, third, fourth
 
@@ -178,5 +166,5 @@ def read_line(engine: Engine, place: tuple[Page, int]) -> Reading:
     page, number = place
     if page.item.cancelled:
         return "", 0.0
-    text, confidence = engine.read_line(page.rgb, np.array(page.polygons[number], np.float32))
+    text, confidence = engine.read_line(page.rgb, np.array(page.lines[number].polygon, np.float32))
     return (text, confidence) if confidence >= LEAST_CONFIDENCE else ("", confidence)

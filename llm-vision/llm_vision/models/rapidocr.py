@@ -10,7 +10,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..manga.furigana import ruby_of, split_furigana
-from ..manga.lines import TextLine
+from ..manga.lines import TextLine, mean_confidence
 from ..manga.ordering import reading_order
 from ..manga.text import is_stray, japanese_text, join_lines
 from ._packages import package_files
@@ -114,7 +114,7 @@ class RapidOcr(Model):
     def _page_result(self, page: Page) -> JsonObject | Exception:
         if page.failure:
             return page.failure
-        lines = page.lines()
+        lines = page.lines
         if page.item.params["language"] == "ja":
             lines = [self._in_japanese(line) for line in lines]
         numbers = {id(line): number for number, line in enumerate(lines)}
@@ -126,7 +126,7 @@ class RapidOcr(Model):
             }
             for block in page.blocks_of(lines)
         ]
-        return {**as_result(lines), "blocks": blocks, "right_to_left": page.right_to_left}
+        return {"lines": as_json(lines), "blocks": blocks, "right_to_left": page.right_to_left}
 
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = japanese_text(line.text, self._to_japanese_form)
@@ -135,19 +135,22 @@ class RapidOcr(Model):
 
 def as_result(lines: Sequence[TextLine]) -> JsonObject:
     """Lines in reading order as the result of an OCR task."""
-    characters = sum(len(line.text) for line in lines)
-    weighted = sum(line.confidence * len(line.text) for line in lines)
     return {
         "text": join_lines(line.text for line in lines),
-        "confidence": weighted / characters if characters else None,
-        "lines": [
-            {
-                "polygon": line.polygon,
-                "text": line.text,
-                "confidence": line.confidence,
-                "vertical": line.vertical,
-                **({"ink": line.ink} if line.ink else {}),
-            }
-            for line in lines
-        ],
+        "confidence": mean_confidence((line.text, line.confidence) for line in lines),
+        "lines": as_json(lines),
     }
+
+
+def as_json(lines: Sequence[TextLine]) -> list[JsonObject]:
+    """Lines with their places."""
+    return [
+        {
+            "polygon": line.polygon,
+            "text": line.text,
+            "confidence": line.confidence,
+            "vertical": line.vertical,
+            **({"ink": line.ink} if line.ink else {}),
+        }
+        for line in lines
+    ]

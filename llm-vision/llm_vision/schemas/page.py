@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from .confidence import Confidence
-from .fallback import Fallback
-from .ocr import Furigana, RubyPair
+from .ocr import Furigana, OcrForm, RubyPair
 
 Place = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -31,23 +30,15 @@ class PageFormat(StrEnum):
     IMAGE = "image"
 
 
-class PageForm(BaseModel):
+class PageForm(OcrForm):
     """The fields beside the picture."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    language: str = Field("ja", max_length=32)
-    """Language of the text, as a code of GET /languages."""
-    engine: str | None = Field(None, max_length=256)
-    """Model id that shall read; the service chooses when it is left out."""
     furigana: Furigana = Furigana.STRIP
     """`strip` leaves furigana out of the texts, `keep` leaves them in, `ruby` tells them with their base."""
     reading_order: ReadingOrder = ReadingOrder.AUTO
     """`rtl` for manga, `ltr` for western comics; `auto`: `rtl` where most text stands in columns."""
     format: PageFormat = PageFormat.JSON
     """`json`; `mokuro`, a page object of the .mokuro format; `text`, a block a line; `image`, a PNG with boxes."""
-    fallback: Fallback = Fallback.AUTO
-    """Who reads when the service's choice cannot: `auto` the embedded reader, with a notice; `never` nobody."""
 
 
 class PageLine(BaseModel):

@@ -13,7 +13,7 @@ from ..images.crop import cropped
 from ..images.raw import RawImage
 from ..manga.arbitration import choose, is_doubtful
 from ..manga.blocks import Block
-from ..manga.lines import TextLine
+from ..manga.lines import TextLine, mean_confidence
 from ..manga.page import Alternative, ReadBlock, read_by_lines
 from ..manga.splitting import characters, parts_of, spread
 from ..manga.text import join_lines
@@ -126,16 +126,7 @@ class PageReader:
     async def _find(self, picture: RawImage, choice: Choice, *, read: bool) -> tuple[_Found, str | None]:
         params = {**_params(choice), "mode": "page", "reading_order": self.wish.reading_order, "read": read}
         result = await self.permit.run(self.detector, [picture], params)
-        lines = [_line(entry) for entry in result.value["lines"]]
-        blocks = [
-            Block(
-                tuple(lines[number] for number in entry["lines"]),
-                entry["vertical"],
-                tuple(lines[number] for number in entry["furigana"]),
-            )
-            for entry in result.value["blocks"]
-        ]
-        return _Found(blocks, result.value["right_to_left"]), result.device_notice
+        return _Found(blocks_in(result.value), result.value["right_to_left"]), result.device_notice
 
     async def _read_by_crops(self, picture: RawImage) -> PageReading:
         """The chosen engine reads blocks; of those that it doubts, the embedded reader reads the lines, too."""
@@ -196,6 +187,19 @@ def _params(choice: Choice) -> JsonObject:
     return {"language": choice.language, "furigana": choice.furigana}
 
 
+def blocks_in(result: JsonObject) -> list[Block]:
+    """The blocks of a page, as the embedded reader tells them, in reading order."""
+    lines = [_line(entry) for entry in result["lines"]]
+    return [
+        Block(
+            tuple(lines[number] for number in entry["lines"]),
+            entry["vertical"],
+            tuple(lines[number] for number in entry["furigana"]),
+        )
+        for entry in result["blocks"]
+    ]
+
+
 def _line(entry: JsonObject) -> TextLine:
     first, second, third, fourth = ((x, y) for x, y in entry["polygon"])
     ink = entry.get("ink")
@@ -218,12 +222,10 @@ def _crops_of(picture: RawImage, parts: Sequence[tuple[Block, Sequence[TextLine]
 def _joined(block: Block, readings: Sequence[JsonObject], choice: Choice) -> ReadBlock:
     """The readings of a block's parts as one."""
     text = join_lines(reading["text"] for reading in readings)
-    weighted = sum((reading["confidence"] or 0.0) * len(reading["text"]) for reading in readings)
-    count = sum(len(reading["text"]) for reading in readings)
     return ReadBlock(
         block=block,
         text=text,
-        confidence=weighted / count if count else None,
+        confidence=mean_confidence((reading["text"], reading["confidence"]) for reading in readings),
         engine=choice.engine,
         line_texts=tuple(spread(text, [characters(line) for line in block.lines])),
         rubies=tuple(block.rubies) if choice.furigana == "ruby" else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 from faults.scenarios.memory import Peak
+from fixtures.encoding import saved
 from fixtures.japanese_crops import crops
 from fixtures.live import LiveServer
 from fixtures.shapes import held_out
@@ -84,21 +84,15 @@ def _loads(server: LiveServer) -> tuple[int, ...]:
 
 
 def _asking(picture: Image.Image, prompt: str) -> Call:
-    data = _png(picture)
+    data = saved(picture)
     return lambda server: _said(server, "/analyze_image", data, "analysis", prompt=prompt)
 
 
 def _reading(picture: Image.Image) -> Call:
-    data = _png(picture)
+    data = saved(picture)
     return lambda server: _said(server, "/ocr", data, "text")
 
 
 def _said(server: LiveServer, route: str, data: bytes, field: str, **fields: str) -> str:
     answer = server.client.post(route, files={"file": data}, data={**fields, "fallback": "never"})
     return str(answer.json().get(field, answer.text))
-
-
-def _png(picture: Image.Image) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()

@@ -12,8 +12,9 @@ from pathlib import Path
 import psutil
 from PIL import Image
 
-from fixtures.bad_pictures import ROWS, saved
+from fixtures.bad_pictures import ROWS
 from fixtures.crowd import Timed, all_at_once, ask
+from fixtures.encoding import saved
 from fixtures.live import LiveServer
 from fixtures.requests import picture_request
 
