@@ -13,11 +13,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := llm-vision/requirements.lock
 INSTALLED := $(VENV)/.installed
+CLIENTS := .venv-compat
+COMPAT := tests/compat
 TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' llm-vision/pyproject.toml)
 UV := uv==0.13.8
 LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install lock run demo test faults fuzz soak lint check bench bench-models train-fixtures docs clean
+.PHONY: help install lock run demo test compat faults fuzz soak lint check bench bench-models train-fixtures docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +55,18 @@ demo: install ## Start the service, read a manga page, a bubble and a photo, che
 test: install ## Run all tests
 	$(BIN)/python -m pytest
 
+compat: install $(CLIENTS)/.installed ## Ask the service with clients that others wrote (NAME=ollama for one; needs npm), 3 minutes
+	$(CLIENTS)/bin/python -m pytest $(COMPAT) $(NAME:%=-k %)
+
+# The clients have an environment of their own: they must not choose versions for the service, nor it for them.
+$(CLIENTS)/.installed: $(COMPAT)/requirements.txt $(COMPAT)/package-lock.json
+	@command -v npm > /dev/null || { echo "npm is needed for two of the clients: install Node.js 20 or newer" >&2; exit 1; }
+	$(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/pip install --quiet --no-deps --require-hashes --requirement $(COMPAT)/requirements.txt
+	$(CLIENTS)/bin/pip check
+	npm ci --prefix $(COMPAT) --no-audit --no-fund --ignore-scripts
+	@touch $@
+
 faults: install ## Measure every promise that has a figure (NAME=overload for one part), about 8 minutes
 	cd tests && ../$(BIN)/python -m faults.figures $(NAME)
 
@@ -85,4 +99,4 @@ docs: install ## Write docs/openapi.json and the table of errors anew
 	$(BIN)/python docs/write_docs.py
 
 clean: ## Remove what make made
-	rm -rf $(VENV) build .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(CLIENTS) $(COMPAT)/node_modules build .pytest_cache .ruff_cache .mypy_cache

@@ -14,7 +14,7 @@ from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 
 from . import __version__
-from .api import analyze_image, batch, docs, downloads, error_handlers, health, manga_clients, models, ocr, page
+from .api import error_handlers
 from .api.access import AccessRules
 from .api.dependencies import Services
 from .api.exchange import BodyRules
@@ -22,6 +22,8 @@ from .api.gate import Gate, GateRules
 from .api.limits import BodyBudget
 from .api.openapi import with_errors_and_keys
 from .api.owocr_socket import OwocrSocket, SocketRules
+from .api.rate_limit import RateLimit
+from .api.routers import ROUTERS
 from .catalog import as_set, llava_model
 from .errors import VisionError
 from .images.decode import ImageLimits
@@ -41,6 +43,7 @@ from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
 from .services.availability import Availability
+from .services.chat import ChatLimits, ChatService
 from .services.deadlines import Deadlines
 from .services.default_vlm import Candidate, DefaultVlm, Hardware
 from .services.inference import Inference
@@ -63,17 +66,6 @@ VLMS = (
 MOST_DECODERS = 2
 LEAST_THREADS = 2
 LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
-_ROUTERS = (
-    ocr.router,
-    page.router,
-    batch.router,
-    manga_clients.router,
-    analyze_image.router,
-    models.router,
-    downloads.router,
-    health.router,
-    docs.router,
-)
 
 
 def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
@@ -101,7 +93,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
-    for router in _ROUTERS:
+    for router in ROUTERS:
         app.include_router(router)
     error_handlers.install(app)
     app.openapi = with_errors_and_keys(app.openapi)  # type: ignore[method-assign]
@@ -113,6 +105,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
             budget=BodyBudget(settings.buffer_bytes),
             deadlines=deadlines,
         ),
+        rate=RateLimit(settings.key_requests_per_minute),
         is_draining=lambda: services.lifecycle.is_draining,
     )
     app.add_middleware(Gate, rules=rules, metrics=metrics)
@@ -180,6 +173,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     decoders = _build_decoders(settings, metrics)
     default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
     ocr_service = OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds)
+    chat_limits = ChatLimits(settings.analyze_seconds, settings.max_prompt_chars)
     return Services(
         ocr=ocr_service,
         url_pictures=UrlPictures(_fetch_rules(settings)),
@@ -191,6 +185,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
             {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER},
             VisionLimits(settings.analyze_seconds, settings.max_prompt_chars),
         ),
+        chat=ChatService(inference, availability, default_vlm, ocr_service, chat_limits),
         default_vlm=default_vlm,
         pictures=PictureDecoder(decoders, metrics),
         pool=pool,

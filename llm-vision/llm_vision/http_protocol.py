@@ -155,7 +155,7 @@ class DeadlineProtocol(H11Protocol):
         request_id = accepted_request_id(None)
         self.rules.on_refused(error.code)
         self.logger.warning("refused before it was a request [%s]", request_id, extra={"code": error.code})
-        response = problem_response(error, request_id, close=True)
+        response = problem_response(error, request_id, "", close=True)
         response.headers["x-request-id"] = request_id
         head = h11.Response(status_code=error.status, headers=response.raw_headers)
         for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):

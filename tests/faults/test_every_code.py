@@ -78,6 +78,7 @@ SIMPLE = {
     "deadline_exceeded": ocr_request("hang"),
     "request_timeout": request("/ocr", headers={"Content-Type": "image/png", "Content-Length": "9"}) + b"x",
     "model_loading": ocr_request(engine="slow-to-load"),
+    "invalid_data_url": request("/ocr", b'{"image": "data:image/png;base64"}', headers=JSON),
     "url_images_disabled": get("/ocr?url=https://example.com/a.png"),
     "weights_not_downloaded": model_request("delete", "faulty"),
 }

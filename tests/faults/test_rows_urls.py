@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 import pytest
 from PIL import Image
 
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, picture_bytes
+from fixtures.problems import check
+from fixtures.raw_http import RawAnswer, request, send_raw
 from fixtures.remote_pictures import LIMIT, Remote, png
 from llm_vision.errors import VisionError
 from llm_vision.images.url import NOT_ALLOWED, Address, UrlRules, is_public, parse
@@ -194,6 +198,52 @@ async def test_row_74_a_server_that_stalls_or_drips_is_given_up(remote: Remote, 
 )
 async def test_row_75_only_a_whole_picture_of_the_right_size_counts(remote: Remote, path: str, code: str) -> None:
     assert await code_of(on_this_machine(remote, seconds=5), f"http://pictures.example{path}") == code
+
+
+PICTURE = base64.b64encode(picture_bytes(mark=76)).decode()
+
+
+def post_image(server: LiveServer, image: str) -> RawAnswer:
+    body = json.dumps({"image": image, "engine": "faulty"}).encode()
+    return send_raw(server.port, request("/ocr", body, headers={"Content-Type": "application/json"}))
+
+
+@pytest.mark.parametrize(
+    "image", ["data:", "data:image/png;base64", "data:image/png;base64" + PICTURE, "data:," + PICTURE,
+              "data:image/png," + PICTURE, "data:image/png;base64,", "data:image/png;base64,***",
+              "data:image/png;base64," + PICTURE[:-1], f"data:image/png;base64,{PICTURE}=",
+              f"data:image/png;base64,{PICTURE}\n", "data:image/png;base64,%69" + PICTURE[1:],
+              "data:text/html;base64," + PICTURE, "data:image/svg+xml;base64," + PICTURE,
+              "DATA:IMAGE/SVG+XML;charset=utf-8;BASE64," + PICTURE],
+)  # fmt: skip
+def test_row_76_malformed_data_uris(server: LiveServer, image: str) -> None:
+    answer = post_image(server, image)
+    check(answer, 422, "invalid_data_url")
+    assert answer.problem["error"]["param"] == "image"
+    assert PICTURE[:8].encode() not in answer.body
+
+
+def test_row_76_svg_is_told_from_other_types(server: LiveServer) -> None:
+    assert "SVG" in post_image(server, "data:image/svg+xml;base64," + PICTURE).problem["detail"]
+
+
+@pytest.mark.parametrize("size", [20 * 1024 * 1024 + 1, 30_000_000])
+def test_row_76_a_data_uri_that_is_too_large(server: LiveServer, size: int) -> None:
+    image = "data:image/png;base64," + base64.b64encode(bytes(size)).decode()
+    check(post_image(server, image), 413, "payload_too_large")
+
+
+@pytest.mark.parametrize(
+    "head", ["data:image/png;base64,", "DATA:Image/PNG;Base64,", "data:;base64,", "data:image/jpeg;name=a.jpg;base64,",
+             "data:application/octet-stream;base64,", ""],
+)  # fmt: skip
+def test_row_76_data_uris_that_are_fine(server: LiveServer, head: str) -> None:
+    answer = post_image(server, head + PICTURE)
+    assert (answer.status, answer.problem["text"]) == (200, "76")
+
+
+def test_row_76_base64_without_a_head_keeps_its_code(server: LiveServer) -> None:
+    check(post_image(server, "***"), 422, "invalid_parameter")
 
 
 def test_mangatan_reads_a_page_by_its_url(start_server: Start, remote: Remote) -> None:

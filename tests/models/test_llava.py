@@ -312,17 +312,19 @@ def test_pictures_that_the_messages_do_not_mention_are_refused(model: Llava, ask
 
 def test_a_cancelled_request_leaves_the_batch(model: Llava, model_id: str, asked: Asked) -> None:
     class Leaving(PlainItem):
-        def send_token(self, text: str) -> None:
-            super().send_token(text)
+        def send_token(self, text: str, logprobs: Sequence[JsonObject] = ()) -> None:
+            super().send_token(text, logprobs)
             self.cancelled = True
 
     scene, _ = asked[0]
     stay = ask(drawn(scene, 0, model_id), "What's in this image?")
     template = ask(drawn(scene, 0, model_id), "What's in this image?")
     leave = Leaving([Image.fromarray(picture) for picture in template.images], template.params)
-    results = model.predict([leave, stay])
+    left, stayed = model.predict([leave, stay])
     assert len(leave.tokens) == 1
-    assert [result["text"] for result in results if isinstance(result, dict)][1] == "".join(stay.tokens)
+    assert isinstance(left, ClientClosed)
+    assert isinstance(stayed, dict)
+    assert stayed["text"] == "".join(stay.tokens)
 
 
 def test_a_request_that_was_cancelled_before_is_not_read(model: Llava, model_id: str, asked: Asked) -> None:

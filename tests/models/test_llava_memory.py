@@ -11,11 +11,12 @@ import pytest
 from fixtures.chats import ask
 from fixtures.number_format import number_format
 from fixtures.shapes import held_out
+from fixtures.stepped import served, streamed
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.models._decoding.loop import LanguageModel
 from llm_vision.models.base import LoadContext
 from llm_vision.models.llava import Llava
-from llm_vision.runtime.child import _is_out_of_memory, predict
+from llm_vision.runtime.outcomes import is_out_of_memory
 
 ASKED = list(held_out(6, seed=31, kind="description"))
 
@@ -24,23 +25,22 @@ import resource, sys
 from pathlib import Path
 from fixtures.chats import ask
 from fixtures.shapes import held_out
+from fixtures.stepped import served
 from llm_vision.models.base import LoadContext
 from llm_vision.models.llava import Llava
-from llm_vision.runtime.child import _code_of, predict
 
 model = Llava()
 model.load(LoadContext("cpu", 1, Path(sys.argv[1]), model_id=sys.argv[2]))
 (scene, question), = held_out(1, seed=31, kind="count")
 small = ask(scene.draw(), question.prompt)
-assert predict(model, [small])[0]["text"] == question.answer
+assert served(model, [small])[0]["result"]["text"] == question.answer
 large = ask(scene.draw(), "ab " * 1900)
 used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 1024 * 1024, resource.RLIM_INFINITY))
-(failed,) = predict(model, [large])
+(failed,) = served(model, [large])
 resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-assert isinstance(failed, Exception), failed
-assert _code_of(failed) == "insufficient_memory", repr(failed)
-assert predict(model, [small])[0]["text"] == question.answer
+assert failed.get("error") == "insufficient_memory", failed
+assert served(model, [small])[0]["result"]["text"] == question.answer
 print("survived")
 """
 
@@ -55,45 +55,77 @@ def model() -> Llava:
 
 
 @pytest.fixture
-def failing_step(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let a step of the decoding run out of memory, once."""
+def short(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let memory run out in some steps: those whose number `fails` says, of rows that are more than `most`."""
     import torch
 
-    plain, steps = LanguageModel.step, {"left": -1}
+    plain = LanguageModel.step
+    when: dict[str, Any] = {"number": 0, "fails": lambda number, rows: False}
 
-    def step(self: LanguageModel, *inputs: Any) -> Any:
-        steps["left"] -= 1
-        if steps["left"] == 0:
+    def step(self: LanguageModel, tokens: Any, *inputs: Any) -> Any:
+        when["number"] += 1
+        if when["fails"](when["number"], len(tokens)):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return plain(self, *inputs)
+        return plain(self, tokens, *inputs)
 
     monkeypatch.setattr(LanguageModel, "step", step)
-    return lambda number: steps.update(left=number)
+    return lambda fails: when.update(number=0, fails=fails)
 
 
 def items() -> list[Any]:
     return [ask(scene.draw(), question.prompt) for scene, question in ASKED]
 
 
+def texts(model: Llava, asked: list[Any]) -> list[str]:
+    return [end["result"]["text"] for end in served(model, asked)]
+
+
 @pytest.mark.parametrize("step", range(1, 9))
 @pytest.mark.parametrize("count", [1, 6])
-def test_memory_that_runs_out_at_any_step_changes_no_answer(
-    model: Llava, failing_step: Any, step: int, count: int
+def test_memory_that_runs_out_at_any_step_changes_no_answer(model: Llava, short: Any, step: int, count: int) -> None:
+    wanted = texts(model, items()[:count])
+    short(lambda number, rows: number == step)
+    assert texts(model, items()[:count]) == wanted
+
+
+@pytest.mark.parametrize("most", [1, 2, 4])
+def test_where_memory_is_for_a_few_the_others_wait_and_nothing_is_told_twice(
+    model: Llava, short: Any, most: int
 ) -> None:
-    wanted = [result["text"] for result in model.predict(items()[:count]) if isinstance(result, dict)]
-    failing_step(step)
-    found = predict(model, items()[:count])  # type: ignore[arg-type]
-    assert [result["text"] for result in found if isinstance(result, dict)] == wanted
+    wanted = texts(model, items())
+    short(lambda number, rows: rows > most)
+    assert texts(model, items()) == wanted
+    assert streamed(model, items()) == wanted
+
+
+def test_what_does_not_fit_even_alone_fails_and_the_others_do_not(model: Llava, short: Any) -> None:
+    wanted = texts(model, items())
+    alone: list[int] = []
+
+    def fails(number: int, rows: int) -> bool:
+        """Whatever is tried from the third step on, until one that is alone has failed."""
+        is_short = number >= 3 and not alone
+        if is_short and rows == 1:
+            alone.append(number)
+        return is_short
+
+    short(fails)
+    ends = served(model, items())
+    assert [end.get("error") for end in ends].count("insufficient_memory") == 1
+    told = [(end["result"]["text"], text) for end, text in zip(ends, wanted, strict=True) if "result" in end]
+    assert all(found == text for found, text in told)
+    short(lambda number, rows: False)
+    assert texts(model, items()) == wanted
 
 
 def test_torch_s_own_errors_are_known() -> None:
     import torch
 
-    assert _is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(RuntimeError) as failure:
         torch.empty(1 << 60)
-    assert _is_out_of_memory(failure.value)
-    assert not _is_out_of_memory(RuntimeError("another"))
+    assert is_out_of_memory(failure.value)
+    assert not is_out_of_memory(RuntimeError("another"))
 
 
 def test_the_real_allocator_under_a_limit_of_the_system() -> None:

@@ -174,7 +174,9 @@ async def test_trap_7_a_cancelled_request_in_the_queue_never_runs(
 async def test_trap_7_a_running_request_stops_when_its_client_leaves(worker: Worker, journal: Journal) -> None:
     pid = worker.pid
     tokens: list[str] = []
-    endless = asyncio.create_task(worker.infer(request("tokens", count=10_000_000), on_token=tokens.append))
+    endless = asyncio.create_task(
+        worker.infer(request("tokens", count=10_000_000), on_piece=lambda piece: tokens.append(piece.text))
+    )
     await until(lambda: len(tokens) >= 3)
     endless.cancel()
     await until(lambda: journal.details("tokens"))
@@ -183,7 +185,7 @@ async def test_trap_7_a_running_request_stops_when_its_client_leaves(worker: Wor
 
 async def test_tokens_arrive_in_order_before_the_result(worker: Worker) -> None:
     tokens: list[str] = []
-    result = await worker.infer(request("tokens", count=500), on_token=tokens.append)
+    result = await worker.infer(request("tokens", count=500), on_piece=lambda piece: tokens.append(piece.text))
     assert tokens == [f"{number} " for number in range(500)]
     assert result.value["sent"] == 500
 

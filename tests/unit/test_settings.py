@@ -163,6 +163,7 @@ WRONG = [
     ("VISION_MEMORY_LIMIT_MB", "5"),
     ("VISION_LOAD_SECONDS", "0"),
     ("VISION_CPU_FALLBACK", "perhaps"),
+    ("VISION_KEY_REQUESTS_PER_MINUTE", "-1"),
     ("VISION_QUEUE_SIZE", "-1"),
     ("VISION_BATCH_WAIT_MS", "1000"),
     ("VISION_OCR_SECONDS", "0"),

@@ -18,7 +18,9 @@ OPEN_ROUTES = frozenset({
     ("GET", "/livez"), ("HEAD", "/livez"), ("GET", "/health"), ("HEAD", "/health"),
     ("GET", "/readyz"), ("HEAD", "/readyz"), ("HEAD", "/ocr"),
 })  # fmt: skip
-ADMIN_ROUTES = frozenset({"/models/load", "/models/unload", "/models/download", "/models/delete"})
+ADMIN_ROUTES = frozenset({
+    "/models/load", "/models/unload", "/models/download", "/models/delete", "/api/pull", "/api/delete",
+})  # fmt: skip
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
@@ -108,6 +110,12 @@ def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> N
         raise InvalidCredentials("this key is not accepted")
     if path in ADMIN_ROUTES and rules.admin_keys and not is_admin:
         raise Forbidden("this route needs a key of VISION_ADMIN_KEYS")
+
+
+def may_manage(headers: Headers, rules: AccessRules) -> bool:
+    """Whether a request that was let in may say how long models stay in memory."""
+    key = _presented_key(headers)
+    return not rules.admin_keys or (key is not None and _matches_any(key, rules.admin_keys))
 
 
 def client_of(scope: Scope, headers: Headers, rules: AccessRules) -> str:

@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
 
-from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm, History, Usage
+from ..errors import InvalidParameter, VisionError
+from ..runtime.batching import OnPiece
+from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm, Choice, Choices, Decision, Delta, History, Usage
 from ..schemas.fallback import Fallback
-from ..services.vision import Sampling, Turn, VisionWish
+from ..services.vision import Sampling, Turn, VisionAnswer, VisionWish
+from .answering import Answering, StreamedAnswer
 from .dependencies import ServicesDep
 from .fields import validated
-from .forms import picture_body, read_upload
+from .forms import picture_body, read_upload, whole_schema
 from .json_body import parse_object
+from .openai_answers import SSE
 from .openapi import PICTURE_CODES, URL_CODES, error_responses
+from .problem import error_body
+
+Listed = TypeVar("Listed", bound=BaseModel)
 
 router = APIRouter(tags=["Analysis"])
 
-_ERRORS = error_responses(
-    *PICTURE_CODES,
-    *URL_CODES,
-    "prompt_too_long",
-    "context_length_exceeded",
-    "upstream_rejected",
-    "upstream_unavailable",
-)
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {SSE: {"schema": whole_schema(Delta)}}},
+    **error_responses(
+        *PICTURE_CODES,
+        *URL_CODES,
+        "prompt_too_long",
+        "context_length_exceeded",
+        "upstream_rejected",
+        "upstream_unavailable",
+    ),
+}
 
 
 @router.post(
     "/analyze_image",
-    responses=_ERRORS,
+    response_model=AnalyzeAnswer,
+    responses=_ANSWERS,
     openapi_extra=picture_body(AnalyzeForm),
     summary="Ask about a picture",
 )
-async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswer:
+async def analyze_image(request: Request, services: ServicesDep) -> Response | AnalyzeAnswer:
     """Answer a prompt about a picture.
 
     A vision-language model answers: the one that is named, or the one that the service is set to. While that one's
@@ -41,36 +56,81 @@ async def analyze_image(request: Request, services: ServicesDep) -> AnalyzeAnswe
     `degraded` is true and `notice` says what is missing.
     """
     upload = await read_upload(request, AnalyzeForm, services.max_file_bytes)
-    form = upload.fields
+    form, client = upload.fields, request.state.client
     wish = VisionWish(
         form.model,
         form.prompt,
         may_fall_back=form.fallback is Fallback.AUTO,
-        history=_history_of(form),
+        history=tuple(Turn(turn.role, turn.content) for turn in _listed(form.history, "history", History).history),
         sampling=Sampling(form.temperature, form.top_p, form.max_tokens),
+        choices=_choices_of(form),
     )
-    async with AsyncExitStack() as held:
-        analyst = await held.enter_async_context(services.vision.admit(wish, request.state.client))
-        data = await services.url_pictures.fetch(form.url) if form.url else upload.picture
-        picture = await held.enter_async_context(services.pictures.decoded(data, request.state.client))
-        analysis = await analyst.analyze(picture)
+
+    async def make(on_piece: OnPiece) -> VisionAnswer:
+        async with AsyncExitStack() as held:
+            analyst = await held.enter_async_context(services.vision.admit(wish, client))
+            data = await services.url_pictures.fetch(form.url) if form.url else upload.picture
+            picture = await held.enter_async_context(services.pictures.decoded(data, client))
+            return await analyst.analyze(picture, on_piece)
+
+    answering = Answering(make)
+    await answering.begin()
+    if form.stream:
+        request_id: str = request.state.request_id
+        return StreamedAnswer(answering, _events(answering), SSE, lambda error: _failure(error, request_id))
+    try:
+        return _as_answer(await answering.answer())
+    finally:
+        await answering.close()
+
+
+async def _events(answering: Answering[VisionAnswer]) -> AsyncIterator[str]:
+    async for piece in answering.pieces():
+        yield _event("delta", Delta(text=piece.text))
+    yield _event("answer", _as_answer(await answering.answer()))
+
+
+def _failure(error: VisionError, request_id: str) -> str:
+    return _event("error", error_body(error, request_id))
+
+
+def _event(name: str, data: BaseModel) -> str:
+    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
+
+
+def _as_answer(found: VisionAnswer) -> AnalyzeAnswer:
+    shares = found.probabilities
     return AnalyzeAnswer(
-        analysis=analysis.text,
-        confidence=analysis.confidence,
-        model=analysis.model_id,
-        usage=Usage.of(**analysis.usage) if analysis.usage else None,
-        degraded=analysis.notice is not None,
-        notice=analysis.notice,
+        analysis=found.text,
+        confidence=found.confidence,
+        model=found.model_id,
+        usage=Usage.of(**found.usage) if found.usage else None,
+        decision=Decision(
+            choice=found.text,
+            probabilities=[Choice(choice=choice, probability=share) for choice, share in shares.items()],
+        )
+        if shares
+        else None,
+        degraded=found.notice is not None,
+        notice=found.notice,
     )
 
 
-def _history_of(form: AnalyzeForm) -> tuple[Turn, ...]:
-    """The earlier turns, which come as JSON within a form or as a part of a JSON body.
+def _choices_of(form: AnalyzeForm) -> tuple[str, ...]:
+    if not form.choices:
+        return ()
+    choices = _listed(form.choices, "choices", Choices).choices
+    if len(set(choices)) < len(choices):
+        raise InvalidParameter("two choices are the same", param="choices")
+    return tuple(choices)
+
+
+def _listed(value: list[Any] | str | None, name: str, schema: type[Listed]) -> Listed:
+    """A list that comes as JSON within a form, or as a part of a JSON body.
 
     Raises:
-        VisionError: they are no such JSON.
+        VisionError: it is no such list.
     """
-    found = form.history or []
-    if isinstance(found, str):
-        found = validated(History, parse_object(f'{{"history": {found}}}'.encode())).history
-    return tuple(Turn(turn.role, turn.content) for turn in found)
+    if isinstance(value, str):
+        return validated(schema, parse_object(f'{{"{name}": {value}}}'.encode()))
+    return validated(schema, {name: [one if isinstance(one, str) else one.model_dump() for one in value or []]})

@@ -12,6 +12,7 @@ from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
 from ..runtime.turns import FairPlaces
 from ..services.availability import Availability
+from ..services.chat import ChatService
 from ..services.deadlines import Deadlines
 from ..services.default_vlm import DefaultVlm
 from ..services.lifecycle import Lifecycle
@@ -29,6 +30,7 @@ class Services:
     ocr: OcrService
     pages: PageService
     vision: VisionService
+    chat: ChatService
     default_vlm: DefaultVlm
     pictures: PictureDecoder
     url_pictures: UrlPictures

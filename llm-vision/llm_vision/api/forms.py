@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from ..errors import FileRequired, InvalidParameter, UnsupportedMediaType
+from ..images.data_uri import decode_base64, decode_data_uri, is_data_uri
 from .body import parsed_body, read_body
 from .fields import check_fields
 from .json_body import check_is_json, parse_object
@@ -28,7 +27,6 @@ BATCH_FIELDS = ("files", "file", "files[]")
 MOST_FILES = 256
 """Of a batch; all together are one body, whose size has a limit of its own."""
 _LONGEST_DATA_HEAD = 1024  # characters
-_BASE64_PIECE = 1024 * 1024  # characters; four are three bytes
 
 Picture = bytes | bytearray
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -58,7 +56,7 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
         return await _read_multipart(request, fields, FileRules(FILE_FIELDS, max_file_bytes))
     if kind == "application/json":
         check_is_json(request.headers["content-type"])
-        data, form = await parsed_body(request, lambda body: _parse_json(body, fields))
+        data, form = await parsed_body(request, lambda body: _parse_json(body, fields, max_file_bytes))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         data, form = await read_body(request), check_fields(fields, request.query_params)
     else:
@@ -119,7 +117,7 @@ def _refuse_two_pictures(values: Mapping[str, Any], fields: type[BaseModel]) -> 
         raise InvalidParameter("send a picture or its `url`, not both", param=URL_FIELD)
 
 
-def _parse_json(body: bytearray, fields: type[Fields]) -> tuple[bytearray, Fields]:
+def _parse_json(body: bytearray, fields: type[Fields], max_file_bytes: int) -> tuple[bytearray, Fields]:
     values = parse_object(body)
     encoded = values.pop("image", None)
     if encoded is None and _names_url(values, fields):
@@ -127,19 +125,14 @@ def _parse_json(body: bytearray, fields: type[Fields]) -> tuple[bytearray, Field
     _refuse_two_pictures(values, fields)
     if not isinstance(encoded, str):
         raise FileRequired("send the picture as base64 in `image`", param="image")
-    return _from_base64(encoded), check_fields(fields, values)
+    return _from_base64(encoded, max_file_bytes), check_fields(fields, values)
 
 
-def _from_base64(text: str) -> bytearray:
-    """Bytes of base64, with or without a data URI's head; in pieces, so that other threads get their turn."""
-    data = bytearray()
-    start = text.find(",", 0, _LONGEST_DATA_HEAD) + 1
-    try:
-        for at in range(start, len(text), _BASE64_PIECE):
-            data += base64.b64decode(text[at : at + _BASE64_PIECE], validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidParameter("`image` is not base64", param="image") from None
-    return data
+def _from_base64(text: str, max_bytes: int) -> bytearray:
+    """Bytes of a data URI, or of base64; some clients leave out the `data:` of the head."""
+    if is_data_uri(text):
+        return decode_data_uri(text, max_bytes, "image")
+    return decode_base64(text[text.find(",", 0, _LONGEST_DATA_HEAD) + 1 :], max_bytes, "image")
 
 
 def picture_body(fields: type[BaseModel]) -> dict[str, Any]:
@@ -188,7 +181,14 @@ def batch_body(fields: type[BaseModel]) -> dict[str, Any]:
 
 def json_request(schema: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI request body of a route that takes JSON."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema.model_json_schema()}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole_schema(schema)}}}}
+
+
+def whole_schema(schema: type[BaseModel]) -> dict[str, Any]:
+    """A model's schema, which refers to nothing."""
+    found = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+    whole: dict[str, Any] = _inlined(found, found.pop("$defs", {}))
+    return whole
 
 
 def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:

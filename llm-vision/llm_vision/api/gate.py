@@ -1,4 +1,4 @@
-"""The one gate before all routes: request id, shutdown, host, origin, key, body limits; counts and logs.
+"""The one gate before all routes: request id, shutdown, host, origin, key, body and rate limits; counts, logs.
 
 The order is drawn in docs/architecture.md. Every refusal is a `VisionError` that is answered here.
 """
@@ -19,15 +19,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .. import logs
 from ..errors import ClientClosed, InternalError, ShuttingDown, VisionError
 from ..metrics import Metrics
-from .access import AccessRules, check_host, check_key, check_origin, client_of
+from .access import AccessRules, check_host, check_key, check_origin, client_of, may_manage
 from .exchange import BodyRules, Exchange
 from .limits import check_announced_body, check_head
 from .problem import problem_response
+from .rate_limit import RateLimit
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _OPEN_WHILE_DRAINING = frozenset({"/livez", "/health", "/readyz"})
+_LIMITED_METHODS = frozenset({"POST", "DELETE"})  # probes, lists and metrics are free
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class GateRules:
 
     access: AccessRules
     body: BodyRules
+    rate: RateLimit
     is_draining: Callable[[], bool]
 
 
@@ -85,6 +88,9 @@ class Gate:
         check_key(method, path, headers, self._rules.access)
         check_announced_body(headers, self._rules.body.max_bytes)
         scope["state"]["client"] = client_of(scope, headers, self._rules.access)
+        scope["state"]["may_manage"] = may_manage(headers, self._rules.access)
+        if method in _LIMITED_METHODS:
+            self._rules.rate.take(scope["state"]["client"])
 
     async def _run_until_client_leaves(self, exchange: Exchange) -> None:
         """Run the routes; when the client hangs up, cancel them."""
@@ -112,7 +118,7 @@ class Gate:
             exchange.status = error.status
             return
         close = exchange.has_unread_body or isinstance(error, ShuttingDown)
-        response = problem_response(error, exchange.request_id, close=close)
+        response = problem_response(error, exchange.request_id, exchange.scope["path"], close=close)
         await response(exchange.scope, exchange.receive, exchange.send)
 
     def _record(self, exchange: Exchange, seconds: float) -> None:

@@ -35,11 +35,12 @@ _INSIDE_STRING = re.compile(r'"|(?:[^"\\]{1,16384}+|\\.){1,64}+|\\', re.DOTALL)
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
-def json_body(schema: type[Schema]) -> Any:
-    """A route's dependency: the body as `schema`."""
+def json_body(schema: type[Schema], *, any_type: bool = False) -> Any:
+    """A route's dependency: the body as `schema`; with `any_type`, whatever Content-Type says."""
 
     async def read(request: Request) -> Schema:
-        check_is_json(request.headers.get("content-type", ""))
+        if not any_type:
+            check_is_json(request.headers.get("content-type", ""))
         return await parsed_body(request, lambda body: validated(schema, parse_object(body)))
 
     return Depends(read)

@@ -13,6 +13,8 @@ _OPENAI_TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+STATUS_OF_OPENAI = {"context_length_exceeded": 400}
+"""Where clients of that API expect another status than ours."""
 _NEVER_RETRY = frozenset({409, 500, 502, 504})  # clients would repeat these, and triple the load
 
 
@@ -37,8 +39,23 @@ def error_body(error: VisionError, request_id: str) -> ErrorBody:
     )
 
 
-def problem_response(error: VisionError, request_id: str, *, close: bool = False) -> JSONResponse:
-    """The answer for an error; `close` ends the connection after it."""
+def problem_response(error: VisionError, request_id: str, path: str, *, close: bool = False) -> JSONResponse:
+    """The answer for an error, in the shape of the path's API; `close` ends the connection after it."""
+    status, body, media_type = error.status, error_body(error, request_id).model_dump(), "application/problem+json"
+    if path.startswith("/v1/"):
+        status, media_type = STATUS_OF_OPENAI.get(error.code, status), "application/json"
+        body["status"] = status
+    elif is_ollama(path):
+        body, media_type = {"error": error.detail}, "application/json"
+    return JSONResponse(body, status_code=status, headers=_headers(error, close=close), media_type=media_type)
+
+
+def is_ollama(path: str) -> bool:
+    """Whether a path belongs to Ollama's API; /api/v1 is another one's."""
+    return path.startswith("/api/") and not path.startswith("/api/v1/")
+
+
+def _headers(error: VisionError, *, close: bool) -> dict[str, str]:
     headers = {}
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after or 1)
@@ -48,9 +65,4 @@ def problem_response(error: VisionError, request_id: str, *, close: bool = False
         headers["WWW-Authenticate"] = "Bearer"
     if close:
         headers["Connection"] = "close"
-    return JSONResponse(
-        error_body(error, request_id).model_dump(),
-        status_code=error.status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+    return headers

@@ -129,6 +129,10 @@ class InvalidParameter(Unprocessable):
     code, when = "invalid_parameter", "A field is not what it must be; `error.param` names it."
 
 
+class InvalidToolSchema(Unprocessable):
+    code, when = "invalid_tool_schema", "The parameters of a tool are no JSON schema, or one that cannot be followed."
+
+
 class UnknownParameter(Unprocessable):
     code, when = "unknown_parameter", "A field that a route under `/models` does not know; other routes ignore such."
 
@@ -155,6 +159,10 @@ class ImageBadDimensions(Unprocessable):
 
 class ImageTooSmall(Unprocessable):
     code, when = "image_too_small", "A side below `VISION_MIN_SIDE`."
+
+
+class PromptEmpty(Unprocessable):
+    code, when = "prompt_empty", "A message of the user has neither text nor picture, or there is none."
 
 
 class PromptTooLong(Unprocessable):
@@ -188,7 +196,10 @@ class QueueFull(TooManyRequests):
 
 
 class RateLimited(TooManyRequests):
-    code, when = "rate_limited", "The model is full, and this client has most of its places."
+    code, when = (
+        "rate_limited",
+        "The model is full, and this client has most of its places; or `VISION_KEY_REQUESTS_PER_MINUTE` are used up.",
+    )
 
 
 class ClientClosed(VisionError):

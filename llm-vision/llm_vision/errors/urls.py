@@ -25,6 +25,13 @@ class InvalidUrl(UrlError):
     )
 
 
+class InvalidDataUrl(UrlError):
+    code, when = (
+        "invalid_data_url",
+        "A data URI is malformed, empty, not base64, of another type than `image/*`, or SVG.",
+    )
+
+
 class UrlNotAllowed(UrlError):
     code, when = "url_not_allowed", "The host is not in `VISION_URL_HOSTS`, or an address of it is not public."
 

@@ -117,6 +117,11 @@ class PromptWriter:
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_begin).input_ids
         return ids
 
+    def continued(self, text: str) -> list[int]:
+        """The token ids of a text that goes on with another one."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
     def _apply(self, messages: Sequence[JsonObject]) -> str:
         text: str = self._tokenizer.apply_chat_template(
             messages, chat_template=self._template, tokenize=False, add_generation_prompt=True

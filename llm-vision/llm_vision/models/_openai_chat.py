@@ -46,7 +46,14 @@ def chat_request(model: str, params: JsonObject, images: Sequence[NDArray[np.uin
         "stream": True,
         "stream_options": {"include_usage": True},
         **{name: params[name] for name in _SAMPLING if params.get(name) not in (None, [])},
+        **({"response_format": _response_format(params["format"])} if params.get("format") else {}),
     }
+
+
+def _response_format(wanted: JsonObject) -> JsonObject:
+    if wanted["type"] == "json_schema":
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted["schema"], "strict": True}}
+    return wanted
 
 
 def _content(parts: Sequence[JsonObject], uris: dict[int, str]) -> str | list[JsonObject]:

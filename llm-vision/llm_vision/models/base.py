@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import VisionError
+
 if TYPE_CHECKING:  # the gateway reads specs only and never needs numpy for them
     import numpy as np
     from numpy.typing import NDArray
@@ -93,6 +95,11 @@ class ModelSpec:
     makes the next request try again at once."""
     computes: bool = True
     """Whether it takes part in sharing the cores; a model that only waits for another server does not."""
+    is_stepped: bool = False
+    """Whether it is a `SteppedModel`."""
+    longest_step: float = 2.0
+    """Seconds within which it looks whether anybody still waits; its process is ended when it takes longer for
+    nobody."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +134,8 @@ class Item(ABC):
         """Whether nobody waits for this item any more; look at it between steps."""
 
     @abstractmethod
-    def send_token(self, text: str) -> None:
-        """Send a piece of generated text to the client at once."""
+    def send_token(self, text: str, logprobs: Sequence[JsonObject] = ()) -> None:
+        """Send a piece of generated text to the client at once, with what is told of its tokens."""
 
 
 class Model(ABC):
@@ -145,6 +152,9 @@ class Model(ABC):
         Any exception here is a failed load: the worker process ends.
         """
 
+    def let_go(self) -> None:  # noqa: B027  (most models keep nothing)
+        """Give back memory that is only kept to be faster: it has run out."""
+
     @abstractmethod
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
         """One result per item, in the order of the batch.
@@ -154,3 +164,43 @@ class Model(ABC):
         worker lives on. Clients see the code, text and `retry_after` of a `VisionError`,
         and `inference_failed` for any other.
         """
+
+
+class SteppedModel(Model):
+    """A model that answers step by step, as language models do: requests join and leave between steps."""
+
+    @abstractmethod
+    def join(self, item: Item) -> None:
+        """Take a request in; an exception refuses it. Its pictures are not there any more afterwards."""
+
+    @abstractmethod
+    def step(self) -> Sequence[tuple[Item, JsonObject | Exception]]:
+        """Go on a little with all that have joined; those that have ended, each with its result or failure.
+
+        Requests that nobody waits for any more end with `ClientClosed`. An exception that is raised leaves all as they
+        were before the step.
+        """
+
+    @abstractmethod
+    def leave(self, item: Item) -> None:
+        """Forget a request that has joined and not ended."""
+
+    @abstractmethod
+    def shrink(self) -> Item | None:
+        """Need less memory in the next step: let the youngest request wait until the others have ended.
+
+        Returns:
+            the request that does not fit even alone, and has left; None when the next step may be tried.
+        """
+
+    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
+        """All requests from their beginning to their end."""
+        results: dict[int, JsonObject | Exception] = {}
+        for item in batch:
+            try:
+                self.join(item)
+            except VisionError as error:
+                results[id(item)] = error
+        while len(results) < len(batch):
+            results |= {id(item): outcome for item, outcome in self.step()}
+        return [results[id(item)] for item in batch]

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClientClosed, ContextLengthExceeded, InvalidParameter, VisionError
+from ..errors import ContextLengthExceeded, InvalidParameter
 from .base import (
     Item,
     JsonObject,
     LoadContext,
-    Model,
     ModelSpec,
     Quantization,
+    SteppedModel,
     Task,
     UnusableWeights,
     Volume,
@@ -26,11 +26,19 @@ from .registry import register_variants
 if TYPE_CHECKING:
     import torch
 
-    from ._decoding.loop import Decoding, Row
+    from ._decoding.loop import Prompt
+    from ._decoding.row import Row
+    from ._llava_pictures import SeenPicture
 
 GIGABYTE = 10**9
-WORKING_BYTES = 1 * GIGABYTE
-"""Beside its weights: the libraries, a picture and the tokens of a few requests."""
+PREFIX_BYTES = 512 * 1024 * 1024
+"""What was read before, kept for the next question: of a 7B model, the 620 tokens of one picture take 330 MB."""
+FEATURE_BYTES = 64 * 1024 * 1024
+"""Pictures that were looked at: one takes up to 24 MB (LLaVA 1.6, 2,880 tokens 4,096 wide)."""
+WORKING_BYTES = 1 * GIGABYTE + PREFIX_BYTES + FEATURE_BYTES
+"""Beside its weights: the libraries, a picture, the tokens of a few requests, and what is kept."""
+LONGEST_STEP = 60.0
+"""Seconds for one layer of the largest model, or for looking at the largest picture, on a slow processor."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,8 @@ class Variant:
             quantizable=frozenset({"cpu", "cuda"}),
             working_bytes=WORKING_BYTES,
             aliases=(self.alias,) if self.alias else (),
+            is_stepped=True,
+            longest_step=LONGEST_STEP,
         )
 
 
@@ -95,7 +105,7 @@ _CLASSES = {
 """Model and picture processor of Transformers, by `model_type`."""
 
 
-class Llava(Model):
+class Llava(SteppedModel):
     """A vision tower whose features a language model reads as tokens among the text."""
 
     def load(self, context: LoadContext) -> None:
@@ -103,71 +113,81 @@ class Llava(Model):
         from transformers import AutoTokenizer
 
         from . import _hf, _llava_prompt
-        from ._decoding.loop import LanguageModel
+        from ._decoding.grammar import Grammars
+        from ._decoding.loop import Decoding, LanguageModel
+        from ._decoding.prefixes import PrefixStore
+        from ._llava_pictures import PictureMemory
 
         assert context.weights_root is not None  # noqa: S101
         torch.set_num_threads(context.threads)
         folder = context.weights_root
         self._variant = next(variant for variant in VARIANTS if variant.repo == context.model_id)
         check_folder(folder, self._variant)
-        self._model, self._pictures = _loaded(self._variant, folder, context)
+        self._model, self._processor = _loaded(self._variant, folder, context)
         tokenizer = _hf.load_part(AutoTokenizer, folder)
         template = _llava_prompt.template_of(folder, tokenizer) or getattr(_llava_prompt, self._variant.template)
         self._writer = _llava_prompt.PromptWriter(tokenizer, template)
         self._writer.check(self._model.config.image_token_id)
         self._tokenizer = tokenizer.backend_tokenizer
-        self._language = LanguageModel(
-            self._model.model.language_model, self._model.lm_head, _end_tokens(self._model, tokenizer)
-        )
+        ends = _end_tokens(self._model, tokenizer)
+        language = LanguageModel(self._model.model.language_model, self._model.lm_head, ends)
+        self._grammars = Grammars(tokenizer, ends, self._model.lm_head.out_features)
         self._context = self._model.config.text_config.max_position_embeddings
+        self._prefixes = PrefixStore(PREFIX_BYTES)
+        self._memory = PictureMemory(self._features, FEATURE_BYTES)
+        self._decoding = Decoding(language, self._prefixes)
+        self._rows: dict[Item, Row] = {}
         with torch.inference_mode():
             one_token = torch.tensor([[0]], device=self._model.device)
-            self._language.prefill(self._model.get_input_embeddings()(one_token))  # prepares what all others use
+            language.read(self._model.get_input_embeddings()(one_token), language.new_cache())  # prepares the rest
 
-    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
-        """Reads the prompts one after the other, then decodes all answers together."""
+    def join(self, item: Item) -> None:
+        """Look at the pictures; the prompt is read in the following steps."""
         import torch
 
-        from ._decoding.loop import Decoding
+        torch.set_num_threads(self.threads)
+        with torch.inference_mode():
+            prompt = self._prompt(item)
+        self._rows[item] = prompt.row
+        self._decoding.join(prompt)
+
+    def step(self) -> list[tuple[Item, JsonObject | Exception]]:
+        """One more token for each answer, and some more of a prompt."""
+        import torch
 
         torch.set_num_threads(self.threads)
-        decoding = Decoding(self._language)
         with torch.inference_mode():
-            rows = [self._joined(item, decoding) for item in batch]
-            decoding.run()
-        return [row if isinstance(row, Exception) else row.result for row in rows]
+            ended = self._decoding.step()
+        for row, _ in ended:
+            del self._rows[row.item]
+        return [(row.item, outcome) for row, outcome in ended]
 
-    def _joined(self, item: Item, decoding: Decoding) -> Row | Exception:
-        """Let a request take part, or say why it cannot."""
-        from ._decoding.loop import Row
-        from ._decoding.sampling import Sampler, Sampling
-        from ._decoding.text import TextStream
+    def leave(self, item: Item) -> None:
+        row = self._rows.pop(item, None)
+        if row:
+            self._decoding.leave(row)
 
-        params = item.params
-        if item.cancelled:
-            return ClientClosed("nobody waits for this answer")
-        try:
-            embedded = self._embedded(item)
-        except VisionError as error:
-            return error
-        row = Row(
-            item=item,
-            sampler=Sampler(Sampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
-            stream=TextStream(self._tokenizer, params["stop"]),
-            prompt_tokens=embedded.shape[1],
-            max_tokens=min(params["max_tokens"], self._context - embedded.shape[1]),
-        )
-        decoding.join(row, embedded)
-        return row
+    def shrink(self) -> Item | None:
+        row = self._decoding.shrink()
+        if row:
+            del self._rows[row.item]
+        return row.item if row else None
 
-    def _embedded(self, item: Item) -> torch.Tensor:
-        """A request's messages and pictures as the language model reads them; shape (1, tokens, width).
+    def let_go(self) -> None:
+        self._prefixes.clear()
+        self._memory.clear()
+
+    def _prompt(self, item: Item) -> Prompt:
+        """A request as the language model reads it.
 
         Raises:
             InvalidParameter: there are other pictures than the messages say, or more than the model looks at.
+            InvalidToolSchema: an answer cannot be made to fit what is asked for.
             ContextLengthExceeded: there are more tokens than the model can read.
         """
         import torch
+
+        from ._decoding.loop import Prompt
 
         if len(item.images) > 1 and not self._variant.several_pictures:
             raise InvalidParameter("this model looks at one picture at a time", param="messages")
@@ -175,23 +195,52 @@ class Llava(Model):
         image_token = self._model.config.image_token_id
         if ids.count(image_token) != len(item.images):
             raise InvalidParameter("the messages do not say where the pictures are", param="messages")
-        features = self._features(item.images) if item.images else []
-        lengths = iter([len(feature) for feature in features])
-        expanded = [token for id_ in ids for token in [id_] * (next(lengths) if id_ == image_token else 1)]
-        if len(expanded) >= self._context:
-            raise ContextLengthExceeded(f"the request has {len(expanded)} tokens; the model reads {self._context}")
-        tokens = torch.tensor([expanded], device=self._model.device)
+        if len(ids) >= self._context:  # before the pictures are looked at
+            raise self._too_long(len(ids))
+        pictures = self._memory.see(item.images) if item.images else []
+        coming = iter(pictures)
+        key = [part for id_ in ids for part in (_tokens_of(next(coming)) if id_ == image_token else [id_])]
+        if len(key) >= self._context:
+            raise self._too_long(len(key))
+        tokens = torch.tensor([[max(part, 0) for part in key]], device=self._model.device)
         embedded: torch.Tensor = self._model.get_input_embeddings()(tokens)
-        if features:
-            seen = torch.cat(features).to(embedded.dtype)
-            embedded = embedded.masked_scatter((tokens == image_token)[..., None], seen)
-        return embedded
+        if pictures:
+            seen = torch.cat([picture.features for picture in pictures]).to(embedded.dtype)
+            places = torch.tensor([[part < 0 for part in key]], device=embedded.device)
+            embedded = embedded.masked_scatter(places[..., None], seen)
+        return Prompt(self._row(item, len(key)), embedded, key)
+
+    def _too_long(self, count: int) -> ContextLengthExceeded:
+        return ContextLengthExceeded(f"the request has {count} tokens; the model reads {self._context}")
+
+    def _row(self, item: Item, prompt_tokens: int) -> Row:
+        from ._decoding.choices import Choices
+        from ._decoding.row import Row
+        from ._decoding.sampling import Sampler, Sampling
+        from ._decoding.text import TextStream
+
+        params = item.params
+        choices = params.get("choices")
+        return Row(
+            item=item,
+            sampler=Sampler(Sampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
+            stream=TextStream(self._tokenizer, params["stop"]),
+            prompt_tokens=prompt_tokens,
+            max_tokens=min(params["max_tokens"], self._context - prompt_tokens),
+            top_logprobs=params.get("logprobs"),
+            constraint=self._grammars.constraint(params["format"]) if params.get("format") else None,
+            choices=Choices(choices, self._writer.continued) if choices else None,
+        )
 
     def _features(self, pictures: Sequence[Any]) -> list[torch.Tensor]:
         """What the vision tower makes of each RGB picture: shape (tokens, width); NeXT's varies with its size."""
-        inputs = self._pictures([list(pictures)], return_tensors="pt").to(self._model.device, self._model.dtype)
+        inputs = self._processor([list(pictures)], return_tensors="pt").to(self._model.device, self._model.dtype)
         found: Sequence[torch.Tensor] = self._model.get_image_features(**inputs).pooler_output
         return list(found)
+
+
+def _tokens_of(picture: SeenPicture) -> list[int]:
+    return [picture.number] * len(picture.features)
 
 
 def check_folder(folder: Path, variant: Variant) -> None:

@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
-from ..errors import DeadlineExceeded
-from .base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
+from ..errors import ClientClosed, UnsupportedTask
+from .base import Item, JsonObject, LoadContext, ModelSpec, SteppedModel, Task
 from .registry import CatalogEntry
 
 if TYPE_CHECKING:
     import httpx2
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Images = Sequence[NDArray[np.uint8]]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +34,8 @@ CHECK_SECONDS = 2.0
 LOOK_SECONDS = 0.05
 """How often a running request looks whether anybody waits for it."""
 ATTEMPTS = 3
+MOST_AT_ONCE = 8
+"""Requests that are with the other server."""
 MOST_EVENT_BYTES = MEBIBYTE
 MOST_BYTES = 8 * MEBIBYTE
 MOST_ERROR_BYTES = 64 * 1024
@@ -50,15 +56,16 @@ def entry_of(model_id: str, url: str, model: str, key: str | None) -> CatalogEnt
         tasks=frozenset({Task.CHAT}),
         license="that of the other server's model",
         memory_bytes=96 * MEBIBYTE,
-        max_batch=8,
+        max_batch=MOST_AT_ONCE,
         computes=False,
+        is_stepped=True,
     )
     place = f"{Upstream.__module__}:{Upstream.__qualname__}"
     return CatalogEntry(spec, place, {"url": url, "model": model}, {KEY_VARIABLE: key} if key else {})
 
 
-class Upstream(Model):
-    """Asks the other server; the requests of a batch at the same time."""
+class Upstream(SteppedModel):
+    """Asks the other server; several requests at the same time."""
 
     def load(self, context: LoadContext) -> None:
         """Make the client. The server need not be there yet: a look at it only warns in the log."""
@@ -69,6 +76,7 @@ class Upstream(Model):
         key = os.environ.pop(KEY_VARIABLE, None)
         self._model: str = context.options["model"]
         self._wants_confidence = True
+        self._answering: dict[asyncio.Task[JsonObject | Exception], Item] = {}
         self._runner = asyncio.Runner()
         self._client = httpx2.AsyncClient(
             base_url=context.options["url"],
@@ -91,28 +99,47 @@ class Upstream(Model):
         except (httpx2.HTTPError, TimeoutError) as error:
             log.warning("the other server does not answer yet (%s)", type(error).__name__)
 
-    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
-        return self._runner.run(self._answer_all(batch))
+    def join(self, item: Item) -> None:
+        wanted = item.params.get("format") or {}
+        if item.params.get("choices") or wanted.get("type") == "tools":
+            raise UnsupportedTask("tools and choices are not passed on to another server", param="model")
+        answering = self._answer_while_wanted(item, item.images)
+        self._answering[self._runner.get_loop().create_task(answering)] = item
 
-    async def _answer_all(self, batch: Sequence[Item]) -> list[JsonObject | Exception]:
-        return await asyncio.gather(*(self._answer_while_wanted(item) for item in batch))
+    def step(self) -> list[tuple[Item, JsonObject | Exception]]:
+        """Wait a little for answers."""
+        return self._runner.run(self._ended())
 
-    async def _answer_while_wanted(self, item: Item) -> JsonObject | Exception:
+    def leave(self, item: Item) -> None:
+        for task in [task for task, other in self._answering.items() if other is item]:
+            del self._answering[task]
+            task.cancel()
+
+    def shrink(self) -> Item | None:
+        youngest = list(self._answering.values())[-1]
+        self.leave(youngest)
+        return youngest
+
+    async def _ended(self) -> list[tuple[Item, JsonObject | Exception]]:
+        done, _ = await asyncio.wait(self._answering, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        return [(self._answering.pop(task), task.result()) for task in done]
+
+    async def _answer_while_wanted(self, item: Item, images: Images) -> JsonObject | Exception:
         """Break off as soon as nobody waits: the server stops generating when its connection is closed."""
-        answering = asyncio.create_task(self._answer(item))
+        answering = asyncio.create_task(self._answer(item, images))
         while not answering.done():
             await asyncio.wait([answering], timeout=LOOK_SECONDS)
             if item.cancelled:
                 answering.cancel()
         if answering.cancelled():
-            return DeadlineExceeded("nobody waits for the answer any more")
+            return ClientClosed("nobody waits for this answer")
         return answering.result()
 
-    async def _answer(self, item: Item) -> JsonObject | Exception:
+    async def _answer(self, item: Item, images: Images) -> JsonObject | Exception:
         from ._upstream_errors import Failed
 
         try:
-            return await self._ask(item)
+            return await self._ask(item, images)
         except Failed as failure:
             log.warning("the other server did not answer: %s", failure)
             return failure.error
@@ -120,13 +147,13 @@ class Upstream(Model):
             log.exception("a request to the other server failed")
             return error
 
-    async def _ask(self, item: Item) -> JsonObject:
+    async def _ask(self, item: Item, images: Images) -> JsonObject:
         import httpx2
 
         from . import _upstream_errors as errors
         from ._openai_chat import chat_request
 
-        body = await asyncio.to_thread(chat_request, self._model, item.params, item.images)
+        body = await asyncio.to_thread(chat_request, self._model, item.params, images)
         try:
             async with asyncio.timeout(FIRST_SECONDS) as silence, aclosing(await self._open(body)) as response:
                 return await _read(response, item, silence)

@@ -44,6 +44,16 @@ class WorkResult:
     """Why it did not run where it was meant to run."""
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Some generated text, as soon as it is there."""
+
+    text: str
+    logprobs: tuple[JsonObject, ...] = ()
+    """Of its tokens, where they were asked for."""
+
+
+OnPiece = Callable[[Piece], None]
 _ids = itertools.count(1)
 _A_DAY = 86_400.0  # as long as for ever
 _MOST_BATCH_BYTES = 512 * 1024 * 1024  # pixels; half of what a frame may hold
@@ -56,10 +66,12 @@ class Ticket:
     request: WorkRequest
     future: asyncio.Future[WorkResult]
     enqueued_at: float
-    on_token: Callable[[str], None] | None = None
+    on_piece: OnPiece | None = None
     on_started: Callable[[], None] = lambda: None
     ticket_id: int = field(default_factory=lambda: next(_ids))
     started_at: float = 0.0
+    has_begun: bool = False
+    """Whether its client has been sent something: it cannot be run again."""
 
     @property
     def client(self) -> str:
@@ -90,6 +102,12 @@ class Ticket:
         """The pictures' pixels, given away where nobody needs them again."""
         take = self.request.is_last_use and not may_come_back
         return [image.take() if take else image.data for image in self.request.images]
+
+    def send(self, piece: Piece) -> None:
+        """Pass on what was generated."""
+        if self.on_piece and self.is_wanted:
+            self.has_begun = True
+            self.on_piece(piece)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, unless it is answered already."""
@@ -150,8 +168,8 @@ class BatchQueue:
         self._tickets.clear()
         return tickets
 
-    async def next_batch(self) -> list[Ticket]:
-        """Wait for the first ticket, then take what is there.
+    async def next_batch(self, most: int) -> list[Ticket]:
+        """Wait for the first ticket, then take what is there, up to `most`.
 
         A batch with room waits for requests that are still being decoded, so that a burst runs
         together and a lone request starts at once.
@@ -160,20 +178,20 @@ class BatchQueue:
             self._changed.clear()
             await self._changed.wait()
         deadline = asyncio.get_running_loop().time() + self._batch_wait
-        while self._arriving() > 0 and len(self._tickets) < self._max_batch:
+        while self._arriving() > 0 and len(self._tickets) < most:
             self._changed.clear()
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
             except TimeoutError:
                 break
-        return self._take_batch()
+        return self._take_batch(most)
 
-    def _take_batch(self) -> list[Ticket]:
+    def _take_batch(self, most: int) -> list[Ticket]:
         """As many as may run together; several huge pictures do not."""
         batch: list[Ticket] = []
         room = _MOST_BATCH_BYTES
-        while self._tickets and len(batch) < self._max_batch:
+        while self._tickets and len(batch) < most:
             ticket = self._turns.next_of(self._tickets)
             room -= ticket.image_bytes
             if batch and room < 0:

@@ -7,12 +7,9 @@ error are log pipes only.
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import importlib
 import json
 import os
-import queue
 import socket
 import sys
 import threading
@@ -20,107 +17,14 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NoReturn
 
-from ..errors import VisionError
-from ..models.base import Item, JsonObject, LoadContext, Model, Quantization, UnusableWeights
-from . import wire
+from ..models.base import JsonObject, LoadContext, Model, Quantization, SteppedModel, UnusableWeights
+from .connection import Connection, WorkItem, items_of
 from .guard import guard_process
-from .idle_memory import IDLE_SECONDS, give_back
-from .ways import DEVICE_LOST
+from .outcomes import answer, end_if_device_is_lost, free_memory, is_out_of_memory
+from .stepping import Stepping
 from .weight_check import proven
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-class Connection:
-    """The socket to the gateway: a locked sender, an inbox and the ids that were cancelled."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._send_lock = threading.Lock()
-        self.inbox: queue.SimpleQueue[tuple[wire.Header, bytearray]] = queue.SimpleQueue()
-        self.cancelled: set[int] = set()
-
-    def send(self, header: wire.Header) -> None:
-        frame = wire.encode(header)
-        with self._send_lock:
-            self._sock.sendall(frame)
-
-    def next_message(self) -> tuple[wire.Header, bytearray]:
-        """Wait for the gateway; memory that is free goes back to the system when it lets us wait."""
-        try:
-            return self.inbox.get(timeout=IDLE_SECONDS)
-        except queue.Empty:
-            give_back()
-        return self.inbox.get()
-
-    def read_forever(self) -> None:
-        """Take messages until the gateway is gone, then end this process at once."""
-        with contextlib.suppress(wire.PeerClosed, wire.BadFrame, OSError):
-            while True:
-                header, payload = wire.receive_blocking(self._sock)
-                if header["type"] == "cancel":
-                    self.cancelled.add(header["id"])
-                else:
-                    self.inbox.put((header, payload))
-        os._exit(0)
-
-
-class WorkItem(Item):
-    """One request of a batch."""
-
-    def __init__(self, connection: Connection, entry: JsonObject, images: tuple[NDArray[np.uint8], ...]) -> None:
-        self._connection = connection
-        self._ends_at = time.monotonic() + entry["seconds"]
-        self.item_id: int = entry["id"]
-        self.params = entry["params"]
-        self.images = images
-
-    @property
-    def cancelled(self) -> bool:
-        return self.item_id in self._connection.cancelled or time.monotonic() > self._ends_at
-
-    def send_token(self, text: str) -> None:
-        self._connection.send({"type": "token", "id": self.item_id, "text": text})
-
-
-def items_of(connection: Connection, header: wire.Header, payload: bytearray) -> list[WorkItem]:
-    """The items of a batch message, their pictures as read-only views of the payload."""
-    import numpy as np  # noqa: PLC0415  (the gateway imports this package without numpy)
-
-    items, offset = [], 0
-    view = memoryview(payload).toreadonly()
-    for entry in header["items"]:
-        images = []
-        for width, height in entry["sizes"]:
-            end = offset + width * height * 3
-            images.append(np.frombuffer(view[offset:end], np.uint8).reshape(height, width, 3))
-            offset = end
-        items.append(WorkItem(connection, entry, tuple(images)))
-    return items
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Torch's allocator for the CPU raises a plain RuntimeError."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory"):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-
-
-def _is_device_lost(error: BaseException) -> bool:
-    """Whether a GPU's context is broken: nothing that this process computes on it is right any more."""
-    return type(error).__name__ == "AcceleratorError"
-
-
-def _free_memory() -> None:
-    """Give back what nobody holds any more."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch and torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
 
 
 def predict(model: Model, items: Sequence[WorkItem], *, is_retry: bool = False) -> list[JsonObject | Exception]:
@@ -135,30 +39,15 @@ def predict(model: Model, items: Sequence[WorkItem], *, is_retry: bool = False) 
         return results
     except Exception as error:
         failure = error
-    if _is_out_of_memory(failure) and not is_retry:
+    if is_out_of_memory(failure) and not is_retry:
         failure.__traceback__ = None  # its frames hold the tensors
-        _free_memory()
+        free_memory()
         if len(items) == 1:
             return predict(model, items, is_retry=True)
         middle = len(items) // 2
         return predict(model, items[:middle]) + predict(model, items[middle:])
     traceback.print_exception(failure)
     return [failure] * len(items)
-
-
-def _code_of(error: Exception) -> str:
-    if _is_device_lost(error):
-        return "worker_crashed"
-    return "insufficient_memory" if _is_out_of_memory(error) else "inference_failed"
-
-
-def _end_message(item: WorkItem, result: JsonObject | Exception, seconds: float) -> wire.Header:
-    if isinstance(result, VisionError):
-        told = {"error": result.code, "detail": result.detail, "retry_after": result.retry_after}
-        return {"type": "end", "id": item.item_id, **told}
-    if isinstance(result, Exception):
-        return {"type": "end", "id": item.item_id, "error": _code_of(result), "exception": type(result).__name__}
-    return {"type": "end", "id": item.item_id, "result": result, "seconds": seconds}
 
 
 def run_batch(connection: Connection, model: Model, items: Sequence[WorkItem]) -> None:
@@ -168,15 +57,21 @@ def run_batch(connection: Connection, model: Model, items: Sequence[WorkItem]) -
     results = predict(model, wanted) if wanted else []
     seconds = time.perf_counter() - started
     for item, result in zip(wanted, results, strict=True):
-        try:
-            connection.send(_end_message(item, result, seconds))
-        except (ValueError, TypeError, wire.BadFrame) as error:  # NaN, not JSON, or far too large
-            connection.send(_end_message(item, error, seconds))
+        answer(connection, item, result, seconds)
     connection.send({"type": "batch_end", "seconds": seconds, "size": len(wanted)})
     connection.cancelled.difference_update(item.item_id for item in items)
-    if any(isinstance(result, Exception) and _is_device_lost(result) for result in results):
-        sys.stderr.flush()
-        os._exit(DEVICE_LOST)
+    end_if_device_is_lost(results)
+
+
+def serve_batches(connection: Connection, model: Model) -> NoReturn:
+    """Run one batch after the other until told to stop."""
+    while True:
+        header, payload = connection.next_message()
+        if header["type"] == "stop":
+            connection.leave()
+        model.threads = header["threads"]
+        run_batch(connection, model, items_of(connection, header, payload))
+        del payload
 
 
 def load(launch: dict[str, Any]) -> Model:
@@ -208,21 +103,17 @@ def main() -> None:
         model = load(launch)
     except BaseException as error:
         traceback.print_exc()
-        code = "insufficient_memory" if _is_out_of_memory(error) else "model_load_failed"
+        code = "insufficient_memory" if is_out_of_memory(error) else "model_load_failed"
         is_weights = isinstance(error, UnusableWeights)
         reason = str(error) if is_weights else type(error).__name__
         connection.send({"type": "load_error", "code": code, "reason": reason, "is_weights": is_weights})
         sys.stderr.flush()
         os._exit(1)
     connection.send({"type": "ready"})
-    while True:
-        header, payload = connection.next_message()
-        if header["type"] == "stop":
-            sys.stderr.flush()
-            os._exit(0)  # libraries with threads of their own can hang in an orderly exit
-        model.threads = header["threads"]
-        run_batch(connection, model, items_of(connection, header, payload))
-        del payload
+    if isinstance(model, SteppedModel):
+        Stepping(connection, model).serve()
+    else:
+        serve_batches(connection, model)
 
 
 if __name__ == "__main__":

@@ -6,22 +6,21 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Protocol
 
 from ..errors import InsufficientMemory, ModelInUse, ModelNotFound, ShuttingDown, VisionError
 from ..metrics import Metrics
 from ..models.base import ModelSpec
-from ..models.registry import Catalog, CatalogEntry
+from ..models.registry import Catalog
 from .admissions import Places
 from .batching import RETRY_AFTER_SECONDS
 from .slots import ModelStatus, Slot
 from .ways import Ladder
 from .worker import Worker
+from .workers import Workers
 
 log = logging.getLogger(__name__)
 
@@ -30,22 +29,6 @@ def _read_exception(load: asyncio.Task[None]) -> None:
     """Whoever waits for a load is told of its failure; perhaps nobody does any more."""
     if not load.cancelled():
         load.exception()
-
-
-class Workers(Protocol):
-    """Makes workers; see `worker_factory.WorkerFactory`."""
-
-    def make(
-        self,
-        entry: CatalogEntry,
-        ways: Ladder,
-        arriving: Callable[[], int],
-        on_failed: Callable[[VisionError], None],
-    ) -> Worker: ...
-
-    async def ladder(self, spec: ModelSpec) -> Ladder: ...
-
-    def files(self, spec: ModelSpec) -> Iterable[Path]: ...
 
 
 @dataclass(frozen=True)
@@ -124,6 +107,17 @@ class ModelPool:
             yield await self._loaded_worker(slot, retry_failed=False)
         finally:
             self._end_lease(slot)
+
+    def keep(self, model_id: str, keep_alive: float) -> None:
+        """How many seconds a model in memory stays there when it is idle; -1 for ever.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        slot = self._slot(model_id)
+        if slot.worker:
+            slot.keep_alive = keep_alive
+            self._became_idle.set()
 
     async def load(self, model_id: str, keep_alive: float | None = None) -> None:
         """Load a model now, even when it has just failed to load.

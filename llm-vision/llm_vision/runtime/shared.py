@@ -20,12 +20,17 @@ class CoreShare:
         self._cores = cores
         self._busy = 0
 
+    @property
+    def threads(self) -> int:
+        """How many a model that runs may use now, at least 1."""
+        return max(1, self._cores // max(1, self._busy))
+
     @contextmanager
     def shared(self) -> Iterator[int]:
-        """Run a batch; gives the threads that it may use, at least 1."""
+        """Run something; gives the threads that it may use."""
         self._busy += 1
         try:
-            yield max(1, self._cores // self._busy)
+            yield self.threads
         finally:
             self._busy -= 1
 

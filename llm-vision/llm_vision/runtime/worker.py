@@ -16,8 +16,9 @@ from ..errors import (
     VisionError,
     WorkerCrashed,
 )
-from .batching import RETRY_AFTER_SECONDS, BatchQueue, Ticket, WorkRequest, WorkResult
+from .batching import RETRY_AFTER_SECONDS, BatchQueue, OnPiece, Piece, Ticket, WorkRequest, WorkResult
 from .process import EXIT_SECONDS
+from .running import Running
 from .shared import Shared
 from .ways import DEVICE_LOST, Way
 from .wire import Header
@@ -53,15 +54,14 @@ class Worker:
         self.model_id = self._launch.model_id
         self._limits = limits
         self._metrics = shared.metrics
-        self._cores = shared.cores
         self._on_failed = on_failed
         self._queue = BatchQueue(limits.max_queue, limits.max_batch, limits.batch_wait, arriving)
-        self._running: dict[int, Ticket] = {}
-        self._batch_done = asyncio.Event()
+        self._running = Running(limits, shared.cores)
         self._process: WorkerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._device_notice = launches.notice
         self._is_device_lost = False
+        self._is_hung = False
         self.state = WorkerState.LOADING
         self.restarts = 0
 
@@ -113,7 +113,7 @@ class Worker:
         self,
         request: WorkRequest,
         *,
-        on_token: Callable[[str], None] | None = None,
+        on_piece: OnPiece | None = None,
         on_queued: Callable[[], None] = lambda: None,
         on_started: Callable[[], None] = lambda: None,
     ) -> WorkResult:
@@ -121,7 +121,7 @@ class Worker:
 
         Args:
             request: options and pictures.
-            on_token: called with each piece of generated text, in order.
+            on_piece: called with each piece of generated text, in order.
             on_queued: called once, when the request has its place in the queue.
             on_started: called once, when the model takes it.
 
@@ -132,7 +132,7 @@ class Worker:
         if self.state in (WorkerState.FAILED, WorkerState.STOPPED):
             raise WorkerCrashed("the model's process is gone", retry_after=RETRY_AFTER_SECONDS)
         loop = asyncio.get_running_loop()
-        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_token, on_started)
+        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_piece, on_started)
         self._queue.put(ticket)
         on_queued()
         expiry = loop.call_later(self._limits.queue_seconds, self._expire, ticket)
@@ -161,18 +161,21 @@ class Worker:
 
     def _abandon(self, ticket: Ticket) -> None:
         """Nobody waits for this ticket any more: do not run it, or stop running it."""
-        if self._queue.discard(ticket) or ticket.ticket_id not in self._running or not self._process:
+        if self._queue.discard(ticket) or ticket not in self._running or not self._process:
             return
         self._process.send({"type": "cancel", "id": ticket.ticket_id})
-        if not any(other.is_wanted for other in self._running.values()):
-            batch = frozenset(self._running)
+        if self._limits.is_stepped or not self._running.is_wanted:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._limits.abandoned_grace, self._kill_abandoned, self._process, batch)
+            loop.call_later(self._limits.abandoned_grace, self._kill_abandoned, self._process, ticket)
 
-    def _kill_abandoned(self, process: WorkerProcess, batch: frozenset[int]) -> None:
-        if process is self._process and self._running and batch.issuperset(self._running):
-            log.warning("ending a batch that nobody waits for", extra={"worker": self.model_id})
-            process.kill()
+    def _kill_abandoned(self, process: WorkerProcess, ticket: Ticket) -> None:
+        """End a process that has not let go of a ticket; a batch goes on for those who still wait for it."""
+        is_over = process is not self._process or ticket not in self._running
+        if is_over or (self._running.is_wanted and not self._limits.is_stepped):
+            return
+        log.warning("ending what nobody waits for", extra={"worker": self.model_id})
+        self._is_hung = self._limits.is_stepped
+        process.kill()
 
     async def _start_process(self) -> WorkerProcess:
         """Start a process and wait for its model; in the next way when memory or device are not enough for this."""
@@ -211,11 +214,14 @@ class Worker:
             self.state = WorkerState.LOADING
             status = await process.close(EXIT_SECONDS)
             self._process = None
+            waiting = self._running.close()
             if way == self.way:  # else it was ended to go on in another way
                 crashes = 0 if time.monotonic() - started > CALM_SECONDS else crashes
                 self._answer_crash(status)
                 await asyncio.sleep(CRASH_BACKOFF_SECONDS[min(crashes, len(CRASH_BACKOFF_SECONDS) - 1)])
                 crashes += 1
+            waiting += self._running.end_all()
+            self._queue.put_back([ticket for ticket in waiting if ticket.is_wanted])
             try:
                 process = await self._start_process()
             except VisionError as error:
@@ -224,6 +230,7 @@ class Worker:
 
     async def _serve(self, process: WorkerProcess) -> None:
         """Exchange messages with a process until it ends."""
+        self._running.open()
         dispatcher = asyncio.create_task(self._dispatch(process))
         try:
             async for message in process.messages():
@@ -233,37 +240,44 @@ class Worker:
             await asyncio.gather(dispatcher, return_exceptions=True)
 
     async def _dispatch(self, process: WorkerProcess) -> None:
-        """Send one batch after the other."""
+        """Send requests as soon as there is room for them."""
         while True:
-            batch = await self._queue.next_batch()
-            self._batch_done.clear()
-            now = time.perf_counter()
-            for ticket in batch:
-                ticket.started_at = now
-                ticket.on_started()
-                self._running[ticket.ticket_id] = ticket
-            with self._cores.shared() as threads:
-                header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
-                may_come_back = self._has_another_way
-                process.send(header, [data for ticket in batch for data in ticket.buffers(may_come_back=may_come_back)])
-                del batch, ticket  # a picture stays no longer than its request
-                await self._batch_done.wait()
+            batch = await self._queue.next_batch(await self._running.room())
+            threads = self._running.start(batch, time.perf_counter())
+            header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
+            may_come_back = self._has_another_way
+            process.send(header, [data for ticket in batch for data in ticket.buffers(may_come_back=may_come_back)])
+            del batch  # a picture stays no longer than its request
 
     def _take(self, message: Header, process: WorkerProcess) -> None:
         """Act on one message of the process."""
         if message["type"] == "batch_end":
-            self._finish_batch(message["size"], message["seconds"], process)
-            return
-        ticket = self._running.get(message["id"])
-        if ticket is None or not ticket.is_wanted:
-            return
-        if message["type"] == "token":
-            if ticket.on_token:
-                ticket.on_token(message["text"])
-        elif "result" in message:
-            ticket.future.set_result(self._result_of(ticket, message))
-        elif message["error"] != InsufficientMemory.code or not self._has_another_way:
+            self._finish_batch(message["size"], message["seconds"])
+        elif ticket := self._running.get(message["id"]):
+            if message["type"] == "token":
+                ticket.send(Piece(message["text"], tuple(message.get("logprobs", ()))))
+            else:
+                self._take_end(ticket, message)
+        if self._running.must_move:
+            self._go_another_way(InsufficientMemory("a request did not fit"))
+            process.kill()
+
+    def _take_end(self, ticket: Ticket, message: Header) -> None:
+        if "result" in message:
+            result = self._result_of(ticket, message)
+            if ticket.is_wanted:
+                ticket.future.set_result(result)
+            if self._limits.is_stepped:
+                self._metrics.batch_ran(self.model_id, result.batch_size, result.run_seconds)
+        elif message["error"] == InsufficientMemory.code and self._may_run_elsewhere(ticket):
+            self._running.set_aside(ticket)  # until there is a process that needs less
+        else:
             ticket.fail(request_error(message))
+        if self._limits.is_stepped:
+            self._running.end(ticket)
+
+    def _may_run_elsewhere(self, ticket: Ticket) -> bool:
+        return self._has_another_way and ticket.is_wanted and not ticket.has_begun
 
     def _result_of(self, ticket: Ticket, message: Header) -> WorkResult:
         return WorkResult(
@@ -275,20 +289,12 @@ class Worker:
             device_notice=self._device_notice,
         )
 
-    def _finish_batch(self, size: int, seconds: float, process: WorkerProcess) -> None:
-        """Go on with the next batch; what ran out of memory waits for a process that needs less."""
-        unanswered = [ticket for ticket in self._running.values() if ticket.is_wanted]
-        self._running = {}
+    def _finish_batch(self, size: int, seconds: float) -> None:
+        """Let the next batch come."""
         if size:
             self._metrics.batch_ran(self.model_id, size, seconds)
-        if unanswered and self._has_another_way:
-            self._queue.put_back(unanswered)
-            self._go_another_way(InsufficientMemory("a request did not fit"))
-            process.kill()
-        else:
-            for ticket in unanswered:
-                ticket.fail(InferenceFailed("the model gave no answer"))
-            self._batch_done.set()
+        for ticket in self._running.end_all():
+            ticket.fail(InferenceFailed("the model gave no answer"))
 
     def _answer_crash(self, status: int) -> None:
         """Tell everybody whose request was running that the process is gone."""
@@ -296,9 +302,13 @@ class Worker:
         self._is_device_lost = status == DEVICE_LOST
         self._metrics.worker_restarted(self.model_id)
         log.error("a worker process ended", extra={"worker": self.model_id, "status": status})
-        running, self._running = self._running, {}
-        for ticket in running.values():
-            ticket.fail(WorkerCrashed("the model's process ended", retry_after=RETRY_AFTER_SECONDS))
+        running, was_hung = self._running.end_all(), self._is_hung
+        self._is_hung = False
+        if was_hung:  # because of one that nobody waits for: the others had only joined it
+            self._queue.put_back([ticket for ticket in running if ticket.is_wanted and not ticket.has_begun])
+        for ticket in running:
+            if ticket.has_begun or not was_hung:
+                ticket.fail(WorkerCrashed("the model's process ended", retry_after=RETRY_AFTER_SECONDS))
 
     def _give_up(self, error: VisionError) -> None:
         self.state = WorkerState.FAILED
@@ -306,6 +316,5 @@ class Worker:
         self._on_failed(error)
 
     def _fail_all(self, error: VisionError) -> None:
-        running, self._running = self._running, {}
-        for ticket in (*running.values(), *self._queue.drain()):
+        for ticket in (*self._running.close(), *self._running.end_all(), *self._queue.drain()):
             ticket.fail(error)

@@ -70,7 +70,12 @@ class WorkerFactory:
             )
             for way in ways.ways
         )
-        limits = replace(self.limits, max_batch=entry.spec.max_batch)
+        limits = replace(
+            self.limits,
+            max_batch=entry.spec.max_batch,
+            is_stepped=entry.spec.is_stepped,
+            abandoned_grace=max(self.limits.abandoned_grace, entry.spec.longest_step),
+        )
         shared = self.shared if entry.spec.computes else replace(self.shared, cores=CoreShare(1))
         return Worker(Launches(launches, ways.notice), limits, shared, arriving, on_failed)
 

@@ -25,4 +25,6 @@ class WorkerLimits:
     batch_wait: float = 0.003
     load_seconds: float = 600
     abandoned_grace: float = 2.0
-    """A batch that nobody waits for any more may run this long before its process is killed."""
+    """What nobody waits for any more may run this long before its process is killed."""
+    is_stepped: bool = False
+    """Whether requests join while others run."""

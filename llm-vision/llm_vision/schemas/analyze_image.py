@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -20,6 +20,14 @@ class Turn(BaseModel):
 
     role: Literal["user", "assistant", "system"]
     content: str
+
+
+class Choices(BaseModel):
+    """The field of that name, where it came as a text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(min_length=2, max_length=32)
 
 
 class History(BaseModel):
@@ -47,6 +55,10 @@ class AnalyzeForm(BaseModel):
     """Only tokens that together have this probability are drawn; where a temperature is set."""
     max_tokens: int = Field(DEFAULT_TOKENS, ge=1, le=MOST_TOKENS)
     """Longest answer."""
+    stream: bool = False
+    """Server-sent events: `delta` with a piece of the answer in `text`, then `answer` with the whole, or `error`."""
+    choices: list[str] | str | None = None
+    """The only answers, 2 to 32 of them, as JSON: `["yes", "no"]`; `decision` tells how probable each is."""
     url: str | None = Field(None, max_length=4096)
     """Address of the picture in place of a file; off until `VISION_URL_HOSTS` allows hosts."""
     fallback: Fallback = Fallback.AUTO
@@ -61,13 +73,33 @@ class Usage(BaseModel):
     total_tokens: int
 
     @classmethod
-    def of(cls, prompt_tokens: int, completion_tokens: int) -> Usage:
+    def of(cls, prompt_tokens: int, completion_tokens: int, **_: int) -> Usage:
         """With their sum."""
         return cls(
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             total_tokens=prompt_tokens + completion_tokens,
         )
+
+
+class Choice(BaseModel):
+    """A possible answer."""
+
+    choice: str
+    probability: float = Field(ge=0, le=1)
+
+
+class Decision(BaseModel):
+    """How probable the model finds each of the choices; together they have 1."""
+
+    choice: str
+    probabilities: list[Choice]
+
+
+class Delta(BaseModel):
+    """An event of a streamed answer."""
+
+    text: str
 
 
 class AnalyzeAnswer(BaseModel):
@@ -83,6 +115,8 @@ class AnalyzeAnswer(BaseModel):
     """Id of the model that answered."""
     usage: Usage | None
     """Tokens, where the model counts in tokens."""
+    decision: Decision | None = None
+    """With `choices`: what was decided."""
     degraded: bool
     """Whether something less than a vision-language model answered; `notice` says what."""
     notice: str | None

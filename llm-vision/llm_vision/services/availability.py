@@ -37,6 +37,13 @@ class Availability:
         words = f"the weights of {spec.model_id} are being downloaded ({_how_far(self._downloads.status(spec))})"
         return ModelLoading(words, retry_after=_RETRY_SECONDS)
 
+    def size_bytes(self, spec: ModelSpec) -> int | None:
+        """Size of a model's files; None where weights are missing."""
+        if spec.weights is None:
+            return sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
+        folder = self._weights.folder(spec.weights)
+        return sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) if folder else None
+
     def require(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
         """Refuse a request that no other model may answer; see `obstacle`.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import JsonObject, ModelSpec, Task
 from ..runtime.admissions import Admission, Places, admit_everywhere
-from ..runtime.batching import RETRY_AFTER_SECONDS, WorkRequest, WorkResult
+from ..runtime.batching import RETRY_AFTER_SECONDS, OnPiece, WorkRequest, WorkResult
 from ..runtime.pool import ModelPool
 from .deadlines import Deadlines
 
@@ -36,7 +36,7 @@ class Permit:
         model_id: str,
         images: Sequence[RawImage],
         params: JsonObject,
-        on_token: Callable[[str], None] | None = None,
+        on_piece: OnPiece | None = None,
         *,
         is_last_use: bool = False,
     ) -> WorkResult:
@@ -46,7 +46,7 @@ class Permit:
             model_id: one of the models that were admitted.
             images: RGB pictures.
             params: the task's options.
-            on_token: called with each piece of generated text.
+            on_piece: called with each piece of generated text.
             is_last_use: the pictures may be given away: they are empty afterwards.
 
         Raises:
@@ -56,7 +56,7 @@ class Permit:
         request = WorkRequest(params, tuple(images), self.client, self.ends_at, is_last_use)
         async with self.pool.lease(model_id) as worker:
             result = await worker.infer(
-                request, on_token=on_token, on_queued=admission.arrived, on_started=admission.started
+                request, on_piece=on_piece, on_queued=admission.arrived, on_started=admission.started
             )
         self.metrics.stage_ended("queue", model_id, result.queue_seconds)
         self.metrics.stage_ended("run", model_id, result.run_seconds)
@@ -86,11 +86,24 @@ class Inference:
             ModelNotFound: there is no such model.
             UnsupportedTask: it cannot do this.
         """
+        return self.spec_of_any(model_id, (task,))
+
+    def spec_of_any(self, model_id: str, tasks: Sequence[Task]) -> ModelSpec:
+        """What is known of a model that has one of the tasks; see `spec`."""
         spec = self._pool.spec(model_id)
-        if task not in spec.tasks:
+        if not spec.tasks.intersection(tasks):
             can = ", ".join(sorted(spec.tasks))
-            raise UnsupportedTask(f"{model_id} cannot do this ({task.value}); it can do: {can}", param="model")
+            raise UnsupportedTask(f"{model_id} cannot do this ({tasks[0].value}); it can do: {can}", param="model")
         return spec
+
+    def with_any(self, tasks: Sequence[Task]) -> list[str]:
+        """The ids of all models that have one of the tasks."""
+        specs = [status.spec for status in self._pool.status()]
+        return [spec.model_id for spec in specs if spec.tasks.intersection(tasks)]
+
+    def keep(self, model_id: str, seconds: float) -> None:
+        """How long a model stays in memory when it is idle, from now on; -1 for ever."""
+        self._pool.keep(model_id, seconds)
 
     @asynccontextmanager
     async def admit(self, wanted: Sequence[Wanted], client: str, seconds: float) -> AsyncIterator[Permit]:

@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..errors import InsufficientMemory, ModelLoadFailed, PromptTooLong, VisionError
+from ..errors import InsufficientMemory, ModelLoadFailed, PromptTooLong, UnsupportedTask, VisionError
 from ..images.raw import RawImage
 from ..models.base import JsonObject, Task
+from ..runtime.batching import OnPiece, Piece
 from .analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
 from .availability import Availability
 from .default_vlm import DefaultVlm
@@ -38,6 +39,12 @@ class Sampling:
     temperature: float | None = None
     top_p: float | None = None
     max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    top_logprobs: int | None = None
+    """How many alternatives are told of each token; None to tell nothing of tokens."""
+    format: JsonObject | None = None
+    """What the answer must look like: `{"type": "json_object"}` or `{"type": "json_schema", "schema": {...}}`."""
 
     @property
     def params(self) -> JsonObject:
@@ -46,8 +53,10 @@ class Sampling:
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
-            "stop": [],
-            "seed": None,
+            "stop": list(self.stop),
+            "seed": self.seed,
+            "logprobs": self.top_logprobs,
+            "format": self.format,
         }
 
 
@@ -60,6 +69,8 @@ class VisionWish:
     may_fall_back: bool = True
     history: tuple[Turn, ...] = ()
     sampling: Sampling = Sampling()
+    choices: tuple[str, ...] = ()
+    """The answers among which to decide; none to answer freely."""
 
     @property
     def messages(self) -> list[JsonObject]:
@@ -85,13 +96,15 @@ class VisionAnswer:
     notice: str | None
     usage: JsonObject | None = None
     """Tokens of prompt and answer."""
+    probabilities: dict[str, float] | None = None
+    """Of each choice, where there were some."""
 
 
 class Analyst(Protocol):
     """Whoever answers an admitted request."""
 
-    async def analyze(self, picture: RawImage) -> VisionAnswer:
-        """The answer about an RGB picture.
+    async def analyze(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
+        """The answer about an RGB picture; its pieces are handed on as they come.
 
         Raises:
             VisionError: a model could not be loaded or did not answer.
@@ -108,21 +121,28 @@ class ModelAnalyst:
     wish: VisionWish
     client: str
 
-    async def analyze(self, picture: RawImage) -> VisionAnswer:
+    async def analyze(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
         """See `Analyst`."""
         try:
-            return await self._answer(picture)
+            return await self._answer(picture, on_piece)
         except (ModelLoadFailed, InsufficientMemory) as error:
             if not self.service.may_replace(self.wish):
                 raise
             log.warning("%s cannot answer now: %s", self.model_id, error.detail)
             async with self.service.admit_embedded(self.wish.prompt, error, self.client) as analyst:
-                return await analyst.analyze(picture)
+                return await analyst.analyze(picture, on_piece)
 
-    async def _answer(self, picture: RawImage) -> VisionAnswer:
+    async def _answer(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
         params = {"messages": self.wish.messages, **self.wish.sampling.params}
-        result = await self.permit.run(self.model_id, [picture], params)
+        if self.wish.choices:
+            params["choices"] = list(self.wish.choices)
+        result = await self.permit.run(self.model_id, [picture], params, on_piece)
         value = result.value
+        if self.wish.choices:
+            shares = value["probabilities"]
+            best = max(shares, key=shares.__getitem__)
+            on_piece(Piece(best))
+            return VisionAnswer(best, shares[best], self.model_id, result.device_notice, value["usage"], shares)
         return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice, value.get("usage"))
 
 
@@ -137,11 +157,12 @@ class EmbeddedAnalyst:
     reason: str | None = None
     """Why no vision-language model answers."""
 
-    async def analyze(self, picture: RawImage) -> VisionAnswer:
+    async def analyze(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
         """See `Analyst`."""
         analysis = EmbeddedAnalysis(self, ocr_model=self.ocr_model, classifier_model=self.classifier_model)
         found = await analysis.analyze(picture, self.question)
         notice = f"{NOTICE} Now: {self.reason}." if self.reason else NOTICE
+        on_piece(Piece(found.analysis))
         return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, notice)
 
     async def run(
@@ -201,6 +222,8 @@ class VisionService:
         """
         self._check_length(wish)
         if wish.model_id == MODEL_NAME:
+            if wish.choices:
+                raise UnsupportedTask(f"{MODEL_NAME} cannot decide; name a model that talks", param="model")
             async with self.admit_embedded(wish.prompt, None, client) as embedded:
                 yield embedded
             return
@@ -225,7 +248,7 @@ class VisionService:
 
     def may_replace(self, wish: VisionWish) -> bool:
         """Whether the embedded analysis may answer for a vision-language model."""
-        return wish.model_id is None and wish.may_fall_back
+        return wish.model_id is None and wish.may_fall_back and not wish.choices
 
     @asynccontextmanager
     async def admit_embedded(

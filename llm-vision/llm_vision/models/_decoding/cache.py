@@ -50,6 +50,11 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.keys, self.values = (store[:, :, :size] for store in self._store)
         return self.held
 
+    def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The keys and values of the first tokens."""
+        keys, values = self.held
+        return keys[:, :, :count], values[:, :, :count]
+
 
 def _with_room(tensor: torch.Tensor, size: int) -> torch.Tensor:
     rows, heads, tokens, width = tensor.shape
@@ -80,6 +85,24 @@ class TokenCache(Cache):
             )
             layer.hold(keys, values)
         return together
+
+    def first(self, count: int) -> TokenCache:
+        """A cache of the first tokens, which stays as it is whatever becomes of this one."""
+        found = TokenCache(len(self._own))
+        for layer, mine in zip(found._own, self._own, strict=True):
+            layer.hold(*mine.first(count))
+        return found
+
+    @property
+    def size_bytes(self) -> int:
+        """Memory of its keys and values."""
+        return sum(tensor.nbytes for layer in self._own if layer.is_initialized for tensor in layer.held)
+
+    def crop(self, max_length: int) -> None:
+        """Forget the tokens behind the first ones; also where not every layer has them."""
+        for layer in self._own:
+            if layer.is_initialized and layer.get_seq_length() > max_length:
+                layer.hold(*layer.first(max_length))
 
     def keep(self, rows: Sequence[int], unused: int) -> None:
         """Keep only these rows, without the `unused` tokens that they have in front."""

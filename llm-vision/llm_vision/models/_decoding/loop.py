@@ -1,18 +1,32 @@
-"""Decodes several requests together, one token each at a time; each leaves when it has come to its end."""
+"""Decodes several requests together, one token each at a time; each joins and leaves between two tokens."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..base import Item, JsonObject
+from ...errors import ClientClosed
+from ..base import JsonObject
 from .cache import TokenCache
-from .sampling import Sampler
-from .text import TextStream
+from .prefixes import PrefixStore
+from .row import Row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
+
+PIECE = 256
+"""Tokens of a prompt that are read between two tokens of the others: on two cores, a 7B model takes 3 s for them."""
+
+Ended = tuple[Row, "JsonObject | Exception"]
+
+
+class Left(Exception):
+    """Nobody waits for the prompt that is being read."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +40,31 @@ class LanguageModel:
     head: Any
     end_tokens: frozenset[int]
 
-    def prefill(self, embedded: torch.Tensor) -> tuple[torch.Tensor, TokenCache]:
-        """Read a prompt of shape (1, tokens, width): logits of the next token (vocabulary,), and its cache."""
-        cache = TokenCache(self.decoder.config.num_hidden_layers)
+    def new_cache(self) -> TokenCache:
+        """A cache without tokens."""
+        return TokenCache(self.decoder.config.num_hidden_layers)
+
+    def read(self, embedded: torch.Tensor, cache: TokenCache) -> torch.Tensor:
+        """Read more of a text, of shape (1, tokens, width): logits of the next token, of shape (vocabulary,)."""
         hidden = self.decoder(inputs_embeds=embedded, past_key_values=cache, use_cache=True).last_hidden_state
-        return self.head(hidden[:, -1])[0], cache
+        logits: torch.Tensor = self.head(hidden[:, -1])[0]
+        return logits
+
+    def embedded(self, before: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+        """Embedded text of shape (1, tokens, width) with some more tokens behind it."""
+        import torch
+
+        ids = torch.tensor([list(tokens)], device=before.device)
+        return torch.cat([before, self.decoder.get_input_embeddings()(ids).to(before.dtype)], dim=1)
+
+    def follow(self, tokens: Sequence[int], cache: TokenCache) -> torch.Tensor:
+        """Logits (tokens, vocabulary) behind each of some more tokens of one text."""
+        import torch
+
+        ids = torch.tensor([list(tokens)], device=self.head.weight.device)
+        hidden = self.decoder(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        logits: torch.Tensor = self.head(hidden)[0]
+        return logits
 
     def step(
         self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: TokenCache
@@ -47,95 +81,142 @@ class LanguageModel:
         logits: torch.Tensor = self.head(hidden[:, -1])
         return logits
 
+    @contextmanager
+    def interrupted(self, row: Row) -> Iterator[None]:
+        """Break off between two layers as soon as nobody waits for a row.
+
+        Raises:
+            Left: that happened.
+        """
+
+        def look(*_: object) -> None:
+            if row.item.cancelled:
+                raise Left
+
+        hooks = [layer.register_forward_pre_hook(look) for layer in self.decoder.layers]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
 
 @dataclass(eq=False)
-class Row:
-    """A request that is being answered."""
+class Prompt:
+    """What a request says, before it is answered."""
 
-    item: Item
-    sampler: Sampler
-    stream: TextStream
-    prompt_tokens: int
-    max_tokens: int
-    logarithms: list[float] = field(default_factory=list)
-    last_token: int = 0
-    finish_reason: str | None = None
-
-    @property
-    def length(self) -> int:
-        """Tokens that the cache holds of it: all but the last one."""
-        return self.prompt_tokens + len(self.logarithms) - 1
-
-    def take(self, logits: torch.Tensor, end_tokens: frozenset[int]) -> None:
-        """Choose the next token from its logits (vocabulary,) and send on what it says."""
-        token, logarithm = self.sampler.choose(logits)
-        self.last_token = token
-        self.logarithms.append(logarithm)
-        if token in end_tokens:
-            self._finish("stop")
-        else:
-            self._send(self.stream.add(token))
-            if self.stream.is_stopped:
-                self.finish_reason = "stop"
-            elif len(self.logarithms) >= self.max_tokens:
-                self._finish("length")
-
-    def _finish(self, reason: str) -> None:
-        self._send(self.stream.end())
-        self.finish_reason = reason
-
-    def _send(self, text: str) -> None:
-        if text:
-            self.item.send_token(text)
-
-    @property
-    def result(self) -> JsonObject:
-        """The answer, with exp(mean log-probability of its tokens) as confidence."""
-        count = len(self.logarithms)
-        return {
-            "text": self.stream.text,
-            "confidence": math.exp(sum(self.logarithms) / count),
-            "finish_reason": self.finish_reason or "length",
-            "usage": {"prompt_tokens": self.prompt_tokens, "completion_tokens": count},
-        }
+    row: Row
+    embedded: torch.Tensor
+    """Shape (1, tokens, width)."""
+    key: Sequence[int]
+    """One number for each token: equal where equal tokens, or the same part of the same picture, stand."""
+    cache: TokenCache | None = None
+    waits: bool = False
+    """Whether it is read only when nobody else is being answered: memory was short."""
 
 
 class Decoding:
-    """The rows that are decoded together.
+    """The requests that are decoded together.
 
     Args:
         model: what goes on with them.
+        prefixes: what was read before.
     """
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, prefixes: PrefixStore) -> None:
         self._model = model
+        self._prefixes = prefixes
+        self._waiting: deque[Prompt] = deque()
         self._rows: list[Row] = []
+        self._prompts: dict[Row, Prompt] = {}
+        """Of the rows."""
         self._cache: TokenCache | None = None
 
-    def join(self, row: Row, embedded: torch.Tensor) -> None:
-        """Read a row's prompt, of shape (1, tokens, width), and let it take part."""
-        logits, cache = self._model.prefill(embedded)
-        row.take(logits, self._model.end_tokens)
-        if row.finish_reason is None:
-            self._rows.append(row)
-            self._cache = cache if self._cache is None else self._cache.joined(cache)
+    def join(self, prompt: Prompt) -> None:
+        """Let a request take part from the next step on."""
+        self._waiting.append(prompt)
 
-    def run(self) -> None:
-        """Go on until every row has ended."""
-        while self._rows:
-            self.step()
+    def leave(self, row: Row) -> None:
+        """Forget a request."""
+        self._waiting = deque(prompt for prompt in self._waiting if prompt.row is not row)
+        self._keep([number for number, other in enumerate(self._rows) if other is not row])
 
-    def step(self) -> None:
-        """One more token for each row; those that have ended, or that nobody waits for, leave before and after."""
-        self._drop_finished()
+    def shrink(self) -> Row | None:
+        """Need less memory: what was read last waits until the others have ended; alone, it leaves and is returned."""
+        prompt = self._waiting[0] if self._waiting else None
+        if prompt and not (prompt.waits and self._rows):
+            if self._rows:
+                prompt.waits = True
+                return None
+            self._waiting.popleft()
+            return prompt.row
+        youngest = self._rows[-1]
+        prompt = self._prompts[youngest]
+        self._keep(range(len(self._rows) - 1))
         if not self._rows:
-            return
+            return youngest
+        asked = youngest.prompt_tokens
+        embedded = self._model.embedded(prompt.embedded[:, :asked], youngest.tokens)
+        self._waiting.appendleft(Prompt(youngest, embedded, [*prompt.key[:asked], *youngest.tokens], waits=True))
+        return None
+
+    def step(self) -> list[Ended]:
+        """One more token for each row, and some more of a prompt; those that have ended."""
+        ended = self._drop(lambda row: row.item.cancelled)
+        if self._rows:
+            self._decode()
+            ended += self._drop(lambda row: row.is_finished)
+        if self._waiting and not (self._rows and self._waiting[0].waits):
+            ended += self._read()
+        return ended
+
+    def _read(self) -> list[Ended]:
+        """Go on with the first prompt: all of it where nobody else waits for tokens."""
+        prompt = self._waiting[0]
+        row = prompt.row
+        if row.item.cancelled:
+            self._waiting.popleft()
+            return [_left(row)]
+        if prompt.cache is None:
+            row.reused_tokens, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
+        done = prompt.cache.get_seq_length()
+        end = min(done + PIECE, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
+        try:
+            with self._model.interrupted(row):
+                logits = self._model.read(prompt.embedded[:, done:end], prompt.cache)
+        except Left:
+            self._waiting.popleft()
+            return [_left(row)]
+        except BaseException:
+            prompt.cache = None  # some layers have read more than others
+            raise
+        if end < prompt.embedded.shape[1]:
+            return []
+        self._waiting.popleft()
+        self._prefixes.keep(prompt.key, prompt.cache)
+        return self._begin(prompt, logits, prompt.cache)
+
+    def _begin(self, prompt: Prompt, logits: torch.Tensor, cache: TokenCache) -> list[Ended]:
+        """The first token of an answer, or the next one where it had to wait."""
+        row = prompt.row
+        row.begin(logits, cache, self._model)
+        if row.is_finished:
+            return [(row, row.outcome)]
+        self._cache = cache if self._cache is None else self._cache.joined(cache)
+        self._rows.append(row)
+        self._prompts[row] = prompt
+        return []
+
+    def _decode(self) -> None:
         assert self._cache is not None  # noqa: S101
-        tokens, mask, positions = self._inputs(self._cache.get_seq_length() + 1)
-        logits = self._model.step(tokens, mask, positions, self._cache)
+        done = self._cache.get_seq_length()
+        try:
+            logits = self._model.step(*self._inputs(done + 1), self._cache)
+        except BaseException:
+            self._cache.crop(done)  # some layers have read more than others
+            raise
         for row, row_logits in zip(self._rows, logits, strict=True):
             row.take(row_logits, self._model.end_tokens)
-        self._drop_finished()
 
     def _inputs(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The last tokens (rows, 1), which of `size` places are used (rows, size), and positions (rows, 1)."""
@@ -143,18 +224,29 @@ class Decoding:
 
         device = self._model.head.weight.device
         lengths = torch.tensor([[row.length] for row in self._rows], device=device)
-        tokens = torch.tensor([[row.last_token] for row in self._rows], device=device)
+        tokens = torch.tensor([[row.tokens[-1]] for row in self._rows], device=device)
         mask = (torch.arange(size, device=device)[None] >= size - 1 - lengths).long()
         return tokens, mask, lengths
 
-    def _drop_finished(self) -> None:
-        left = [number for number, row in enumerate(self._rows) if row.finish_reason is None and not row.item.cancelled]
-        if len(left) == len(self._rows):
+    def _drop(self, is_over: Callable[[Row], bool]) -> list[Ended]:
+        """Rows leave; what has become of them."""
+        gone = [row for row in self._rows if is_over(row)]
+        if gone:
+            self._keep([number for number, row in enumerate(self._rows) if row not in gone])
+        return [(row, row.outcome) if row.is_finished else _left(row) for row in gone]
+
+    def _keep(self, places: Sequence[int]) -> None:
+        if len(places) == len(self._rows):
             return
-        self._rows = [self._rows[number] for number in left]
+        self._rows = [self._rows[number] for number in places]
+        self._prompts = {row: self._prompts[row] for row in self._rows}
         if not self._rows:
             self._cache = None
             return
         assert self._cache is not None  # noqa: S101
         unused = self._cache.get_seq_length() - max(row.length for row in self._rows)
-        self._cache.keep(left, unused)
+        self._cache.keep(places, unused)
+
+
+def _left(row: Row) -> Ended:
+    return row, ClientClosed("nobody waits for this answer")

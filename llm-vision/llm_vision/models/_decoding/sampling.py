@@ -38,8 +38,8 @@ class Sampler:
         else:
             self._random.manual_seed(sampling.seed)
 
-    def choose(self, logits: torch.Tensor) -> tuple[int, float]:
-        """A token and its log-probability at temperature 1.
+    def choose(self, logits: torch.Tensor) -> tuple[int, torch.Tensor]:
+        """A token, and the log-probabilities (vocabulary,) of all at temperature 1.
 
         Args:
             logits: shape (vocabulary,).
@@ -53,7 +53,7 @@ class Sampler:
         else:
             shares = _nucleus(torch.softmax(logits / self._sampling.temperature, dim=-1), self._sampling.top_p)
             token = int(torch.multinomial(shares, 1, generator=self._random))
-        return token, float(logarithms[token])
+        return token, logarithms
 
 
 def _nucleus(shares: torch.Tensor, top_p: float) -> torch.Tensor:

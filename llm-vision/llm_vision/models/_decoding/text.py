@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from ..base import JsonObject
+
+if TYPE_CHECKING:
+    import torch
 
 
 class TextStream:
@@ -25,6 +31,25 @@ class TextStream:
         self.text = ""
         """All that was given out."""
         self.is_stopped = False
+
+    def told(self, token: int, logarithms: torch.Tensor, alternatives: int) -> JsonObject:
+        """What is told of a token, and of the most probable ones in its place.
+
+        Args:
+            token: that was chosen.
+            logarithms: log-probabilities, shape (vocabulary,).
+            alternatives: how many.
+        """
+        best = logarithms.topk(alternatives).indices.tolist() if alternatives else []
+        return {
+            **self._one(token, logarithms),
+            "top_logprobs": [self._one(other, logarithms) for other in best if math.isfinite(logarithms[other])],
+        }
+
+    def _one(self, token: int, logarithms: torch.Tensor) -> JsonObject:
+        text = self._tokenizer.decode([token], skip_special_tokens=False)
+        is_whole = "\ufffd" not in text  # else it is a part of a character
+        return {"token": text, "logprob": float(logarithms[token]), "bytes": list(text.encode()) if is_whole else None}
 
     def add(self, token: int) -> str:
         """The text that is certain now that this token has come."""

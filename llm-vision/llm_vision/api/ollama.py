@@ -1,0 +1,115 @@
+"""Ollama's API: POST /api/chat and /api/generate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from ..errors import ModelLoading, VisionError
+from ..runtime.batching import OnPiece
+from ..schemas.ollama import ChatAnswerLine, ChatBody, GenerateAnswerLine, GenerateBody
+from ..services.chat import ChatAnswer, ChatWish
+from .answering import Answering, StreamedAnswer
+from .chat_pictures import PictureSource, decoded
+from .dependencies import Services, ServicesDep
+from .forms import json_request
+from .json_body import json_body
+from .ollama_answers import Lines, as_chat, as_generated, line_of
+from .ollama_requests import chat_pictures, chat_wish, generate_pictures, generate_wish
+from .openapi import CHAT_CODES, ollama_responses
+
+router = APIRouter(prefix="/api", tags=["Ollama"])
+NDJSON = "application/x-ndjson"
+_RETRY_SECONDS = 10
+
+
+def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
+    lines = {NDJSON: {"schema": {"$ref": f"#/components/schemas/{line.__name__}"}}}
+    return {200: {"content": lines}, **ollama_responses(*CHAT_CODES)}
+
+
+@router.post(
+    "/chat",
+    response_model=ChatAnswerLine,
+    responses=_answers(ChatAnswerLine),
+    openapi_extra=json_request(ChatBody),
+    summary="Converse about pictures",
+)
+async def chat(
+    request: Request, body: Annotated[ChatBody, json_body(ChatBody, any_type=True)], services: ServicesDep
+) -> Response:
+    """The answer to a conversation, a line of JSON a piece; without messages, the model is loaded or unloaded."""
+    wish = chat_wish(body, may_manage=request.state.may_manage)
+    return await _answer(_Asked(wish, chat_pictures(body), body.stream, as_chat), services, request.state.client)
+
+
+@router.post(
+    "/generate",
+    response_model=GenerateAnswerLine,
+    responses=_answers(GenerateAnswerLine),
+    openapi_extra=json_request(GenerateBody),
+    summary="Answer a prompt",
+)
+async def generate(
+    request: Request, body: Annotated[GenerateBody, json_body(GenerateBody, any_type=True)], services: ServicesDep
+) -> Response:
+    """The answer to a prompt, a line of JSON a piece; without a prompt, the model is loaded or unloaded."""
+    wish = generate_wish(body, may_manage=request.state.may_manage)
+    asked = _Asked(wish, generate_pictures(body), body.stream, as_generated)
+    return await _answer(asked, services, request.state.client)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    wish: ChatWish
+    pictures: list[PictureSource]
+    stream: bool
+    shape: Callable[[str], dict[str, Any]]
+    """Where the route's lines have their text."""
+
+
+async def _answer(asked: _Asked, services: Services, client: str) -> Response:
+    wish = asked.wish
+    lines = Lines((await services.chat.spec(wish.model_id)).model_id, asked.shape)
+    if not wish.messages:
+        return _whole(await _load_or_unload(wish, lines, services), stream=asked.stream)
+
+    async def make(on_piece: OnPiece) -> ChatAnswer:
+        return await services.chat.answer(wish, client, lambda: decoded(asked.pictures, services, client), on_piece)
+
+    answering = Answering(make)
+    await answering.begin()
+    if asked.stream:
+        events = lines.events(answering, may_call=wish.tools is not None)
+        return StreamedAnswer(answering, events, NDJSON, _failure)
+    try:
+        return JSONResponse(lines.whole(await answering.answer()))
+    finally:
+        await answering.close()
+
+
+async def _load_or_unload(wish: ChatWish, lines: Lines, services: Services) -> dict[str, Any]:
+    """Without anything to answer, only the memory is meant."""
+    async with services.deadlines.within(services.load_seconds, _late):
+        if wish.keep_alive == 0:
+            await services.pool.unload(lines.model_id)
+            return lines.empty("unload")
+        services.availability.require(services.pool.spec(lines.model_id), retry_failed=True)
+        await services.pool.load(lines.model_id, wish.keep_alive)
+        return lines.empty("load")
+
+
+def _whole(line: dict[str, Any], *, stream: bool) -> Response:
+    return Response(line_of(line), media_type=NDJSON if stream else "application/json")
+
+
+def _failure(error: VisionError) -> str:
+    return line_of({"error": error.detail})
+
+
+def _late() -> ModelLoading:
+    return ModelLoading("models are being loaded", retry_after=_RETRY_SECONDS)

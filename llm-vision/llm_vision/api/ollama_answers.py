@@ -1,0 +1,104 @@
+"""An answer in the shapes of Ollama's API, whole and line by line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..services.chat import ChatAnswer
+from ..services.chat_messages import Call
+from .answering import Answering
+
+_NANOSECONDS = 1_000_000_000
+_REASONS = {"tool_calls": "stop"}
+"""Where it has another word."""
+
+
+def as_chat(text: str) -> dict[str, Any]:
+    """Some text of /api/chat."""
+    return {"message": {"role": "assistant", "content": text}}
+
+
+def as_generated(text: str) -> dict[str, Any]:
+    """Some text of /api/generate."""
+    return {"response": text}
+
+
+def line_of(value: dict[str, Any]) -> str:
+    """A line of JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
+
+
+def timestamp(seconds: float | None = None) -> str:
+    """A time, now unless it is given, as RFC 3339."""
+    moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+class Lines:
+    """The lines of one answer.
+
+    Args:
+        model_id: who answers.
+        shape: where the route's lines have their text.
+    """
+
+    def __init__(self, model_id: str, shape: Callable[[str], dict[str, Any]]) -> None:
+        self.model_id = model_id
+        self._shape = shape
+        self._began = time.perf_counter()
+        self._first: float | None = None
+
+    async def events(self, answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[str]:
+        """All lines, each as soon as it is known; `may_call`: the text may turn out to be calls of tools."""
+        held = ""
+        async for piece in answering.pieces():
+            self._first = self._first or time.perf_counter()
+            held += piece.text
+            if may_call and held.lstrip()[:1] in ("", "{", "["):
+                continue
+            yield line_of(self._line(held))
+            held = ""
+        answer = await answering.answer()
+        if answer.calls:
+            yield line_of(self._with_calls(self._line(""), answer.calls))
+        elif held:
+            yield line_of(self._line(held))
+        yield line_of(self._line("") | self._end(answer))
+
+    def whole(self, answer: ChatAnswer) -> dict[str, Any]:
+        """The whole answer in one."""
+        line = self._line(answer.text) | self._end(answer)
+        return self._with_calls(line, answer.calls) if answer.calls else line
+
+    def empty(self, reason: str) -> dict[str, Any]:
+        """No answer: a model was loaded or unloaded."""
+        return self._line("") | {"done": True, "done_reason": reason}
+
+    def _line(self, text: str) -> dict[str, Any]:
+        return {"model": self.model_id, "created_at": timestamp(), **self._shape(text), "done": False}
+
+    def _with_calls(self, line: dict[str, Any], calls: Sequence[Call]) -> dict[str, Any]:
+        made = [{"function": {"name": call.name, "arguments": call.arguments}} for call in calls]
+        return {**line, "message": {**line["message"], "tool_calls": made}}
+
+    def _end(self, answer: ChatAnswer) -> dict[str, Any]:
+        now = time.perf_counter()
+        total = now - self._began
+        saying = min(answer.run_seconds, now - self._first) if self._first else answer.run_seconds
+        durations = {
+            "total_duration": total,
+            "load_duration": max(0.0, total - answer.queue_seconds - answer.run_seconds),
+            "prompt_eval_duration": answer.run_seconds - saying,
+            "eval_duration": saying,
+        }
+        return {
+            "done": True,
+            "done_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
+            "prompt_eval_count": answer.prompt_tokens,
+            "eval_count": answer.completion_tokens,
+            **{name: int(seconds * _NANOSECONDS) for name, seconds in durations.items()},
+        }

@@ -1,0 +1,112 @@
+"""A body of OpenAI's chat completions as our own request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import InvalidParameter
+from ..schemas.openai import (
+    DEFAULT_TOKENS,
+    ChatBody,
+    ChatMessage,
+    ImagePart,
+    JsonSchemaFormat,
+    NamedTool,
+    TextPart,
+    ToolCall,
+)
+from ..services.chat import ChatWish
+from ..services.chat_messages import Call, Message, ToolWish
+from ..services.vision import Sampling
+from .chat_pictures import PictureSource
+
+
+def wish_of(body: ChatBody) -> ChatWish:
+    """What a body asks for.
+
+    Raises:
+        InvalidParameter: its parts contradict each other.
+    """
+    names = {call.id: call.function.name for message in body.messages for call in message.tool_calls or ()}
+    tools = _tools(body)
+    if tools and body.response_format and body.response_format.type != "text":
+        raise InvalidParameter("send `tools` or `response_format`, not both", param="response_format")
+    return ChatWish(
+        model_id=body.model,
+        messages=tuple(_message(message, names) for message in body.messages),
+        sampling=Sampling(
+            temperature=body.temperature,
+            top_p=body.top_p,
+            max_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
+            stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+            seed=body.seed,
+            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            format=_format(body),
+        ),
+        tools=tools,
+    )
+
+
+def pictures_of(body: ChatBody) -> list[PictureSource]:
+    """The pictures of all messages, in their order."""
+    return [
+        PictureSource(part.image_url.url, f"messages[{number}].content[{place}].image_url")
+        for number, message in enumerate(body.messages)
+        for place, part in enumerate(_parts(message))
+        if isinstance(part, ImagePart)
+    ]
+
+
+def _parts(message: ChatMessage) -> Sequence[TextPart | ImagePart]:
+    if isinstance(message.content, str):
+        return [TextPart(type="text", text=message.content)]
+    return message.content or []
+
+
+def _message(message: ChatMessage, names: dict[str, str]) -> Message:
+    parts = _parts(message)
+    pictures = sum(isinstance(part, ImagePart) for part in parts)
+    if pictures and message.role != "user":
+        raise InvalidParameter("pictures belong into messages of the user", param="messages.content")
+    return Message(
+        role="system" if message.role == "developer" else message.role,
+        text="\n".join(part.text for part in parts if isinstance(part, TextPart)),
+        pictures=pictures,
+        calls=tuple(_call(call) for call in message.tool_calls or ()),
+        tool=names.get(message.tool_call_id or "", ""),
+    )
+
+
+def _call(call: ToolCall) -> Call:
+    try:
+        arguments = json.loads(call.function.arguments or "{}")
+    except ValueError:
+        arguments = None
+    if not isinstance(arguments, dict):
+        raise InvalidParameter("the arguments of a call must be a JSON object", param="messages.tool_calls")
+    return Call(call.function.name, arguments)
+
+
+def _tools(body: ChatBody) -> ToolWish | None:
+    choice = body.tool_choice or "auto"
+    if not body.tools or choice == "none":
+        return None
+    names = [tool.function.name for tool in body.tools]
+    wanted = choice.function.name if isinstance(choice, NamedTool) else choice
+    if isinstance(choice, NamedTool) and wanted not in names:
+        raise InvalidParameter("tool_choice names none of the tools", param="tool_choice")
+    if len(set(names)) < len(names):
+        raise InvalidParameter("two tools have the same name", param="tools")
+    tools = tuple(tool.function.model_dump(exclude_none=True) for tool in body.tools)
+    return ToolWish(tools, wanted, parallel=body.parallel_tool_calls is not False)
+
+
+def _format(body: ChatBody) -> dict[str, Any] | None:
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if isinstance(wanted, JsonSchemaFormat):
+        return {"type": "json_schema", "schema": wanted.json_schema.schema_}
+    return {"type": "json_object"}

@@ -1,0 +1,185 @@
+"""Lets a model write only what a request allows: JSON, JSON of a schema, or calls of tools; by llguidance (MIT)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
+
+from ...errors import InvalidParameter, InvalidToolSchema, VisionError
+from .._schemas import SchemaWriter, UnusableSchema
+from ..base import JsonObject
+from ..tool_text import AUTO, REQUIRED
+
+if TYPE_CHECKING:
+    import torch
+
+MOST_CALLS = 16
+"""Of tools, in one answer."""
+_TOO_COMPLICATED = "the schema is too complicated to be followed"
+_OBJECT = {"type": "object"}
+_WHOLE = frozenset({"NoExtension", "EndOfSentence"})
+"""Why a matcher stops when all is well."""
+_WRITING = {"whitespace_pattern": r" |\n {0,20}", "json_allowed_escapes": 'nrbtf\\"'}
+"""At most a space, or a line's end and its indentation, wherever JSON lets space be. No `\\u`: with it, the name of a
+property could be written a second time in disguise."""
+_ANSWER = 'start: SPACE? @answer\nSPACE: " "\n'
+"""Many models begin an answer with a space."""
+_ANSWER_OR_WORDS = 'start: SPACE? (@answer | WORDS)\nSPACE: " "\nWORDS: /[^\\s\\x1c-\\x1f{\\[](?s:.*)/\n'
+
+Refusal = Callable[[str], VisionError]
+
+
+def _limits() -> LLParserLimits:
+    """What a grammar may need: 20 ms to begin, 15 ms and 100 MB while it is followed."""
+    return LLParserLimits(
+        max_items_in_row=4000,
+        initial_lexer_fuel=1_000_000,
+        step_lexer_fuel=200_000,
+        step_max_items=50_000,
+        max_lexer_states=50_000,
+        max_grammar_size=100_000,
+        verbose_errors=False,
+    )
+
+
+class Grammars:
+    """Makes constraints for one tokenizer.
+
+    Args:
+        tokenizer: a fast one of Transformers.
+        end_tokens: those that end an answer.
+        vocabulary: width of the logits, which may have more places than there are tokens.
+    """
+
+    def __init__(self, tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) -> None:
+        backend = tokenizer.backend_tokenizer
+        known = backend.get_vocab_size()
+        self._ends = frozenset(token for token in end_tokens if token < known)
+        self._tokens = LLTokenizer(
+            backend.to_str(),
+            n_vocab=max(vocabulary, known),
+            eos_token=sorted(self._ends),
+            slices=LLTokenizer.json_slices(),
+        )
+
+    def constraint(self, wanted: JsonObject) -> Constraint:
+        """What an answer must look like.
+
+        Args:
+            wanted: `{"type": "json_object"}`, `{"type": "json_schema", "schema": ...}` or `{"type": "tools", "tools":
+                [{"name": ..., "parameters": ...}], "choice": ..., "parallel": ...}`: one call as `tool_text` says, or,
+                in parallel, also a list of them.
+
+        Raises:
+            InvalidParameter: the schema of `response_format` cannot be followed.
+            InvalidToolSchema: the parameters of a tool cannot.
+        """
+        is_tools = wanted["type"] == "tools"
+        refusal = _refused_tools if is_tools else _refused_format
+        try:
+            schema = _calls(wanted) if is_tools else _answer(wanted)
+        except UnusableSchema as error:
+            raise refusal(str(error)) from error
+        may_be_words = is_tools and wanted["choice"] == AUTO
+        grammar = {
+            "grammars": [
+                {"lark_grammar": _ANSWER_OR_WORDS if may_be_words else _ANSWER},
+                {"name": "answer", "json_schema": {**schema, "x-guidance": _WRITING}},
+            ]
+        }
+        matcher = LLMatcher(self._tokens, json.dumps(grammar), log_level=0, limits=_limits())
+        if matcher.is_error() or matcher.get_grammar_warnings():  # a warning says that something is not followed
+            raise refusal(f"no answer can fulfil the schema, or {_TOO_COMPLICATED}")
+        return Constraint(matcher, self._tokens.vocab_size, self._ends, refusal)
+
+
+class Constraint:
+    """What may come next in one answer.
+
+    Args:
+        matcher: llguidance's, at the beginning.
+        vocabulary: of the matcher.
+        end_tokens: those that end an answer.
+        refusal: makes the error for a schema that turns out to be too complicated on the way.
+    """
+
+    def __init__(self, matcher: LLMatcher, vocabulary: int, end_tokens: frozenset[int], refusal: Refusal) -> None:
+        self._matcher = matcher
+        self._bits = allocate_token_bitmask(1, vocabulary)
+        self._ends = end_tokens
+        self._refusal = refusal
+
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        """The logits (vocabulary,), with -inf where the answer would not fit; its end fits where it is whole.
+
+        Raises:
+            InvalidParameter, InvalidToolSchema: the schema is too complicated to go on.
+        """
+        import torch
+
+        fill_next_token_bitmask(self._matcher, self._bits)
+        self._check()
+        bits = np.unpackbits(self._bits.view(np.uint8)[0], count=len(logits), bitorder="little")
+        if not bits.any():
+            raise self._refusal(_TOO_COMPLICATED)
+        return logits.masked_fill(torch.from_numpy(bits == 0).to(logits.device), -torch.inf)
+
+    def take(self, token: int) -> None:
+        """Go on behind the token that was chosen.
+
+        Raises:
+            InvalidParameter, InvalidToolSchema: the schema is too complicated to go on.
+        """
+        if token not in self._ends:
+            self._matcher.consume_token(token)
+            self._check()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing but the end can come."""
+        return bool(self._matcher.is_stopped())
+
+    def _check(self) -> None:
+        is_broken = self._matcher.is_stopped() and self._matcher.stop_reason() not in _WHOLE
+        if is_broken or self._matcher.is_error():
+            raise self._refusal(_TOO_COMPLICATED)
+
+
+def _refused_format(detail: str) -> VisionError:
+    return InvalidParameter(detail, param="response_format")
+
+
+def _refused_tools(detail: str) -> VisionError:
+    return InvalidToolSchema(detail, param="tools")
+
+
+def _answer(wanted: JsonObject) -> JsonObject:
+    writer = SchemaWriter()
+    return writer.document(writer.add(wanted["schema"] if wanted["type"] == "json_schema" else _OBJECT))
+
+
+def _calls(wanted: JsonObject) -> JsonObject:
+    """The schema of calls."""
+    writer = SchemaWriter()
+    choice = wanted["choice"]
+    tools = [tool for tool in wanted["tools"] if choice in {AUTO, REQUIRED, tool["name"]}]
+    calls = {"anyOf": list(_each_call(tools, writer))}
+    if not wanted.get("parallel") or choice not in {AUTO, REQUIRED}:
+        return writer.document(calls)
+    several = {"type": "array", "items": calls, "minItems": 1, "maxItems": MOST_CALLS}
+    return writer.document({"anyOf": [*calls["anyOf"], several]})
+
+
+def _each_call(tools: Iterable[JsonObject], writer: SchemaWriter) -> Iterable[JsonObject]:
+    for tool in tools:
+        parameters = tool.get("parameters")
+        arguments = writer.add({"type": "object", "properties": {}} if parameters is None else parameters or _OBJECT)
+        if not writer.is_object(arguments):
+            raise UnusableSchema("the parameters of a tool must be a schema of type object")
+        members = {"name": {"enum": [tool["name"]]}, "arguments": arguments}
+        yield {"type": "object", "properties": members, "required": [*members], "additionalProperties": False}

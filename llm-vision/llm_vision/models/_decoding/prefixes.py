@@ -1,0 +1,65 @@
+"""What a language model has read before, so that a prompt which begins alike is not read again."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .cache import TokenCache
+
+LEAST = 16
+"""Tokens that must be the same to be worth it."""
+
+
+class PrefixStore:
+    """Caches of prompts, as many as fit; those that were used last stay.
+
+    Args:
+        max_bytes: of all of them together.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._known: OrderedDict[bytes, tuple[NDArray[np.int64], TokenCache]] = OrderedDict()
+
+    def longest(self, key: Sequence[int]) -> tuple[int, TokenCache] | None:
+        """How many tokens of a prompt are known, and a cache of them; the last token is always to be read.
+
+        Args:
+            key: one number for each token; see `Prompt.key`.
+        """
+        wanted = np.asarray(key[:-1], np.int64)
+        best, found = 0, None
+        for name, (known, _) in self._known.items():
+            common = _common(known, wanted)
+            if common > best:
+                best, found = common, name
+        if found is None or best < LEAST:
+            return None
+        self._known.move_to_end(found)
+        return best, self._known[found][1].first(best)
+
+    def keep(self, key: Sequence[int], cache: TokenCache) -> None:
+        """Remember a prompt that was read; the cache may go on."""
+        tokens = np.asarray(key, np.int64)
+        known = cache.first(len(tokens))
+        if known.size_bytes > self._max_bytes:
+            return
+        self._known[tokens.tobytes()] = tokens, known
+        self._known.move_to_end(tokens.tobytes())
+        while sum(cache.size_bytes for _, cache in self._known.values()) > self._max_bytes:
+            self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._known.clear()
+
+
+def _common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
+    """How many numbers at the beginning of both are the same."""
+    shorter = min(len(one), len(other))
+    different = np.flatnonzero(one[:shorter] != other[:shorter])
+    return int(different[0]) if len(different) else shorter

@@ -1,0 +1,144 @@
+"""A request that is being answered: its tokens so far, and what was told of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from ...errors import VisionError
+from ..base import Item, JsonObject
+from .sampling import Sampler
+from .text import TextStream
+
+if TYPE_CHECKING:
+    import torch
+
+    from .cache import TokenCache
+    from .choices import Choices
+    from .loop import LanguageModel
+
+
+class Constraint(Protocol):
+    """What an answer must look like; see `grammar.Constraint`."""
+
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor: ...
+
+    def take(self, token: int) -> None: ...
+
+
+@dataclass(eq=False)
+class Row:
+    """One of the requests that are decoded together."""
+
+    item: Item
+    sampler: Sampler
+    stream: TextStream
+    prompt_tokens: int
+    max_tokens: int
+    top_logprobs: int | None = None
+    """How many alternatives of each token are told; None to tell nothing of tokens."""
+    constraint: Constraint | None = None
+    choices: Choices | None = None
+    """The answers among which it decides, where it does not write one."""
+    reused_tokens: int = 0
+    """Of the prompt, what had been read before."""
+    logarithms: list[float] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    """Of the answer so far."""
+    finish_reason: str | None = None
+    failure: VisionError | None = None
+    """Why it cannot go on."""
+    _told: list[JsonObject] = field(default_factory=list)
+    _untold: list[JsonObject] = field(default_factory=list)
+    """Of tokens whose text was not sent yet."""
+
+    @property
+    def length(self) -> int:
+        """Tokens that the cache holds of it: all but the last one."""
+        return self.prompt_tokens + len(self.tokens) - 1
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the answer is whole, as long as it may be, or cannot go on."""
+        return self.finish_reason is not None or self.failure is not None
+
+    @property
+    def outcome(self) -> JsonObject | Exception:
+        """What has become of it."""
+        return self.failure or self.result
+
+    def begin(self, logits: torch.Tensor, cache: TokenCache, model: LanguageModel) -> None:
+        """Choose the first token, behind the prompt; or decide.
+
+        Args:
+            logits: shape (vocabulary,).
+            cache: of the prompt.
+            model: what made them.
+        """
+        if self.choices:
+            self.choices.weigh(logits, cache, model, self.item)
+            self.finish_reason = "stop"
+        else:
+            self.take(logits, model.end_tokens)
+
+    def take(self, logits: torch.Tensor, end_tokens: frozenset[int]) -> None:
+        """Choose the next token from its logits (vocabulary,) and send on what it says."""
+        try:
+            self._take(logits, end_tokens)
+        except VisionError as error:
+            self.failure = error
+
+    def _take(self, logits: torch.Tensor, end_tokens: frozenset[int]) -> None:
+        if self.constraint:
+            logits = self.constraint.allowed(logits)
+        token, logarithms = self.sampler.choose(logits)
+        self.tokens.append(token)
+        self.logarithms.append(float(logarithms[token]))
+        if token in end_tokens:
+            self._finish("stop")
+            return
+        if self.constraint:
+            self.constraint.take(token)
+        if self.top_logprobs is not None:
+            self._untold.append(self.stream.told(token, logarithms, self.top_logprobs))
+        self._send(self.stream.add(token))
+        if self.stream.is_stopped:
+            self.finish_reason = "stop"
+            self._send("")
+        elif len(self.logarithms) >= self.max_tokens:
+            self._finish("length")
+
+    def _finish(self, reason: str) -> None:
+        self.finish_reason = reason
+        self._send(self.stream.end())
+
+    def _send(self, text: str) -> None:
+        if text or (self.is_finished and self._untold):
+            self.item.send_token(text, self._untold)
+            self._told += self._untold
+            self._untold = []
+
+    @property
+    def result(self) -> JsonObject:
+        """The answer, with exp(mean log-probability of its tokens) as confidence."""
+        count = len(self.tokens)
+        usage = {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": count,
+            "reused_tokens": self.reused_tokens,
+        }
+        if self.choices:
+            return {"probabilities": self.choices.probabilities, "usage": usage}
+        return {
+            "text": self.stream.text,
+            "confidence": _mean_probability(self.logarithms),
+            "finish_reason": self.finish_reason or "length",
+            "usage": usage,
+            **({"logprobs": self._told} if self.top_logprobs is not None else {}),
+        }
+
+
+def _mean_probability(logarithms: Sequence[float]) -> float:
+    return min(1.0, math.exp(sum(logarithms) / len(logarithms)))

@@ -1,0 +1,79 @@
+"""What a vision tower makes of pictures, kept for the next question about them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+
+    Rgb = NDArray[np.uint8]
+
+Key = tuple[bytes, tuple[int, ...], bool]
+
+
+@dataclass(frozen=True)
+class SeenPicture:
+    """A picture as the language model is shown it."""
+
+    features: torch.Tensor
+    """Shape (tokens, width)."""
+    number: int
+    """Negative; stands for its tokens in keys of prompts. No other picture ever gets it."""
+
+
+class PictureMemory:
+    """The features of the pictures that were seen last.
+
+    A picture is known by the SHA-256 of its pixels, its size, and whether it came alone: a model that looks at several
+    looks less closely at each.
+
+    Args:
+        encode: the features of a request's RGB pictures, each of shape (tokens, width).
+        max_bytes: of all features together.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[Rgb]], list[torch.Tensor]], max_bytes: int) -> None:
+        self._encode = encode
+        self._max_bytes = max_bytes
+        self._known: OrderedDict[Key, SeenPicture] = OrderedDict()
+        self._numbers = itertools.count(-1, -1)
+
+    def see(self, pictures: Sequence[Rgb]) -> list[SeenPicture]:
+        """All pictures of a request; those that are not known are encoded."""
+        keys = [_key(picture, is_alone=len(pictures) == 1) for picture in pictures]
+        seen = [self._known.get(key) for key in keys]
+        if None in seen:
+            features = self._encode(pictures)
+            seen = [
+                known or SeenPicture(found, next(self._numbers)) for known, found in zip(seen, features, strict=True)
+            ]
+        found = [picture for picture in seen if picture]
+        for key, picture in zip(keys, found, strict=True):
+            self._keep(key, picture)
+        return found
+
+    def _keep(self, key: Key, picture: SeenPicture) -> None:
+        self._known[key] = picture
+        self._known.move_to_end(key)
+        while sum(known.features.nbytes for known in self._known.values()) > self._max_bytes:
+            self._known.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._known.clear()
+
+
+def _key(picture: Rgb, *, is_alone: bool) -> Key:
+    return (
+        hashlib.sha256(picture.tobytes() if not picture.flags.c_contiguous else picture.data).digest(),
+        picture.shape,
+        is_alone,
+    )

@@ -1,0 +1,290 @@
+"""Writes JSON schemas anew: only words that the grammar follows exactly, references by name, sizes bounded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+from ..base import JsonObject
+from . import numbers, values
+from .limits import check
+from .patterns import translated
+from .unions import distinguishing_property
+from .words import IN_PLACE, OF_TYPE, VALUES, UnusableSchema, types_of, words_of
+
+LARGEST_SCHEMA = 64 * 1024
+"""Bytes of JSON, of all schemas of a request together."""
+MOST_NODES = 5000
+"""Schemas and constants in them that are written at most."""
+DEEPEST = 40
+MOST_DEFINITIONS = 300
+MOST_PROPERTIES = 256
+"""Of one object; also the most options of one union."""
+MOST_PATTERNS = 4
+"""Of property names in one object: each is compared with each."""
+MOST_COUNTED_PROPERTIES = 64
+"""Of an object that says how many of them there must be."""
+
+Schema = JsonObject | bool
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a schema stands."""
+
+    document: Any
+    """What its references point into."""
+    depth: int = 0
+    is_open: bool = False
+    """Whether it is joined with others, which may have more properties."""
+    required: tuple[str, ...] = ()
+    """Properties that it must have, beside those that it says."""
+
+    def below(self) -> _Place:
+        return replace(self, depth=self.depth + 1, required=())
+
+
+class SchemaWriter:
+    """Writes schemas that share their definitions.
+
+    A schema may become stricter (its objects have no other properties than it names, unless it says so), never looser.
+    """
+
+    def __init__(self) -> None:
+        self.definitions: dict[str, Schema] = {}
+        self._names: dict[tuple[int, str, bool, tuple[str, ...]], str] = {}
+        self._documents: list[Any] = []
+        self._waiting: list[tuple[str, Any, _Place]] = []
+        self._nodes = 0
+        self._bytes = 0
+
+    def add(self, schema: Any) -> JsonObject:
+        """A reference to the schema among the definitions.
+
+        Raises:
+            UnusableSchema: it cannot be followed, or is too large.
+        """
+        self._bytes += _size(schema)
+        if self._bytes > LARGEST_SCHEMA:
+            raise UnusableSchema(f"the schemas have more than {LARGEST_SCHEMA} bytes")
+        self._documents.append(schema)  # kept alive, so that its id stays its own
+        reference = self._reference("#", _Place(schema))
+        while self._waiting:
+            name, target, place = self._waiting.pop()
+            self.definitions[name] = self._written(target, place)
+        return reference
+
+    def document(self, answer: JsonObject) -> JsonObject:
+        """A schema with all definitions.
+
+        Raises:
+            UnusableSchema: together they are too complicated, or cannot be fulfilled.
+        """
+        check(answer, self.definitions)
+        return {**answer, "$defs": self.definitions}
+
+    def is_object(self, written: Any, seen: frozenset[str] = frozenset()) -> bool:
+        """Whether a schema that was written allows objects only; `seen` are the definitions it stands in."""
+        if not isinstance(written, dict):
+            return False
+        if "$ref" in written:
+            name = written["$ref"].rpartition("/")[2]
+            return name not in seen and self.is_object(self.definitions[name], seen | {name})
+        if "anyOf" in written:
+            return all(self.is_object(part, seen) for part in written["anyOf"])
+        return written.get("type") == "object" or any(self.is_object(part, seen) for part in written.get("allOf", ()))
+
+    def _reference(self, pointer: Any, place: _Place) -> JsonObject:
+        target = _target(pointer, place.document)
+        key = (id(place.document), pointer, place.is_open, place.required)
+        if key not in self._names:
+            if len(self._names) >= MOST_DEFINITIONS:
+                raise UnusableSchema(f"the schemas refer to more than {MOST_DEFINITIONS} definitions")
+            self._names[key] = f"d{len(self._names)}"
+            self._waiting.append((self._names[key], target, replace(place, depth=0)))
+        return {"$ref": f"#/$defs/{self._names[key]}"}
+
+    def _written(self, schema: Any, place: _Place) -> Schema:
+        self._count(1)
+        if isinstance(schema, bool):
+            return {} if schema else False
+        if not isinstance(schema, dict):
+            raise UnusableSchema("a schema must be an object, true or false")
+        if place.depth > DEEPEST:
+            raise UnusableSchema(f"the schema is nested more than {DEEPEST} levels")
+        if "$id" in schema and schema is not place.document:
+            raise UnusableSchema("only the outermost schema may have an $id")
+        words = words_of(schema)
+        alternatives = _list(schema, "allOf") if "allOf" in words else []
+        plain = words - IN_PLACE - VALUES - ({"type"} if VALUES & words else frozenset())
+        joined = len(words & IN_PLACE - {"allOf"}) + len(alternatives) + bool(VALUES & words) + bool(plain)
+        inner = replace(place, is_open=place.is_open or joined > 1)
+        parts: list[Schema] = [*self._typed(schema, inner)] if plain else []
+        if VALUES & words:
+            constants = values.constants(schema, types_of(schema) if "type" in schema else _ANY)
+            self._count(values.weight(constants))
+            parts.append({"enum": constants})
+        parts += self._in_place(schema, words, inner, alternatives)
+        return {"allOf": parts} if len(parts) > 1 else (parts or [{}])[0]
+
+    def _in_place(
+        self, schema: Mapping[str, Any], words: frozenset[str], place: _Place, alternatives: Sequence[Any]
+    ) -> Iterable[Schema]:
+        below = replace(place, depth=place.depth + 1)
+        if "$ref" in words:
+            yield self._reference(schema["$ref"], place)
+        if "anyOf" in words:
+            yield {"anyOf": [self._written(option, below) for option in _list(schema, "anyOf")]}
+        if "oneOf" in words:
+            options = _list(schema, "oneOf")
+            told = distinguishing_property(options, types_of(schema), lambda ref: _target(ref, place.document))
+            below = replace(below, required=(*below.required, told) if told else below.required)
+            yield {"anyOf": [self._written(option, below) for option in options]}
+        for part in alternatives:
+            yield self._written(part, below)
+
+    def _typed(self, schema: Mapping[str, Any], place: _Place) -> Iterable[Schema]:
+        options = [self._of_type(name, schema, place) for name in sorted(types_of(schema))]
+        return options if len(options) == 1 else [{"anyOf": options}]
+
+    def _of_type(self, name: str, schema: Mapping[str, Any], place: _Place) -> JsonObject:
+        if "multipleOf" in schema:
+            if place.is_open:  # the library counts the least common multiple in 32 bits
+                raise UnusableSchema("multipleOf cannot be joined with other schemas")
+            self._count(numbers.step_digits(schema) // 10)
+        if name == "object":
+            return self._object(schema, place)
+        if name == "array":
+            return self._array(schema, place.below())
+        if name == "integer" and not OF_TYPE["number"] & schema.keys():  # takes the library long to read, so only once
+            self.definitions.setdefault(name, numbers.integer({}))
+            return {"$ref": f"#/$defs/{name}"}
+        simple = {"string": values.text, "integer": numbers.integer, "number": numbers.number}
+        return simple[name](schema) if name in simple else {"type": name}
+
+    def _array(self, schema: Mapping[str, Any], place: _Place) -> JsonObject:
+        items, prefix = schema.get("items"), schema.get("prefixItems")
+        if isinstance(items, list):  # as in older drafts
+            items, prefix = schema.get("additionalItems"), items
+        written: JsonObject = {"type": "array", **values.least(schema, "minItems")}
+        most = values.counted(schema, "maxItems")
+        if most is not None:
+            written["maxItems"] = min(most, values.MOST_COUNTED)
+        if prefix is not None:
+            if not isinstance(prefix, list) or len(prefix) > MOST_PROPERTIES:
+                raise UnusableSchema(f"prefixItems must be a list of at most {MOST_PROPERTIES} schemas")
+            written["prefixItems"] = [self._written(item, place) for item in prefix]
+        if items is not None:
+            written["items"] = self._written(items, place)
+        return written
+
+    def _object(self, schema: Mapping[str, Any], place: _Place) -> JsonObject:
+        properties, patterns, rest = _members(schema)
+        required = list(dict.fromkeys([*_names(schema), *place.required]))
+        is_closed = "properties" in schema and rest is None and not patterns and not place.is_open
+        if is_closed and set(required) <= properties.keys():
+            rest = False
+        below = place.below()
+        written: JsonObject = {"type": "object"}
+        if properties:
+            written["properties"] = {name: self._written(one, below) for name, one in properties.items()}
+        if patterns:
+            written["patternProperties"] = {
+                translated(pattern): self._written(one, below) for pattern, one in patterns.items()
+            }
+        if rest is not None:
+            written["additionalProperties"] = self._written(rest, below)
+        if required:
+            written["required"] = required
+        return written | _counted_properties(schema, len(properties), len(required), rest is False and not patterns)
+
+    def _count(self, nodes: int) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            raise UnusableSchema(f"the schemas have more than {MOST_NODES} parts")
+
+
+_ANY = frozenset({"null", "boolean", "number", *OF_TYPE})
+
+
+def _members(schema: Mapping[str, Any]) -> tuple[JsonObject, JsonObject, Any]:
+    """Schemas of properties by name, by pattern, and of all others; None where that is not said."""
+    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    rest = schema.get("additionalProperties")
+    if not isinstance(properties, dict) or not isinstance(patterns, dict):
+        raise UnusableSchema("properties and patternProperties must be objects")
+    if "propertyNames" in schema:
+        properties, patterns, rest = _with_names(schema["propertyNames"], properties, patterns, rest)
+    if len(properties) > MOST_PROPERTIES or len(patterns) > MOST_PATTERNS:
+        raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties and {MOST_PATTERNS} patterns of names")
+    return properties, patterns, rest
+
+
+def _with_names(
+    names: Any, properties: JsonObject, patterns: JsonObject, rest: Any
+) -> tuple[JsonObject, JsonObject, Any]:
+    words = words_of(names) - {"type"} if isinstance(names, dict) else frozenset({"?"})
+    if names is True or (not words and types_of(names) >= {"string"}):
+        return properties, patterns, rest
+    others = True if rest is None else rest
+    if words & VALUES == words and not properties and not patterns:
+        return dict.fromkeys(values.constants(names, frozenset({"string"})), others), {}, False
+    if words == frozenset({"pattern"}) and not properties and not patterns:
+        return {}, {names["pattern"]: others}, False
+    raise UnusableSchema("propertyNames may be an enum or a pattern, in an object that names no properties itself")
+
+
+def _counted_properties(schema: Mapping[str, Any], named: int, required: int, is_closed: bool) -> JsonObject:
+    least, most = values.counted(schema, "minProperties") or 0, values.counted(schema, "maxProperties")
+    written: JsonObject = {}
+    if least > required + 1 and not (is_closed and least <= named):  # a model may write one name twice
+        raise UnusableSchema("minProperties may be one more than the required properties")
+    if least > required:
+        written["minProperties"] = least
+    if most is not None and not (is_closed and most >= named):
+        written["maxProperties"] = min(most, values.MOST_COUNTED)
+    if written and named > MOST_COUNTED_PROPERTIES:
+        raise UnusableSchema(f"an object with counted properties may name {MOST_COUNTED_PROPERTIES}")
+    return written
+
+
+def _names(schema: Mapping[str, Any]) -> list[str]:
+    required = schema.get("required", [])
+    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
+        raise UnusableSchema("required must be a list of names")
+    if len(required) > MOST_PROPERTIES:
+        raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties")
+    return required
+
+
+def _list(schema: Mapping[str, Any], word: str) -> list[Any]:
+    found = schema[word]
+    if not isinstance(found, list) or not 0 < len(found) <= MOST_PROPERTIES:
+        raise UnusableSchema(f"{word} must be a list of 1 to {MOST_PROPERTIES} schemas")
+    return found
+
+
+def _target(pointer: Any, document: Any) -> Any:
+    """What a reference inside of a document points to."""
+    if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
+        raise UnusableSchema("a $ref must point into the same schema, as `#/$defs/name` does")
+    found = document
+    for part in unquote(pointer[2:]).split("/") if len(pointer) > 1 else []:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        elif isinstance(found, dict) and name in found:
+            found = found[name]
+        else:
+            raise UnusableSchema("a $ref points to nothing")
+    return found
+
+
+def _size(schema: Any) -> int:
+    try:
+        return len(json.dumps(schema, ensure_ascii=False, allow_nan=False).encode())
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UnusableSchema("a schema must be JSON, without NaN and lone surrogates") from error

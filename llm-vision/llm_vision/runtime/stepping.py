@@ -1,0 +1,99 @@
+"""Runs a model whose requests join and leave between steps, in its worker process."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from typing import NoReturn
+
+from ..errors import ClientClosed, VisionError
+from ..models.base import Item, JsonObject, SteppedModel
+from .connection import Connection, WorkItem, items_of
+from .outcomes import answer, end_if_device_is_lost, free_memory, is_out_of_memory
+
+
+class Stepping:
+    """The requests that a model is answering.
+
+    Args:
+        connection: to the gateway.
+        model: what answers.
+    """
+
+    def __init__(self, connection: Connection, model: SteppedModel) -> None:
+        self._connection = connection
+        self._model = model
+        self._joined_at: dict[Item, float] = {}
+
+    def serve(self) -> NoReturn:
+        """Take requests in and go on with all of them, until told to stop."""
+        while True:
+            self._take_messages()
+            self._step()
+
+    def _take_messages(self) -> None:
+        """All that have come; where nothing is to be done, the next one."""
+        while message := self._connection.waiting_message() if self._joined_at else self._connection.next_message():
+            header, payload = message
+            if header["type"] == "stop":
+                self._connection.leave()
+            self._model.threads = header["threads"]
+            for item in items_of(self._connection, header, payload):
+                self._join(item)
+
+    def _join(self, item: WorkItem, *, is_retry: bool = False) -> None:
+        if not is_retry:
+            self._joined_at[item] = time.perf_counter()
+        if item.cancelled:
+            self._end(item, ClientClosed("nobody waits for this answer"))
+            return
+        try:
+            self._model.join(item)
+        except Exception as error:
+            failure = error
+        else:
+            item.images = ()
+            return
+        if is_out_of_memory(failure) and not is_retry:
+            self._free_memory(failure)
+            self._join(item, is_retry=True)
+        else:
+            self._end(item, failure)
+
+    def _step(self) -> None:
+        """One step; when memory runs out in it, again with less."""
+        has_failed = False
+        while self._joined_at:
+            try:
+                ended = self._model.step()
+            except Exception as error:
+                failure = error
+            else:
+                for item, result in ended:
+                    self._end(item, result)
+                return
+            if not is_out_of_memory(failure):
+                self._fail_all(failure)
+                return
+            self._free_memory(failure)
+            if has_failed and (misfit := self._model.shrink()):
+                self._end(misfit, failure)
+            has_failed = True
+
+    def _fail_all(self, failure: Exception) -> None:
+        for item in list(self._joined_at):
+            self._model.leave(item)
+            self._end(item, failure)
+
+    def _free_memory(self, failure: Exception) -> None:
+        failure.__traceback__ = None  # its frames hold the tensors
+        self._model.let_go()
+        free_memory()
+
+    def _end(self, item: Item, result: JsonObject | Exception) -> None:
+        assert isinstance(item, WorkItem)  # noqa: S101
+        if isinstance(result, Exception) and not isinstance(result, VisionError):
+            traceback.print_exception(result)
+        answer(self._connection, item, result, time.perf_counter() - self._joined_at.pop(item))
+        self._connection.cancelled.discard(item.item_id)
+        end_if_device_is_lost([result])

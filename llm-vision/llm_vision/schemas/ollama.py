@@ -1,0 +1,219 @@
+"""Bodies of Ollama's API under /api, as far as it is spoken here; other fields are ignored."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+
+from .models import ONE_YEAR
+from .openai import LONGEST_STOP, MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, FunctionTool
+
+FOR_EVER = -1.0
+LATEST = ":latest"
+_DURATION = re.compile(r"(?P<sign>-?)(?P<parts>(\d+(\.\d+)?(ms|s|m|h))+)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: Any) -> Any:
+    """Seconds of a number or of a text like `5m` or `1h30m`; anything negative is for ever."""
+    if isinstance(value, str):
+        if found := _DURATION.fullmatch(value.strip()):
+            seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(found["parts"]))
+            value = -seconds if found["sign"] else seconds
+        else:
+            value = float(value)  # a ValueError is pydantic's
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return FOR_EVER if value < 0 else float(value)
+    return value
+
+
+def _without_tag(name: str) -> str:
+    """A model's name as ours: there are no tags here but `latest`."""
+    return name.removesuffix(LATEST)
+
+
+KeepAlive = Annotated[
+    float | None,
+    BeforeValidator(_duration, json_schema_input_type=float | str | None),
+    Field(ge=FOR_EVER, le=ONE_YEAR, allow_inf_nan=False),
+]
+ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_tag)]
+_Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
+_Images = Annotated[list[str], Field(max_length=64)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+
+class Options(_Part):
+    """How tokens are chosen."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    """0, the most probable answer, when it is left out."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    num_predict: int | None = Field(None, ge=-2, le=MOST_TOKENS)
+    """Longest answer in tokens; negative for as long as the model can."""
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS)] | None = None
+
+
+class _Wish(_Part):
+    model: ModelName
+    stream: bool = True
+    """Lines of JSON as soon as they are there, or one object."""
+    format: Literal["json", ""] | dict[str, Any] | None = None
+    """`json`, or a JSON schema."""
+    options: Options | None = None
+    keep_alive: KeepAlive = None
+    """Seconds, or a text like `5m`, that the model stays in memory afterwards; 0 unloads it, -1 keeps it for ever."""
+
+
+class CalledFunction(_Part):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    arguments: dict[str, Any] = {}
+
+
+class ToolCall(_Part):
+    """A call of an earlier turn, or one that a model wants to be made."""
+
+    function: CalledFunction
+
+
+class ChatMessage(_Part):
+    """A turn."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = ""
+    images: _Images | None = None
+    """Base64."""
+    tool_calls: list[ToolCall] | None = Field(None, max_length=MOST_TOOLS)
+    tool_name: str | None = Field(None, max_length=64)
+
+
+class ChatBody(_Wish):
+    """A request of POST /api/chat."""
+
+    messages: list[ChatMessage] = Field([], max_length=MOST_MESSAGES)
+    """None to load the model only, or to unload it with `keep_alive` 0."""
+    tools: list[FunctionTool] | None = Field(None, max_length=MOST_TOOLS)
+
+
+class GenerateBody(_Wish):
+    """A request of POST /api/generate."""
+
+    prompt: str = ""
+    """None to load the model only, or to unload it with `keep_alive` 0."""
+    system: str = ""
+    images: _Images | None = None
+    """Base64."""
+
+
+class ModelBody(_Part):
+    """The model that is meant."""
+
+    model: ModelName = Field(validation_alias=AliasChoices("model", "name"))
+    stream: bool = True
+
+
+class Details(BaseModel):
+    parent_model: str = ""
+    format: str
+    family: str
+    families: list[str]
+    parameter_size: str = ""
+    quantization_level: str = ""
+
+
+class LocalModel(BaseModel):
+    """A model whose weights are there."""
+
+    name: str
+    model: str
+    modified_at: str
+    size: int
+    """Bytes."""
+    digest: str
+    """Of its id and revision: one for each version."""
+    details: Details
+
+
+class LocalModels(BaseModel):
+    models: list[LocalModel]
+
+
+class LoadedModel(BaseModel):
+    """A model in memory."""
+
+    name: str
+    model: str
+    size: int
+    """Bytes of memory."""
+    digest: str
+    details: Details
+    expires_at: str
+    size_vram: int
+    context_length: int = 0
+
+
+class LoadedModels(BaseModel):
+    models: list[LoadedModel]
+
+
+class ShownModel(BaseModel):
+    """What is known of a model."""
+
+    license: str
+    modelfile: str = ""
+    parameters: str = ""
+    template: str = ""
+    details: Details
+    model_info: dict[str, Any]
+    capabilities: list[str]
+    modified_at: str
+
+
+class Version(BaseModel):
+    version: str
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    tool_calls: list[ToolCall] | None = None
+
+
+class _Answer(BaseModel):
+    """A line of an answer; the last one tells how it went. Durations are in nanoseconds."""
+
+    model: str
+    created_at: str
+    done: bool
+    done_reason: str | None = None
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_count: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_count: int | None = None
+    eval_duration: int | None = None
+
+
+class ChatAnswerLine(_Answer):
+    message: AnswerMessage
+
+
+class GenerateAnswerLine(_Answer):
+    response: str
+    context: list[int] | None = None
+
+
+class PullLine(BaseModel):
+    """How far a download is."""
+
+    status: str
+    digest: str | None = None
+    total: int | None = None
+    completed: int | None = None
