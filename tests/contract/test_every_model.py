@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import random
 from collections.abc import AsyncIterator
 
@@ -18,8 +19,9 @@ from fixtures.shapes import held_out
 from fixtures.tiny_models import OF_MODEL, copied
 from llm_vision.errors import InferenceFailed, InvalidParameter
 from llm_vision.metrics import Metrics
-from llm_vision.models.base import JsonObject, Task
-from llm_vision.models.registry import Catalog
+from llm_vision.models.base import JsonObject, SteppedModel, Task
+from llm_vision.models.registry import Catalog, CatalogEntry
+from llm_vision.models.upstream import entry_of
 from llm_vision.runtime.batching import WorkRequest
 from llm_vision.runtime.shared import CoreShare, Shared
 from llm_vision.runtime.ways import Way
@@ -42,10 +44,18 @@ async def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     entry = CATALOG[request.param]
     folder = copied(OF_MODEL[request.param], tmp_path_factory.mktemp("weights")) if entry.spec.weights else None
     launch = Launch(entry.spec.model_id, entry.class_path, Way("cpu"), threads=2, weights_root=folder)
-    started = Worker(Launches((launch,)), WorkerLimits(max_batch=entry.spec.max_batch), Shared(Metrics(), CoreShare(2)))
+    limits = WorkerLimits(max_batch=entry.spec.max_batch, is_stepped=entry.spec.is_stepped)
+    started = Worker(Launches((launch,)), limits, Shared(Metrics(), CoreShare(2)))
     await started.start()
     yield started
     await started.stop()
+
+
+@pytest.mark.parametrize("entry", [*CATALOG.values(), entry_of("there", "http://localhost/v1", "llava", None)],
+                         ids=lambda entry: entry.spec.model_id)  # fmt: skip
+def test_a_spec_says_whether_requests_join_between_steps(entry: CatalogEntry) -> None:
+    module, name = entry.class_path.split(":")
+    assert entry.spec.is_stepped == issubclass(getattr(importlib.import_module(module), name), SteppedModel)
 
 
 def requests_for(worker: Worker, count: int) -> list[tuple[Task, WorkRequest]]:

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fixtures.chat_requests import CHAT_ROUTES, JSON, OLLAMA, OPENAI, TALKER, chat_body
 from fixtures.live import LiveServer, picture_bytes
-from fixtures.problems import check
+from fixtures.problems import check, check_on
 from fixtures.raw_http import RawAnswer, request, send_raw
 
-ROUTES = ["/models/load", "/models/unload", "/ocr", "/analyze_image"]
-JSON = {"Content-Type": "application/json"}
+ROUTES = ["/models/load", "/models/unload", "/ocr", "/analyze_image", *CHAT_ROUTES]
 PICTURE = base64.b64encode(picture_bytes()).decode()
 
 on_every_route = pytest.mark.parametrize("route", ROUTES)
@@ -26,10 +26,14 @@ def post(server: LiveServer, route: str, body: bytes) -> RawAnswer:
     return send_raw(server.port, request(route, body, headers=JSON))
 
 
+def refused(server: LiveServer, route: str, body: bytes, status: int, code: str) -> None:
+    check_on(server, route, post(server, route, body), status, code)
+
+
 @on_every_route
 @pytest.mark.parametrize("body", [b"", b"  \r\n\t "], ids=["empty", "blank"])
 def test_row_16_empty_body(survivor: LiveServer, route: str, body: bytes) -> None:
-    check(post(survivor, route, body), 400, "malformed_json")
+    refused(survivor, route, body, 400, "malformed_json")
 
 
 @on_every_route
@@ -37,25 +41,27 @@ def test_row_16_empty_body(survivor: LiveServer, route: str, body: bytes) -> Non
     "body", [b"{", b'{"a": 1} x', b"{'a': 1}", b'{"a": 1,}', b'{"a" 1}', b"nul", b'{"a": "\n"}', b'"']
 )
 def test_row_17_broken_json(survivor: LiveServer, route: str, body: bytes) -> None:
-    check(post(survivor, route, body), 400, "malformed_json")
+    refused(survivor, route, body, 400, "malformed_json")
 
 
 @on_every_route
 @pytest.mark.parametrize("body", [b'{"model": "\xff"}', b'{"model": "\xed\xa0\x80"}', "あ".encode("cp932")])
 def test_row_18_invalid_utf8(survivor: LiveServer, route: str, body: bytes) -> None:
-    check(post(survivor, route, body), 400, "invalid_encoding")
+    refused(survivor, route, body, 400, "invalid_encoding")
 
 
 @on_every_route
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
 def test_row_19_other_encodings(survivor: LiveServer, route: str, encoding: str) -> None:
-    check(post(survivor, route, '{"model": "faulty"}'.encode(encoding)), 400, "invalid_encoding")
+    refused(survivor, route, '{"model": "faulty"}'.encode(encoding), 400, "invalid_encoding")
 
 
 TEXT_FIELDS = {"/models/load": "model", "/models/unload": "model", "/ocr": "language", "/analyze_image": "prompt"}
 
 
 def with_text(route: str, text: str) -> bytes:
+    if route in CHAT_ROUTES:
+        return json.dumps(chat_body(route, text)).encode()
     picture = {"image": PICTURE} if route in ("/ocr", "/analyze_image") else {}
     return json.dumps({**picture, TEXT_FIELDS[route]: text}).encode()
 
@@ -63,7 +69,7 @@ def with_text(route: str, text: str) -> bytes:
 @on_every_route
 @pytest.mark.parametrize("text", ["\ud800", "a\udfffb", "\ude00\ud83d"])
 def test_row_20_lone_surrogates(survivor: LiveServer, route: str, text: str) -> None:
-    check(post(survivor, route, with_text(route, text)), 422, "invalid_text")
+    refused(survivor, route, with_text(route, text), 422, "invalid_text")
 
 
 def test_row_20_a_whole_surrogate_pair_is_a_character(survivor: LiveServer) -> None:
@@ -74,7 +80,7 @@ def test_row_20_a_whole_surrogate_pair_is_a_character(survivor: LiveServer) -> N
 @on_every_route
 @pytest.mark.parametrize("text", ["a\0b", "\x1b[31m", "\x7f", "\x08"])
 def test_row_21_control_characters(survivor: LiveServer, route: str, text: str) -> None:
-    check(post(survivor, route, with_text(route, text)), 422, "invalid_text")
+    refused(survivor, route, with_text(route, text), 422, "invalid_text")
 
 
 def test_row_21_tabs_and_line_ends_are_fine(survivor: LiveServer) -> None:
@@ -85,19 +91,19 @@ def test_row_21_tabs_and_line_ends_are_fine(survivor: LiveServer) -> None:
 @on_every_route
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
 def test_row_22_numbers_that_are_none(survivor: LiveServer, route: str, value: str) -> None:
-    check(post(survivor, route, f'{{"keep_alive": {value}}}'.encode()), 400, "malformed_json")
+    refused(survivor, route, f'{{"keep_alive": {value}}}'.encode(), 400, "malformed_json")
 
 
 @on_every_route
 def test_row_23_number_of_5000_digits(survivor: LiveServer, route: str) -> None:
-    check(post(survivor, route, b'{"keep_alive": %s}' % (b"9" * 5000)), 400, "malformed_json")
+    refused(survivor, route, b'{"keep_alive": %s}' % (b"9" * 5000), 400, "malformed_json")
 
 
 @on_every_route
 @pytest.mark.parametrize("depth", [65, 5_000, 100_000, 1_000_000])
 def test_row_24_deep_nesting(survivor: LiveServer, route: str, depth: int) -> None:
-    check(post(survivor, route, b"[" * depth + b"]" * depth), 400, "json_too_deep")
-    check(post(survivor, route, b'{"a":' * depth + b"1" + b"}" * depth), 400, "json_too_deep")
+    refused(survivor, route, b"[" * depth + b"]" * depth, 400, "json_too_deep")
+    refused(survivor, route, b'{"a":' * depth + b"1" + b"}" * depth, 400, "json_too_deep")
 
 
 def test_row_24_64_levels_are_fine_and_brackets_in_texts_do_not_count(survivor: LiveServer) -> None:
@@ -110,7 +116,7 @@ def test_row_24_64_levels_are_fine_and_brackets_in_texts_do_not_count(survivor: 
 
 @on_every_route
 def test_row_24_many_small_values(survivor: LiveServer, route: str) -> None:
-    check(post(survivor, route, b"[" + b"[]," * 1_000_000 + b"1]"), 413, "payload_too_large")
+    refused(survivor, route, b"[" + b"[]," * 1_000_000 + b"1]", 413, "payload_too_large")
 
 
 @on_every_route
@@ -118,13 +124,13 @@ def test_row_24_many_small_values(survivor: LiveServer, route: str) -> None:
     "body", [b'{"model": "faulty", "model": "second"}', b'{"a": [{"b": 1, "b": 1}]}', b'{"\\u0061": 1, "a": 2}']
 )
 def test_row_25_duplicate_keys(survivor: LiveServer, route: str, body: bytes) -> None:
-    check(post(survivor, route, body), 400, "duplicate_key")
+    refused(survivor, route, body, 400, "duplicate_key")
 
 
 @on_every_route
 @pytest.mark.parametrize("body", [b"[]", b"1", b'"text"', b"null", b"true", b'[{"model": "faulty"}]'])
 def test_row_26_no_object(survivor: LiveServer, route: str, body: bytes) -> None:
-    check(post(survivor, route, body), 422, "invalid_request")
+    refused(survivor, route, body, 422, "invalid_request")
 
 
 LARGE = "z" * 5_000_000
@@ -132,23 +138,23 @@ LARGE = "z" * 5_000_000
 
 @pytest.mark.parametrize("value", [LARGE, [LARGE], {"a": LARGE}], ids=["text", "list", "object"])
 @pytest.mark.parametrize(
-    ("route", "name"), [("/models/load", "keep_alive"), ("/models/load", "model"), ("/ocr", "furigana")]
-)
+    ("route", "name"),
+    [("/models/load", "keep_alive"), ("/models/load", "model"), ("/ocr", "furigana"), (OPENAI, "temperature"),
+     (OPENAI, "model"), (OPENAI, "stop"), (OPENAI, "tools"), (OLLAMA, "model"), (OLLAMA, "keep_alive")],
+)  # fmt: skip
 def test_row_27_a_wrong_value_is_not_echoed(survivor: LiveServer, route: str, name: str, value: object) -> None:
-    body = {"model": "faulty", "image": PICTURE, name: value} if route == "/ocr" else {"model": "faulty", name: value}
-    answer = post(survivor, route, json.dumps(body).encode())
-    check(answer, 422, "invalid_parameter")
+    body = chat_body(route, "hi") if route in CHAT_ROUTES else {"model": "faulty"}
+    body |= {"image": PICTURE} if route == "/ocr" else {}
+    answer = post(survivor, route, json.dumps({**body, name: value}).encode())
+    check_on(survivor, route, answer, 422, "invalid_parameter")
     assert b"zz" not in answer.body
 
 
 @on_every_route
 def test_row_28_body_of_200_mb(survivor: LiveServer, route: str) -> None:
-    check(
-        send_raw(survivor.port, request(route, headers={**JSON, "Content-Length": "200000000"})),
-        413,
-        "payload_too_large",
-    )
-    check(post(survivor, route, b'{"model": "' + b"x" * 30_000_000 + b'"}'), 413, "payload_too_large")
+    announced = send_raw(survivor.port, request(route, headers={**JSON, "Content-Length": "200000000"}))
+    check_on(survivor, route, announced, 413, "payload_too_large")
+    refused(survivor, route, b'{"model": "' + b"x" * 30_000_000 + b'"}', 413, "payload_too_large")
 
 
 def test_row_28_chunked_body_of_200_mb(survivor: LiveServer) -> None:
@@ -161,13 +167,21 @@ def test_row_28_chunked_body_of_200_mb(survivor: LiveServer) -> None:
 def test_row_29_unknown_field(survivor: LiveServer) -> None:
     check(post(survivor, "/models/load", b'{"model": "faulty", "modle": 1}'), 422, "unknown_parameter")
     assert post(survivor, "/ocr", json.dumps({"image": PICTURE, "engine": "faulty", "x": 1}).encode()).status == 200
+    for route in CHAT_ROUTES:
+        assert post(survivor, route, json.dumps(chat_body(route, "hi", x=1, modle=[{}])).encode()).status == 200
 
 
 @pytest.mark.parametrize("kind", ["", "text/json", "text/plain", "application/json; charset=utf-16", "image/json"])
-@pytest.mark.parametrize("route", ["/models/load", "/models/unload"])
+@pytest.mark.parametrize("route", ["/models/load", "/models/unload", OPENAI])
 def test_row_30_wrong_content_type(survivor: LiveServer, route: str, kind: str) -> None:
     answer = send_raw(survivor.port, request(route, b'{"model": "faulty"}', headers={"Content-Type": kind}))
-    check(answer, 415, "unsupported_media_type")
+    check_on(survivor, route, answer, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("kind", ["", "application/x-www-form-urlencoded", "text/plain"])
+def test_row_30_what_curl_sends_to_ollama(survivor: LiveServer, kind: str) -> None:
+    body = json.dumps(chat_body(OLLAMA, "hi")).encode()
+    assert send_raw(survivor.port, request(OLLAMA, body, headers={"Content-Type": kind})).status == 200
 
 
 @pytest.mark.parametrize(
@@ -207,17 +221,30 @@ json_values = st.recursive(
     max_leaves=12,
 )
 fields = st.sampled_from(["model", "keep_alive", "image", "language", "engine", "furigana", "prompt", "other"])
+CHAT_FIELDS = [
+    "messages", "stream", "stream_options", "max_tokens", "temperature", "top_p", "stop", "seed", "n", "logprobs",
+    "tools", "tool_choice", "response_format", "options", "format", "keep_alive",
+]  # fmt: skip
 
 
 def test_any_json_gets_a_declared_answer(survivor: LiveServer) -> None:
     """Promise 1 on JSON: hypothesis finds values that nobody thinks of."""
     ask: Callable[..., httpx2.Response] = survivor.client.post
 
+    def is_declared(route: str, body: dict[str, object]) -> None:
+        answer = ask(route, content=json.dumps(body).encode(), headers=JSON)
+        assert answer.status_code in (200, 400, 404, 413, 415, 422), answer.text
+        assert len(answer.content) <= 4096 or answer.status_code == 200
+
     @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(ROUTES), st.dictionaries(fields, json_values, max_size=5))
     def run(route: str, body: dict[str, object]) -> None:
-        answer = ask(route, content=json.dumps(body).encode(), headers=JSON)
-        assert answer.status_code in (200, 400, 404, 413, 415, 422), answer.text
-        assert len(answer.content) <= 4096
+        is_declared(route, body)
+
+    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(CHAT_ROUTES), st.dictionaries(st.sampled_from(CHAT_FIELDS), json_values, max_size=3))
+    def converse(route: str, body: dict[str, object]) -> None:
+        is_declared(route, {**chat_body(route, "hi", TALKER), **body})
 
     run()
+    converse()

@@ -46,6 +46,10 @@ def launches_of(entry: CatalogEntry, ways: Sequence[Way]) -> Launches:
     return Launches(tuple(Launch(entry.spec.model_id, entry.class_path, way, threads=1) for way in ways))
 
 
+def _of_spec(spec: ModelSpec) -> dict[str, object]:
+    return {"max_batch": spec.max_batch, "is_stepped": spec.is_stepped}
+
+
 def make_worker(
     model: type[Model] = Faulty,
     ways: Sequence[Way] = (Way("cpu"),),
@@ -56,7 +60,7 @@ def make_worker(
     entry = CatalogEntry.of(model)
     return Worker(
         launches_of(entry, ways),
-        WorkerLimits(**{"max_batch": entry.spec.max_batch, "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
+        WorkerLimits(**{**_of_spec(entry.spec), "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
         Shared(Metrics(), CoreShare(1)),
         arriving,
         on_failed,
@@ -107,7 +111,7 @@ class PoolKit:
     ) -> Worker:
         made = Worker(
             launches_of(entry, ways.ways),
-            WorkerLimits(max_batch=entry.spec.max_batch, max_queue=4),
+            WorkerLimits(**_of_spec(entry.spec), max_queue=4),  # type: ignore[arg-type]
             Shared(self.metrics, CoreShare(1)),
             arriving,
             on_failed,

@@ -21,7 +21,7 @@ GPU, CPU = Way("cuda:0"), Way("cpu")
 
 @pytest.fixture
 async def talker(journal: Journal) -> AsyncIterator[Worker]:
-    started = make_worker(Talker, is_stepped=True)
+    started = make_worker(Talker)
     await started.start()
     yield started
     await started.stop()
@@ -112,7 +112,7 @@ async def test_a_hung_step_that_nobody_waits_for_is_ended(talker: Worker, journa
 
 
 async def test_what_does_not_fit_is_answered_in_the_next_way_when_the_others_have_ended(journal: Journal) -> None:
-    talker = make_worker(Talker, ways=[GPU, CPU], is_stepped=True)
+    talker = make_worker(Talker, ways=[GPU, CPU])
     await talker.start()
     try:
         fits = Said(talker, mark="fits", count=60, pause=0.002)
@@ -129,7 +129,7 @@ async def test_what_does_not_fit_is_answered_in_the_next_way_when_the_others_hav
 
 
 async def test_an_answer_that_has_begun_is_not_told_twice(journal: Journal) -> None:
-    talker = make_worker(Talker, ways=[GPU, CPU], is_stepped=True)
+    talker = make_worker(Talker, ways=[GPU, CPU])
     await talker.start()
     try:
         begun = Said(talker, "fit", count=9, at=4, ways=["cpu none"])

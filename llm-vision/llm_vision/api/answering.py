@@ -98,8 +98,8 @@ class StreamedAnswer(Response):
                 async for event in self._events:
                     await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
             except VisionError as error:
-                body = self._failure(error).encode()
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await send({"type": "http.response.body", "body": self._failure(error).encode(), "more_body": False})
+                raise  # the gate counts it
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await self._answering.close()

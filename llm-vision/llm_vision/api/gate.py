@@ -111,11 +111,11 @@ class Gate:
     async def _refuse(self, exchange: Exchange, error: VisionError) -> None:
         self._metrics.error_answered(error.code)
         exchange.code = error.code
-        if exchange.status is not None:  # the answer has begun: it can only be cut off
-            log.warning("an answer was cut off", extra={"code": error.code})
-            return
         if isinstance(error, ClientClosed):
             exchange.status = error.status
+            return
+        if exchange.status is not None:  # the answer has begun: it can only be cut off
+            log.warning("an answer was cut off", extra={"code": error.code})
             return
         close = exchange.has_unread_body or isinstance(error, ShuttingDown)
         response = problem_response(error, exchange.request_id, exchange.scope["path"], close=close)

@@ -19,15 +19,21 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def _duration(value: Any) -> Any:
     """Seconds of a number or of a text like `5m` or `1h30m`; anything negative is for ever."""
-    if isinstance(value, str):
-        if found := _DURATION.fullmatch(value.strip()):
-            seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(found["parts"]))
-            value = -seconds if found["sign"] else seconds
-        else:
-            value = float(value)  # a ValueError is pydantic's
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return FOR_EVER if value < 0 else float(value)
+    try:
+        seconds = _seconds(value) if isinstance(value, str) else value
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+            return FOR_EVER if seconds < 0 else float(seconds)
+    except (ValueError, OverflowError):
+        raise ValueError("send seconds, or a text like 5m or 1h30m") from None
     return value
+
+
+def _seconds(text: str) -> float:
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        return float(text)
+    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(found["parts"]))
+    return -seconds if found["sign"] else seconds
 
 
 def _without_tag(name: str) -> str:
@@ -36,9 +42,8 @@ def _without_tag(name: str) -> str:
 
 
 KeepAlive = Annotated[
-    float | None,
+    Annotated[float, Field(ge=FOR_EVER, le=ONE_YEAR, allow_inf_nan=False)] | None,
     BeforeValidator(_duration, json_schema_input_type=float | str | None),
-    Field(ge=FOR_EVER, le=ONE_YEAR, allow_inf_nan=False),
 ]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_tag)]
 _Stop = Annotated[str, Field(max_length=LONGEST_STOP)]

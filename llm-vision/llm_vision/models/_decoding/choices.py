@@ -24,9 +24,9 @@ NEGLIGIBLE = 1e-5
 class Choices:
     """The answers of one request.
 
-    The probability of an answer is the sum over its spellings (with a space in front, with a capital letter or none) of the
-    product of its tokens' probabilities; all answers together have 1. An answer that is the beginning of another one
-    also has to end there.
+    The probability of an answer is the sum over its spellings (with a space in front, with a capital letter or none)
+    of the product of its tokens' probabilities; all answers together have 1. An answer that is the beginning of
+    another one also has to end there.
 
     Args:
         texts: the answers.

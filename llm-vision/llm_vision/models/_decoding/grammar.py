@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 MOST_CALLS = 16
 """Of tools, in one answer."""
-_TOO_COMPLICATED = "the schema is too complicated to be followed"
+_TOO_COMPLICATED = "it is too complicated to be followed"
 _OBJECT = {"type": "object"}
+_NO_ARGUMENTS = {"type": "object", "properties": {}}
 _WHOLE = frozenset({"NoExtension", "EndOfSentence"})
 """Why a matcher stops when all is well."""
 _WRITING = {"whitespace_pattern": r" |\n {0,20}", "json_allowed_escapes": 'nrbtf\\"'}
@@ -54,18 +55,16 @@ class Grammars:
         tokenizer: a fast one of Transformers.
         end_tokens: those that end an answer.
         vocabulary: width of the logits, which may have more places than there are tokens.
+
+    Raises:
+        ValueError: the tokenizer is of a kind that cannot be constrained.
     """
 
     def __init__(self, tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) -> None:
         backend = tokenizer.backend_tokenizer
         known = backend.get_vocab_size()
         self._ends = frozenset(token for token in end_tokens if token < known)
-        self._tokens = LLTokenizer(
-            backend.to_str(),
-            n_vocab=max(vocabulary, known),
-            eos_token=sorted(self._ends),
-            slices=LLTokenizer.json_slices(),
-        )
+        self._tokens = _tokens(backend.to_str(), max(vocabulary, known), self._ends)
 
     def constraint(self, wanted: JsonObject) -> Constraint:
         """What an answer must look like.
@@ -94,8 +93,17 @@ class Grammars:
         }
         matcher = LLMatcher(self._tokens, json.dumps(grammar), log_level=0, limits=_limits())
         if matcher.is_error() or matcher.get_grammar_warnings():  # a warning says that something is not followed
-            raise refusal(f"no answer can fulfil the schema, or {_TOO_COMPLICATED}")
+            raise refusal(f"the schema is malformed or allows no answer, or {_TOO_COMPLICATED}")
         return Constraint(matcher, self._tokens.vocab_size, self._ends, refusal)
+
+
+def _tokens(tokenizer: str, width: int, ends: frozenset[int]) -> LLTokenizer:
+    try:
+        return LLTokenizer(tokenizer, n_vocab=width, eos_token=sorted(ends), slices=LLTokenizer.json_slices())
+    except BaseException as error:  # a panic of Rust is no Exception, and would end the process
+        if type(error).__name__ != "PanicException":
+            raise
+        raise ValueError("llguidance cannot read this tokenizer") from error
 
 
 class Constraint:
@@ -126,7 +134,7 @@ class Constraint:
         self._check()
         bits = np.unpackbits(self._bits.view(np.uint8)[0], count=len(logits), bitorder="little")
         if not bits.any():
-            raise self._refusal(_TOO_COMPLICATED)
+            raise self._refusal(f"the schema allows no way on, or {_TOO_COMPLICATED}")
         return logits.masked_fill(torch.from_numpy(bits == 0).to(logits.device), -torch.inf)
 
     def take(self, token: int) -> None:
@@ -147,7 +155,7 @@ class Constraint:
     def _check(self) -> None:
         is_broken = self._matcher.is_stopped() and self._matcher.stop_reason() not in _WHOLE
         if is_broken or self._matcher.is_error():
-            raise self._refusal(_TOO_COMPLICATED)
+            raise self._refusal(f"the schema allows no way on, or {_TOO_COMPLICATED}")
 
 
 def _refused_format(detail: str) -> VisionError:
@@ -178,7 +186,7 @@ def _calls(wanted: JsonObject) -> JsonObject:
 def _each_call(tools: Iterable[JsonObject], writer: SchemaWriter) -> Iterable[JsonObject]:
     for tool in tools:
         parameters = tool.get("parameters")
-        arguments = writer.add({"type": "object", "properties": {}} if parameters is None else parameters or _OBJECT)
+        arguments = writer.add(_NO_ARGUMENTS if parameters is None else parameters)
         if not writer.is_object(arguments):
             raise UnusableSchema("the parameters of a tool must be a schema of type object")
         members = {"name": {"enum": [tool["name"]]}, "arguments": arguments}

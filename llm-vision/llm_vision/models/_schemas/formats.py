@@ -37,7 +37,7 @@ REFUSED_FORMATS = frozenset({
     "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex", "relative-json-pointer",
     "uri-reference", "uri-template",
 })  # fmt: skip
-"""Those of JSON schema itself that are not here. Others say nothing by themselves; libraries write patterns beside them."""
+"""Those of JSON schema itself that are not here. Others say nothing by themselves: they come with patterns."""
 UNWRITTEN_FORMATS = frozenset({"password", "path", "file-path", "directory-path"})
 """Formats of which every text is one."""
 _ZOD_EMAIL = r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$"

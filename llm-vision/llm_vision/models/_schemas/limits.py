@@ -60,17 +60,18 @@ class _Joins:
 
     def look(self, schema: Any) -> None:
         if isinstance(schema, dict) and "allOf" in schema:
-            self._size(schema, frozenset())
+            self._size(schema, ())
         else:
             for part in _parts(schema):
                 self.look(part)
 
-    def _size(self, schema: Any, inside: frozenset[str]) -> int:
-        self._spend(1)
+    def _size(self, schema: Any, inside: tuple[str | None, ...]) -> int:
+        """Parts of a schema that may be compared, where it stands inside of these definitions and (None) parts."""
+        self._spend(1 if len(inside) < MOST_LEVELS else MOST_JOINED)
         name = _referred(schema)
         if name is not None:
-            return 1 if name in inside else self._size(self._definitions[name], inside | {name})
-        sizes = [self._size(part, inside) for part in _parts(schema)]
+            return 1 if name in inside else self._size(self._definitions[name], (*inside, name))
+        sizes = [self._size(part, (*inside, None)) for part in _parts(schema)]
         if not isinstance(schema, dict) or "allOf" not in schema:
             return 1 + sum(sizes) + (len(schema.get("enum", ())) if isinstance(schema, dict) else 0)
         product = 1
@@ -112,6 +113,34 @@ def _ends(schema: Any, ending: set[str]) -> bool:
     prefix = schema.get("prefixItems", [])
     needed = [*prefix[:least], *([schema.get("items", True)] if least > len(prefix) else [])]
     return all(_ends(item, ending) for item in needed)
+
+
+def is_object(schema: Any, definitions: Definitions, known: dict[str, bool], level: int = 0) -> bool:
+    """Whether a schema allows objects only.
+
+    Args:
+        schema: as it is written.
+        definitions: all those that schemas refer to.
+        known: the answer for definitions; filled.
+        level: how deep it stands.
+
+    Raises:
+        UnusableSchema: it goes through too many references.
+    """
+    if level > MOST_LEVELS:
+        raise UnusableSchema(f"the schemas lead more than {MOST_LEVELS} levels deep")
+    if not isinstance(schema, dict):
+        return False
+    name = _referred(schema)
+    if name is not None:
+        if name not in known:
+            known[name] = True  # for those inside of it that refer to it again
+            known[name] = is_object(definitions[name], definitions, known, level + 1)
+        return known[name]
+    if "anyOf" in schema:
+        return all(is_object(part, definitions, known, level + 1) for part in schema["anyOf"])
+    parts = (is_object(part, definitions, known, level + 1) for part in schema.get("allOf", ()))
+    return schema.get("type") == "object" or any(parts)
 
 
 def _referred(schema: Any) -> str | None:

@@ -33,8 +33,9 @@ def integer(schema: Mapping[str, Any]) -> JsonObject:
     high = min((math.floor(bound) - (is_open and bound == math.floor(bound)) for bound, is_open in highs), default=None)
     low = -LARGEST_INTEGER if low is None else max(low, -LARGEST_INTEGER)
     high = LARGEST_INTEGER if high is None else min(high, LARGEST_INTEGER)
-    low, high = _exact(low, upwards=True), _exact(high, upwards=False)
     _, step = _step(schema)
+    if low <= high:
+        low, high = _exact(low, upwards=True), _exact(high, upwards=False)
     if low > high or (step and math.ceil(low / step) * step > high):
         raise UnusableSchema("no integer is within the limits")
     return {"type": "integer", "minimum": low, "maximum": high, **_multiple(schema)}

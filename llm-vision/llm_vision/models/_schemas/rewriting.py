@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from ..base import JsonObject
 from . import numbers, values
-from .limits import check
+from .limits import check, is_object
 from .patterns import translated
 from .unions import distinguishing_property
 from .words import IN_PLACE, OF_TYPE, VALUES, UnusableSchema, types_of, words_of
@@ -72,9 +72,12 @@ class SchemaWriter:
             raise UnusableSchema(f"the schemas have more than {LARGEST_SCHEMA} bytes")
         self._documents.append(schema)  # kept alive, so that its id stays its own
         reference = self._reference("#", _Place(schema))
-        while self._waiting:
-            name, target, place = self._waiting.pop()
-            self.definitions[name] = self._written(target, place)
+        try:
+            while self._waiting:
+                name, target, place = self._waiting.pop()
+                self.definitions[name] = self._written(target, place)
+        except RecursionError as error:
+            raise UnusableSchema("a constant is nested too deep") from error
         return reference
 
     def document(self, answer: JsonObject) -> JsonObject:
@@ -86,16 +89,13 @@ class SchemaWriter:
         check(answer, self.definitions)
         return {**answer, "$defs": self.definitions}
 
-    def is_object(self, written: Any, seen: frozenset[str] = frozenset()) -> bool:
-        """Whether a schema that was written allows objects only; `seen` are the definitions it stands in."""
-        if not isinstance(written, dict):
-            return False
-        if "$ref" in written:
-            name = written["$ref"].rpartition("/")[2]
-            return name not in seen and self.is_object(self.definitions[name], seen | {name})
-        if "anyOf" in written:
-            return all(self.is_object(part, seen) for part in written["anyOf"])
-        return written.get("type") == "object" or any(self.is_object(part, seen) for part in written.get("allOf", ()))
+    def is_object(self, written: JsonObject) -> bool:
+        """Whether a schema that was written allows objects only.
+
+        Raises:
+            UnusableSchema: it goes through too many references.
+        """
+        return is_object(written, self.definitions, {})
 
     def _reference(self, pointer: Any, place: _Place) -> JsonObject:
         target = _target(pointer, place.document)
