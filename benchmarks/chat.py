@@ -1,6 +1,6 @@
 """POST /v1/chat/completions, streamed, beside `transformers serve`: the same checkpoints, pictures and questions.
 
-`python -m benchmarks.chat --only tiny` leaves the real size out, for development.
+`PYTHONPATH=tests python -m benchmarks.chat --only tiny` leaves the real size out, for development.
 """
 
 from __future__ import annotations

@@ -60,7 +60,9 @@ def test_the_answer_is_right_and_counted(ready: LiveServer) -> None:
     for scene, question in held_out(6, seed=62, kind="count"):
         body = post(ready, question.prompt, scene).json()
         (choice,) = body["choices"]
-        assert choice["message"] == {"role": "assistant", "content": question.answer, "refusal": None}
+        assert choice["message"] == {
+            "role": "assistant", "content": question.answer, "refusal": None, "annotations": [],
+        }  # fmt: skip
         assert (choice["finish_reason"], body["object"], body["model"]) == ("stop", "chat.completion", LLAVA_ID)
         assert 0.5 < choice["confidence"] <= 1
         usage = body["usage"]

@@ -23,7 +23,8 @@ def test_llm_comply_finds_nothing_wrong(service: Service) -> None:
     target = ["--base-url", service.openai_url, "--api-key", "unused", "--model", CALLING_MODEL]
     done = subprocess.run([*command, *target], capture_output=True, text=True, timeout=120, check=False)
     results = {result["id"]: result for result in json.loads(done.stdout)["results"]}
-    assert not [result for result in results.values() if result["status"] == "failed" or result.get("warnings")]
+    wrong = [result for result in results.values() if result["status"] == "failed" or result.get("warnings")]
+    assert not wrong, json.dumps(wrong, indent=1)
     assert {name for name, result in results.items() if result["status"] == "skipped"} <= {REASONING}
     assert len(results) >= 9
 

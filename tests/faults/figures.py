@@ -25,13 +25,14 @@ TESTS = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = str(TESTS)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-from faults.scenarios import bodies, first_requests, leaving, memory, overload, slow_clients  # noqa: E402
+from faults.scenarios import bodies, chatting, first_requests, leaving, memory, overload, slow_clients  # noqa: E402
+from fixtures.chat_requests import CHAT_ROUTES  # noqa: E402
 from fixtures.crowd import Timed, percentile  # noqa: E402
 from fixtures.live import LiveServer  # noqa: E402
 
 MEBIBYTE = 1024 * 1024
 BURSTS = 20
-PICTURES, ROUNDS = 500, 3
+PICTURES, ROUNDS, TALKS = 500, 3, 60
 LARGE_KINDS = ("PNG", "JPEG", "progressive", "WEBP", "AVIF")
 
 
@@ -136,6 +137,20 @@ async def leaving_figures() -> list[Figure]:
             for where, s in found.seconds.items()
         ),
         exactly(10, "runs of a queued request that left", found.runs_of_the_queued, 0),
+        *await chat_leaving_figures(),
+    ]
+
+
+async def chat_leaving_figures() -> list[Figure]:
+    with server() as live:
+        left = [await chatting.leave_stream(live, route) for route in CHAT_ROUTES]
+    with tempfile.TemporaryDirectory() as folder, server(first_requests.settings(Path(folder))) as live:
+        reading = await chatting.leave_reading(live)
+    slowest, whole = max(one.stopped_after for one in left), reading.whole
+    return [
+        at_most(10, "left during a stream: stopped after", slowest * 1000, 250, "ms", 0),
+        at_most(10, f"words of {chatting.LONG} said to nobody", max(one.said for one in left) - 1, 3, "words", 0),
+        at_most(10, f"left while {whole:.1f} s are read: next answer", reading.next_after * 1000, 250, "ms", 0),
     ]
 
 
@@ -212,10 +227,13 @@ async def file_figures() -> list[Figure]:
 
 async def fairness_figures() -> list[Figure]:
     with server(overload.FAIR_KEYS) as live:
-        found = await overload.fairness(live)
+        read = await overload.fairness(live)
+    with server(overload.FAIR_KEYS) as live:
+        talked = await overload.fairness(live, request_of=chatting.slow_talk)
     return [
-        at_most(32, "polite p95 beside a greedy client, to alone", found.ratio, 2, "x"),
-        exactly(32, "polite requests refused", found.refused_polite, 0),
+        at_most(32, "polite p95 beside a greedy client, to alone", read.ratio, 2, "x"),
+        at_most(32, "the same of conversations", talked.ratio, 2, "x"),
+        exactly(32, "polite requests refused", read.refused_polite + talked.refused_polite, 0),
     ]
 
 
@@ -257,6 +275,10 @@ def _model_figures() -> list[Figure]:
             for _ in range(ROUNDS)
             for answer, right in zip(first_requests.at_once(live, asked), apart, strict=True)
         )
+        talks = chatting.conversations(TALKS * 2 // 3, seed=27)
+        streamed = chatting.at_once(live, talks)
+        live.client.post("/models/unload", json={"model": chatting.LLAVA_ID})
+        mixed = sum(text != right for text, right in zip(streamed, chatting.one_by_one(live, talks), strict=True))
     return [
         exactly(
             2, f"loads of two models by {len(calls)} first calls, {BURSTS} runs", {b.loads for b in bursts}, {(1, 1)}
@@ -265,6 +287,7 @@ def _model_figures() -> list[Figure]:
         exactly(2, "answers unlike those one by one", sum(found.answers != alone for found in bursts), 0),
         at_most(2, f"peak memory of ten first clients, to {one / MEBIBYTE:.0f} MiB of one", ten / one, 1.1, "x"),
         exactly(18, f"answers to another picture, {PICTURES} at once, {ROUNDS} times", crossed, 0),
+        exactly(18, f"streams about another picture, {TALKS} at once", mixed, 0),
     ]
 
 

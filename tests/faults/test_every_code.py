@@ -13,6 +13,7 @@ import openai
 import pytest
 
 from fixtures import bad_pictures
+from fixtures.chat_requests import OPENAI, chat_body, chat_request
 from fixtures.fake_openai import FakeOpenAI, refuses
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
@@ -20,6 +21,7 @@ from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
 from fixtures.remote_pictures import Remote
 from fixtures.requests import Asking, analyze_request, model_request, ocr_request, picture_request
+from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
 from llm_vision.errors import registry
 
@@ -37,7 +39,13 @@ def get(path: str, **headers: str) -> bytes:
     return request(path, method="GET", headers={name.replace("_", "-"): value for name, value in headers.items()})
 
 
+LIST_AS_ARGUMENTS = {"type": "function", "function": {"name": "find", "parameters": {"type": "array"}}}
+CHAT = {
+    "prompt_empty": chat_request(OPENAI, chat_body(OPENAI, " ")),
+    "invalid_tool_schema": chat_request(OPENAI, chat_body(OPENAI, "Look.", LLAVA_ID, tools=[LIST_AS_ARGUMENTS])),
+}
 SIMPLE = {
+    **CHAT,
     "invalid_host": get("/version", Host="a/b"),
     "malformed_json": load(b"{"),
     "invalid_encoding": load(b'{"model": "\xff"}'),
@@ -94,8 +102,9 @@ SETTINGS = {"VISION_OCR_SECONDS": "1", "VISION_BODY_SECONDS": "1"}
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> object:
     """A server with short deadlines, whose faulty model is loaded, and another server behind it."""
     with FakeOpenAI(PLANS) as far:  # type: ignore[arg-type]
-        environment = {**SETTINGS, "VISION_UPSTREAMS": f"far={far.url}#model"}
-        started = LiveServer(tmp_path_factory.mktemp("hasty"), environment)
+        folder = tmp_path_factory.mktemp("hasty")
+        weights = {"TRANSFORMERS_CACHE": str(copied(LLAVA, folder / "volume"))}
+        started = LiveServer(folder, {**SETTINGS, **weights, "VISION_UPSTREAMS": f"far={far.url}#model"})
         started.ocr()
         yield started
         assert started.stop() == 0
@@ -118,7 +127,7 @@ def test_promises_30_and_43_each_fault_has_its_code_counter_and_log_line(hasty: 
 
 def check_of_registry(answer: RawAnswer, code: str) -> None:
     error = registry()[code]
-    check(answer, error.status, code)
+    check(answer, error.status, code, media_type="application/json" if code in CHAT else "application/problem+json")
     assert read_by_openai(answer) == code
     assert answer.problem["status"] == error.status
     assert answer.problem["type"] == f"urn:llm-vision:error:{code}"

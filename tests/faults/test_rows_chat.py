@@ -57,6 +57,17 @@ def test_row_31_chat_too_long(survivor: LiveServer, route: str) -> None:
     refused(survivor, route, {**body, "messages": chat_body(route, "x")["messages"] * 257}, 422, "invalid_parameter")
 
 
+@on_both
+def test_row_31_chat_tools_and_calls_count_as_text(survivor: LiveServer, route: str) -> None:
+    tool = {"type": "function", "function": {"name": "find", "description": "ab " * 3_000_000}}
+    refused(survivor, route, chat_body(route, "hi", tools=[tool]), 422, "prompt_too_long")
+    arguments = {"x": "ab " * 3_000_000}
+    call = {"function": {"name": "find", "arguments": json.dumps(arguments) if route == OPENAI else arguments}}
+    body = chat_body(route, "hi")
+    body["messages"].insert(0, {"role": "assistant", "content": "", "tool_calls": [call]})
+    refused(survivor, route, body, 422, "prompt_too_long")
+
+
 def test_row_31_chat_no_message(survivor: LiveServer) -> None:
     refused(survivor, OPENAI, {**chat_body(OPENAI, ""), "messages": []}, 422, "invalid_parameter")
     loads = post_chat(survivor.port, OLLAMA, {**chat_body(OLLAMA, ""), "messages": []})
@@ -164,7 +175,7 @@ def test_row_35_a_client_that_leaves_the_stream(survivor: LiveServer, route: str
     assert int(left.split()[1].rpartition(":")[2]) < 100, "it stops, of 2000"
     eventually(lambda: survivor.in_use("talker") == 0)
     assert survivor.metric('llm_vision_errors_total{code="client_closed"}') == before + 1
-    (line,) = [line for line in survivor.log.splitlines() if request_id in line]
+    (line,) = [line for line in survivor.log.splitlines() if request_id in line and "loaded" not in line]
     assert f"POST {route} 499 " in line
     assert line.endswith("code=client_closed")
 
@@ -228,7 +239,7 @@ def test_a_bad_picture_among_good_ones(survivor: LiveServer, route: str, data: b
     refused(survivor, route, chat_body(route, "hi", pictures=[picture_bytes(), data]), status, code)
 
 
-def test_row_79_chat_unknown_model_and_other_task(survivor: LiveServer) -> None:
+def test_row_79_chat_unknown_model(survivor: LiveServer) -> None:
     for route in CHAT_ROUTES:
         for name in ("nothing", "../../etc/passwd", "x" * 256):
             refused(survivor, route, chat_body(route, "hi", name), 404, "model_not_found")

@@ -118,6 +118,30 @@ def test_what_does_not_fit_even_alone_fails_and_the_others_do_not(model: Llava, 
     assert texts(model, items()) == wanted
 
 
+def test_an_answer_that_is_whole_is_told_although_the_next_prompt_does_not_fit(
+    model: Llava, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    wanted = texts(model, items()[:2])
+    model.let_go()
+    plain, reads = LanguageModel.read, {"left": 2}
+
+    def read(self: LanguageModel, *inputs: Any) -> Any:
+        reads["left"] -= 1
+        if reads["left"] < 0 and model._decoding._ended:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return plain(self, *inputs)
+
+    monkeypatch.setattr(LanguageModel, "read", read)
+    short = [ask(scene.draw(), question.prompt, max_tokens=2) for scene, question in ASKED[:4]]
+    ends = served(model, short)
+    assert all("result" in end or end["error"] == "insufficient_memory" for end in ends)
+    assert [end["id"] for end in ends] == [0, 1, 2, 3]
+    monkeypatch.undo()
+    assert texts(model, items()[:2]) == wanted
+
+
 def test_torch_s_own_errors_are_known() -> None:
     import torch
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from ..errors import ImageTooLarge, TooManyFiles
+from ..errors import ImageTooLarge, TooManyFiles, VisionError
 from ..images.data_uri import decode_base64, decode_data_uri, is_data_uri
 from ..images.raw import RawImage
 from .dependencies import Services
@@ -56,4 +56,8 @@ async def _bytes_of(source: PictureSource, services: Services) -> bytearray:
         return await asyncio.to_thread(decode_data_uri, source.text, most, source.param)
     if source.may_be_base64:
         return await asyncio.to_thread(decode_base64, source.text, most, source.param)
-    return await services.url_pictures.fetch(source.text)
+    try:
+        return await services.url_pictures.fetch(source.text)
+    except VisionError as error:
+        error.param = source.param
+        raise

@@ -198,5 +198,5 @@ def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2], {})
-    merged = {**found, **{key: value for key, value in schema.items() if key != "$ref"}}
+    merged = {**found, **{key: value for key, value in schema.items() if key not in ("$ref", "discriminator")}}
     return {key: _inlined(value, definitions) for key, value in merged.items()}

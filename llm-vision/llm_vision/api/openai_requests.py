@@ -91,12 +91,12 @@ def _call(call: ToolCall) -> Call:
 
 def _tools(body: ChatBody) -> ToolWish | None:
     choice = body.tool_choice or "auto"
-    if not body.tools or choice == "none":
-        return None
-    names = [tool.function.name for tool in body.tools]
+    names = [tool.function.name for tool in body.tools or ()]
     wanted = choice.function.name if isinstance(choice, NamedTool) else choice
     if isinstance(choice, NamedTool) and wanted not in names:
         raise InvalidParameter("tool_choice names none of the tools", param="tool_choice")
+    if not body.tools or choice == "none":
+        return None
     if len(set(names)) < len(names):
         raise InvalidParameter("two tools have the same name", param="tools")
     tools = tuple(tool.function.model_dump(exclude_none=True) for tool in body.tools)

@@ -133,10 +133,10 @@ def is_public(address: Address) -> bool:
     """Whether an address belongs to the public internet, and does not carry another one that may not."""
     if isinstance(address, ipaddress.IPv6Address):
         carried = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if carried or any(address in network for network in _CARRYING):
+        if carried or address not in _UNICAST:
             return False
     return address.is_global and not address.is_multicast
 
 
-_CARRYING = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")]
-"""NAT64 (RFC 6052, 8215) and IPv4-compatible addresses."""
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+"""All that is handed out (RFC 4291); outside are also NAT64 and other ways to write IPv4 addresses."""

@@ -159,7 +159,7 @@ class Llava(SteppedModel):
         with torch.inference_mode():
             ended = self._decoding.step()
         for row, _ in ended:
-            del self._rows[row.item]
+            self._rows.pop(row.item, None)
         return [(row.item, outcome) for row, outcome in ended]
 
     def leave(self, item: Item) -> None:

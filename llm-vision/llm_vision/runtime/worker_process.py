@@ -110,7 +110,9 @@ def _load_error(launch: Launch, code: str, reason: str, *, is_weights: bool) -> 
 def request_error(message: Header) -> VisionError:
     """What a process says of a request that failed, as an error."""
     detail = message.get("detail") or _failure_text(message)
-    return VisionError.with_code(message["error"], detail, retry_after=message.get("retry_after"))
+    return VisionError.with_code(
+        message["error"], detail, param=message.get("param"), retry_after=message.get("retry_after")
+    )
 
 
 def _failure_text(message: Header) -> str:

@@ -188,6 +188,7 @@ class AnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str | None
     refusal: str | None = None
+    annotations: list[dict[str, Any]] = []
     tool_calls: list[MadeCall] | None = None
 
 
@@ -249,7 +250,6 @@ class ChatCompletion(BaseModel):
     model: str
     choices: list[Choice]
     usage: ChatUsage
-    system_fingerprint: str | None = None
 
 
 class DeltaCall(MadeCall):
@@ -280,4 +280,3 @@ class ChatChunk(BaseModel):
     model: str
     choices: list[ChunkChoice]
     usage: ChatUsage | None = None
-    system_fingerprint: str | None = None

@@ -23,7 +23,7 @@ AUTO = "auto"
 """The name of the model that the service is set to."""
 MOST_MESSAGES = 256
 LONGEST_TALK = 8
-"""Of all messages together, in longest prompts."""
+"""Of all messages and tools together, in longest prompts."""
 
 Pictures = Callable[[], AbstractAsyncContextManager[Sequence[RawImage]]]
 
@@ -123,7 +123,9 @@ class ChatService:
         if Task.CHAT not in spec.tasks:
             return await self._read(spec.model_id, client, pictures, on_piece)
         self._availability.require(spec)
-        params = {"messages": for_model(wish.messages, wish.tools), **wish.sampling.params}
+        messages = for_model(wish.messages, wish.tools)
+        self._check_total(messages)
+        params = {"messages": messages, **wish.sampling.params}
         if wish.tools:
             params["format"] = form_of(wish.tools)
         async with (
@@ -157,9 +159,13 @@ class ChatService:
             if len(message.text) > longest:
                 detail = f"messages[{number}] has {len(message.text)} characters; the limit is {longest}"
                 raise PromptTooLong(detail, param=f"messages[{number}]")
-        total = sum(len(message.text) for message in messages)
-        if total > LONGEST_TALK * longest:
-            raise PromptTooLong(f"{total} characters; the limit is {LONGEST_TALK * longest}", param="messages")
+
+    def _check_total(self, turns: Sequence[JsonObject]) -> None:
+        """Everything that a model would have to read, tools and calls as well."""
+        total = sum(len(part.get("text", "")) for turn in turns for part in turn["content"])
+        most = LONGEST_TALK * self._limits.max_prompt_chars
+        if total > most:
+            raise PromptTooLong(f"{total} characters with tools and calls; the limit is {most}", param="messages")
 
 
 def _answer(model_id: str, result: WorkResult, tools: ToolWish | None) -> ChatAnswer:

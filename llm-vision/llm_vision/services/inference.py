@@ -140,10 +140,19 @@ class Inference:
                 deadline.reschedule(0)
 
         places = [self._pool.places(model_id) for model_id, _ in wanted] or [self._without_model]
+        makes_room = any(place.is_full for place in places)
         with admit_everywhere(places, client) as admissions:
             ends_at = asyncio.get_running_loop().time() + seconds
             async with self._deadlines.within(seconds, late) as deadline:
                 for admission in admissions:
                     admission.on_displaced = displace
                 by_model = {model_id: admission for (model_id, _), admission in zip(wanted, admissions, strict=False)}
+                if makes_room:
+                    await _until_the_displaced_have_left()
                 yield Permit(self._pool, self._metrics, by_model, client, ends_at)
+
+
+async def _until_the_displaced_have_left() -> None:
+    """Let their requests out of the queues: they are told in one round of the event loop, and leave in the next."""
+    for _ in range(2):
+        await asyncio.sleep(0)

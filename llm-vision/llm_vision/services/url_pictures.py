@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable
@@ -49,6 +50,8 @@ async def resolve(host: str, port: int) -> list[Address]:
     Raises:
         OSError: the name is not known.
     """
+    with contextlib.suppress(ValueError):
+        return [ipaddress.ip_address(host)]  # some systems do not look up every address
     found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fixtures.crowd import Timed, all_at_once, ask, at_rate, percentile, while_probing
@@ -92,12 +93,19 @@ class Fairness:
         return percentile(self.beside_greedy, 0.95) / percentile(self.alone, 0.95)
 
 
-async def fairness(server: LiveServer, requests_each: int = 8) -> Fairness:
+def slow_reading(key: str) -> bytes:
+    """A request that takes the model 200 ms."""
+    return ocr_request("slow", ONE_BY_ONE, key=key)
+
+
+async def fairness(
+    server: LiveServer, requests_each: int = 8, request_of: Callable[[str], bytes] = slow_reading
+) -> Fairness:
     """Five polite clients, one request at a time each; then the same beside one that keeps 100 in parallel."""
-    await ask(server.port, ocr_request(engine=ONE_BY_ONE, key="greedy"))
+    await ask(server.port, request_of("greedy"))
 
     async def polite(number: int) -> list[Timed]:
-        data = ocr_request("slow", ONE_BY_ONE, key=f"polite{number}")
+        data = request_of(f"polite{number}")
         return [await ask(server.port, data) for _ in range(requests_each)]
 
     async def five() -> list[Timed]:
@@ -109,7 +117,7 @@ async def fairness(server: LiveServer, requests_each: int = 8) -> Fairness:
 
     async def keep_asking() -> None:
         while not stopped.is_set():
-            greedy.append(await ask(server.port, ocr_request("slow", ONE_BY_ONE, key="greedy")))
+            greedy.append(await ask(server.port, request_of("greedy")))
             await asyncio.sleep(0.1)
 
     crowd = [asyncio.create_task(keep_asking()) for _ in range(100)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +63,8 @@ class Grammars:
     def __init__(self, tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) -> None:
         backend = tokenizer.backend_tokenizer
         known = backend.get_vocab_size()
-        self._ends = frozenset(token for token in end_tokens if token < known)
-        self._tokens = _tokens(backend.to_str(), max(vocabulary, known), self._ends)
+        ends = sorted(token for token in end_tokens if token < known)
+        self._tokens = _tokens(backend.to_str(), max(vocabulary, known), ends)
 
     def constraint(self, wanted: JsonObject) -> Constraint:
         """What an answer must look like.
@@ -94,12 +94,12 @@ class Grammars:
         matcher = LLMatcher(self._tokens, json.dumps(grammar), log_level=0, limits=_limits())
         if matcher.is_error() or matcher.get_grammar_warnings():  # a warning says that something is not followed
             raise refusal(f"the schema is malformed or allows no answer, or {_TOO_COMPLICATED}")
-        return Constraint(matcher, self._tokens.vocab_size, self._ends, refusal)
+        return Constraint(matcher, self._tokens.vocab_size, refusal)
 
 
-def _tokens(tokenizer: str, width: int, ends: frozenset[int]) -> LLTokenizer:
+def _tokens(tokenizer: str, width: int, ends: list[int]) -> LLTokenizer:
     try:
-        return LLTokenizer(tokenizer, n_vocab=width, eos_token=sorted(ends), slices=LLTokenizer.json_slices())
+        return LLTokenizer(tokenizer, n_vocab=width, eos_token=ends, slices=LLTokenizer.json_slices())
     except BaseException as error:  # a panic of Rust is no Exception, and would end the process
         if type(error).__name__ != "PanicException":
             raise
@@ -112,14 +112,12 @@ class Constraint:
     Args:
         matcher: llguidance's, at the beginning.
         vocabulary: of the matcher.
-        end_tokens: those that end an answer.
         refusal: makes the error for a schema that turns out to be too complicated on the way.
     """
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int, end_tokens: frozenset[int], refusal: Refusal) -> None:
+    def __init__(self, matcher: LLMatcher, vocabulary: int, refusal: Refusal) -> None:
         self._matcher = matcher
         self._bits = allocate_token_bitmask(1, vocabulary)
-        self._ends = end_tokens
         self._refusal = refusal
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor:
@@ -143,9 +141,8 @@ class Constraint:
         Raises:
             InvalidParameter, InvalidToolSchema: the schema is too complicated to go on.
         """
-        if token not in self._ends:
-            self._matcher.consume_token(token)
-            self._check()
+        self._matcher.consume_token(token)
+        self._check()
 
     @property
     def is_complete(self) -> bool:
@@ -176,18 +173,23 @@ def _calls(wanted: JsonObject) -> JsonObject:
     writer = SchemaWriter()
     choice = wanted["choice"]
     tools = [tool for tool in wanted["tools"] if choice in {AUTO, REQUIRED, tool["name"]}]
-    calls = {"anyOf": list(_each_call(tools, writer))}
+    writer.definitions["call"] = {"anyOf": [_call(tool, writer) for tool in tools]}
+    call = {"$ref": "#/$defs/call"}
     if not wanted.get("parallel") or choice not in {AUTO, REQUIRED}:
-        return writer.document(calls)
-    several = {"type": "array", "items": calls, "minItems": 1, "maxItems": MOST_CALLS}
-    return writer.document({"anyOf": [*calls["anyOf"], several]})
+        return writer.document(call)
+    return writer.document({"anyOf": [call, {"type": "array", "items": call, "minItems": 1, "maxItems": MOST_CALLS}]})
 
 
-def _each_call(tools: Iterable[JsonObject], writer: SchemaWriter) -> Iterable[JsonObject]:
-    for tool in tools:
-        parameters = tool.get("parameters")
-        arguments = writer.add(_NO_ARGUMENTS if parameters is None else parameters)
-        if not writer.is_object(arguments):
-            raise UnusableSchema("the parameters of a tool must be a schema of type object")
-        members = {"name": {"enum": [tool["name"]]}, "arguments": arguments}
-        yield {"type": "object", "properties": members, "required": [*members], "additionalProperties": False}
+def _call(tool: JsonObject, writer: SchemaWriter) -> JsonObject:
+    arguments = writer.add(_parameters(tool.get("parameters")))
+    if not writer.is_object(arguments):
+        raise UnusableSchema("the parameters of a tool must be a schema of type object")
+    members = {"name": {"enum": [tool["name"]]}, "arguments": arguments}
+    return {"type": "object", "properties": members, "required": [*members], "additionalProperties": False}
+
+
+def _parameters(schema: Any) -> Any:
+    """Without a schema a tool takes nothing; with an empty one, anything."""
+    if schema is None:
+        return _NO_ARGUMENTS
+    return _OBJECT if schema == {} else schema

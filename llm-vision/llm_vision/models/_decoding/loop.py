@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -131,6 +131,8 @@ class Decoding:
         self._prompts: dict[Row, Prompt] = {}
         """Of the rows."""
         self._cache: TokenCache | None = None
+        self._ended: list[Ended] = []
+        """What is to be told of yet: a step may fail behind the end of a row."""
 
     def join(self, prompt: Prompt) -> None:
         """Let a request take part from the next step on."""
@@ -140,6 +142,7 @@ class Decoding:
         """Forget a request."""
         self._waiting = deque(prompt for prompt in self._waiting if prompt.row is not row)
         self._keep([number for number, other in enumerate(self._rows) if other is not row])
+        self._ended = [(other, outcome) for other, outcome in self._ended if other is not row]
 
     def shrink(self) -> Row | None:
         """Need less memory: what was read last waits until the others have ended; alone, it leaves and is returned."""
@@ -162,23 +165,29 @@ class Decoding:
 
     def step(self) -> list[Ended]:
         """One more token for each row, and some more of a prompt; those that have ended."""
-        ended = self._drop(lambda row: row.item.cancelled)
+        self._drop_cancelled()
         if self._rows:
             self._decode()
-            ended += self._drop(lambda row: row.is_finished)
+            self._drop([row for row in self._rows if row.is_finished])
         if self._waiting and not (self._rows and self._waiting[0].waits):
-            ended += self._read()
+            self._read()
+        ended, self._ended = self._ended, []
         return ended
 
-    def _read(self) -> list[Ended]:
+    def _drop_cancelled(self) -> None:
+        left = [prompt for prompt in self._waiting if prompt.row.item.cancelled]
+        for prompt in left:
+            self._waiting.remove(prompt)
+            self._ended.append(_left(prompt.row))
+        self._drop([row for row in self._rows if row.item.cancelled])
+
+    def _read(self) -> None:
         """Go on with the first prompt: all of it where nobody else waits for tokens."""
         prompt = self._waiting[0]
         row = prompt.row
-        if row.item.cancelled:
-            self._waiting.popleft()
-            return [_left(row)]
         if prompt.cache is None:
-            row.reused_tokens, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
+            reused, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
+            row.reused_tokens = row.reused_tokens if row.tokens else reused
         done = prompt.cache.get_seq_length()
         end = min(done + PIECE, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
         try:
@@ -186,26 +195,27 @@ class Decoding:
                 logits = self._model.read(prompt.embedded[:, done:end], prompt.cache)
         except Left:
             self._waiting.popleft()
-            return [_left(row)]
+            self._ended.append(_left(row))
+            return
         except BaseException:
             prompt.cache = None  # some layers have read more than others
             raise
         if end < prompt.embedded.shape[1]:
-            return []
+            return
         self._waiting.popleft()
         self._prefixes.keep(prompt.key, prompt.cache)
-        return self._begin(prompt, logits, prompt.cache)
+        self._begin(prompt, logits, prompt.cache)
 
-    def _begin(self, prompt: Prompt, logits: torch.Tensor, cache: TokenCache) -> list[Ended]:
+    def _begin(self, prompt: Prompt, logits: torch.Tensor, cache: TokenCache) -> None:
         """The first token of an answer, or the next one where it had to wait."""
         row = prompt.row
         row.begin(logits, cache, self._model)
         if row.is_finished:
-            return [(row, row.outcome)]
+            self._ended.append((row, row.outcome))
+            return
         self._cache = cache if self._cache is None else self._cache.joined(cache)
         self._rows.append(row)
         self._prompts[row] = prompt
-        return []
 
     def _decode(self) -> None:
         assert self._cache is not None  # noqa: S101
@@ -228,12 +238,11 @@ class Decoding:
         mask = (torch.arange(size, device=device)[None] >= size - 1 - lengths).long()
         return tokens, mask, lengths
 
-    def _drop(self, is_over: Callable[[Row], bool]) -> list[Ended]:
-        """Rows leave; what has become of them."""
-        gone = [row for row in self._rows if is_over(row)]
+    def _drop(self, gone: Sequence[Row]) -> None:
+        """Rows leave: whole ones with their answers."""
         if gone:
             self._keep([number for number, row in enumerate(self._rows) if row not in gone])
-        return [(row, row.outcome) if row.is_finished else _left(row) for row in gone]
+            self._ended += [(row, row.outcome) if row.is_finished else _left(row) for row in gone]
 
     def _keep(self, places: Sequence[int]) -> None:
         if len(places) == len(self._rows):

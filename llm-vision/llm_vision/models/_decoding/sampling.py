@@ -9,6 +9,10 @@ if TYPE_CHECKING:
     import torch
 
 
+COLDEST = 1e-4
+"""Temperature below which only the most probable token is left, and numbers overflow."""
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How the tokens of a request are chosen."""
@@ -48,7 +52,7 @@ class Sampler:
 
         logits = logits.float().cpu()
         logarithms = torch.log_softmax(logits, dim=-1)
-        if self._sampling.temperature == 0:
+        if self._sampling.temperature < COLDEST:
             token = int(logits.argmax())
         else:
             shares = _nucleus(torch.softmax(logits / self._sampling.temperature, dim=-1), self._sampling.top_p)
@@ -64,4 +68,5 @@ def _nucleus(shares: torch.Tensor, top_p: float) -> torch.Tensor:
         return shares
     ordered, places = shares.sort(descending=True)
     outside = ordered.cumsum(0) - ordered >= top_p
+    outside[0] = False
     return shares.index_fill(0, places[outside], 0) if bool(outside.any()) else torch.clone(shares)

@@ -40,9 +40,15 @@ REFUSED_FORMATS = frozenset({
 """Those of JSON schema itself that are not here. Others say nothing by themselves: they come with patterns."""
 UNWRITTEN_FORMATS = frozenset({"password", "path", "file-path", "directory-path"})
 """Formats of which every text is one."""
-_ZOD_EMAIL = r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$"
+_OF_ZOD = {
+    "email": r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
+    "duration": r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$",
+    "hostname": r"^(?=.{1,253}\.?$)[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
+    r"(?:\.[a-zA-Z0-9](?:[-0-9a-zA-Z]{0,61}[0-9a-zA-Z])?)*\.?$",
+}
+"""Patterns that zod writes beside formats, with lookarounds: every text of our formats fits them."""
 
 
 def says_nothing_more(name: str, pattern: object) -> bool:
-    """Whether every text of the format fits this pattern; the one that zod writes has lookarounds."""
-    return name == "email" and pattern == _ZOD_EMAIL
+    """Whether it is known that every text of the format fits this pattern."""
+    return pattern is not None and pattern == _OF_ZOD.get(name)

@@ -66,14 +66,23 @@ def number(schema: Mapping[str, Any]) -> JsonObject:
     low, high = max(low, -LARGEST_NUMBER), min(high, LARGEST_NUMBER)
     if low > high or (low == high and (is_above or is_below)):
         raise UnusableSchema("no number is within the limits")
+    if is_above or is_below:
+        written.setdefault("multipleOf", _finest(low, high))
     step = (high - low) / 4
-    low, high = low + is_above * min(step, _beside(low)), high - is_below * min(step, _beside(high))
-    return written | {"minimum": low + 0.0, "maximum": high + 0.0}  # 0.0 makes -0.0 positive
+    if is_above and low >= 0:  # the library would allow the excluded bound itself, if it is the one nearer to 0
+        low, is_above = low + min(step, _finest(low)), False
+    if is_below and high <= 0:
+        high, is_below = high - min(step, _finest(high)), False
+    written["exclusiveMinimum" if is_above else "minimum"] = low + 0.0  # 0.0 makes -0.0 positive
+    written["exclusiveMaximum" if is_below else "maximum"] = high + 0.0
+    return written
 
 
-def _beside(bound: float) -> float:
-    """How far an excluded bound is kept away: digits far behind would be rounded to it."""
-    return float(f"1e{max(len(str(int(abs(bound)))) - 14, -_MOST_DECIMALS)}")
+def _finest(*bounds: float) -> float:
+    """The distance of numbers beside excluded bounds: those with more digits would be rounded to the bound."""
+    largest = max((abs(bound) for bound in bounds if abs(bound) < LARGEST_NUMBER), default=LARGEST_NUMBER)
+    digits = len(str(int(largest)))
+    return float(f"1e-{min(max(14 - digits, 0), _MOST_DECIMALS)}")
 
 
 def _bounds(schema: Mapping[str, Any]) -> tuple[list[tuple[float, bool]], list[tuple[float, bool]]]:
