@@ -13,32 +13,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import httpx2
 
+from benchmarks.chat_weights import write_onevision, write_tiny
 from benchmarks.report import Result, report
 from benchmarks.service import free_port, running
 from fixtures.encoding import saved
 from fixtures.shapes import held_out
-from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
+from fixtures.tiny_models import LLAVA_ID
 
 ONEVISION_ID = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 CLIENTS, TOKENS = 8, 64
 SIDE = 384  # pixels: OneVision's smallest, one tile and the whole
-ROUNDS = {"tiny": 5, "0.5B": 3}
-PATIENCE = 300.0  # seconds
+PATIENCE = 900.0  # seconds
 PEER, ALONE = f"transformers serve {version('transformers')}", "the first question about it"
 QUESTIONS = ("What is in the picture?", "Which colours are there?")
-MARKS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
-VOCABULARY = 152_000
 
 
 @dataclass(frozen=True)
@@ -67,6 +64,18 @@ FIGURES = {
     "alone": Figure("one client", "tokens/s", PEER, 1.0, is_least=True),
     "first": Figure("first chunk", "s", PEER, 1.0, is_least=False),
 }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured on a checkpoint, and how often; of the real size eight prompts at once take a minute."""
+
+    model_id: str
+    write: Callable[[Path], None]
+    figures: tuple[str, ...]
+    rounds: int
+    crowds: int
+    """Rounds in which all clients ask at once."""
 
 
 @dataclass(frozen=True)
@@ -133,12 +142,13 @@ def main(only: str | None = None) -> int:
     os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS=str(os.cpu_count()))
     rows: list[tuple[str, ...]] = [("POST /v1/chat/completions, streamed", "ours", "peer", "ratio", "target")]
     results = []
-    for model, (model_id, write) in {"tiny": (LLAVA_ID, write_tiny), "0.5B": (ONEVISION_ID, write_onevision)}.items():
+    for model, plan in PLANS.items():
         if only not in (None, model):
             continue
-        with both(model_id, write) as (ours, theirs):
-            found = _measured(ours, theirs, ROUNDS[model])
-        for name, figure in FIGURES.items():
+        with both(plan) as (ours, theirs):
+            found = _measured(ours, theirs, plan)
+        for name in plan.figures:
+            figure = FIGURES[name]
             mine, other = (median(values) for values in found[name])
             result = figure.result(model, mine, other)
             rows.append((f"{model}, {figure.name}, {figure.unit}", f"{mine:.3f}", f"{other:.3f}",
@@ -147,14 +157,14 @@ def main(only: str | None = None) -> int:
     return report(rows, *results)
 
 
-def _measured(ours: Server, theirs: Server, rounds: int) -> dict[str, tuple[list[float], list[float]]]:
+def _measured(ours: Server, theirs: Server, plan: Plan) -> dict[str, tuple[list[float], list[float]]]:
     """Of each figure our values and the peer's, which take turns; both have answered before."""
     pictures = _pictures()
     warm = next(pictures)
     if ours.ask(warm).prompt_tokens != theirs.ask(warm).prompt_tokens:
         raise RuntimeError("the two read different prompts")
     found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in FIGURES}
-    for turn in range(rounds):
+    for turn in range(plan.rounds):
         one = next(pictures)
         crowd = [next(pictures) for _ in range(CLIENTS)]
         for is_ours in (True, False) if turn % 2 else (False, True):
@@ -165,7 +175,8 @@ def _measured(ours: Server, theirs: Server, rounds: int) -> dict[str, tuple[list
             if is_ours:
                 found["second"][1].append(answer.first)
                 found["second"][0].append(server.ask(one, QUESTIONS[1]).first)
-            found["together"][side].append(server.ask_all(crowd))
+            if turn < plan.crowds:
+                found["together"][side].append(server.ask_all(crowd))
         print({name: [round(values[-1], 3) for values in pair] for name, pair in found.items()}, flush=True)
     return found
 
@@ -177,16 +188,17 @@ def _pictures() -> Iterator[str]:
 
 
 @contextmanager
-def both(model_id: str, write: Any) -> Iterator[tuple[Server, Server]]:
+def both(plan: Plan) -> Iterator[tuple[Server, Server]]:
     """The two servers, on one checkpoint and with the same number format."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
-        folder = Path(place) / model_id
-        write(folder)
-        settings = {"TRANSFORMERS_CACHE": place, "VISION_QUEUE_SECONDS": str(PATIENCE)}
+        folder = Path(place) / plan.model_id
+        plan.write(folder)
+        patience = {f"VISION_{name}_SECONDS": str(PATIENCE) for name in ("QUEUE", "ANALYZE")}
+        settings = {"TRANSFORMERS_CACHE": place, **patience}
         client, _ = stack.enter_context(running(settings))
         client.timeout = PATIENCE
         peer = stack.enter_context(serving(folder))
-        yield Server(client, model_id), Server(peer, str(folder))
+        yield Server(client, plan.model_id), Server(peer, str(folder))
 
 
 @contextmanager
@@ -217,59 +229,12 @@ def _is_up(client: httpx2.Client) -> bool:
         return False
 
 
-def write_tiny(folder: Path) -> None:
-    """The tiny trained LLaVA, which never ends an answer: the marks' logits are always 0."""
-    from safetensors.torch import load_file, save_file
-
-    file = copied(LLAVA, folder) / "model.safetensors"
-    tensors = load_file(file)
-    next(tensor for name, tensor in tensors.items() if name.endswith("lm_head.weight"))[:4] = 0
-    save_file(tensors, file, {"format": "pt"})
-
-
-def write_onevision(folder: Path) -> None:
-    """The parts and sizes of LLaVA-OneVision 0.5B with random weights, and words for a vocabulary of its size.
-
-    Its processor is called LLaVA-NeXT's, which makes the same of one square picture: its own wants Torchvision.
-    """
-    import torch
-    import transformers
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    from fixtures.random_llavas import written
-
-    vision = transformers.SiglipVisionConfig(hidden_size=1152, intermediate_size=4304, num_hidden_layers=26,
-                                             num_attention_heads=16, image_size=384, patch_size=14,
-                                             vision_use_head=False)  # fmt: skip
-    text = transformers.Qwen2Config(hidden_size=896, intermediate_size=4864, num_hidden_layers=24,
-                                    num_attention_heads=14, num_key_value_heads=2, vocab_size=VOCABULARY,
-                                    eos_token_id=0, tie_word_embeddings=True)  # fmt: skip
-    pictures = transformers.LlavaOnevisionImageProcessorPil()
-    config = transformers.LlavaOnevisionConfig(
-        vision_config=vision, text_config=text, image_token_index=MARKS.index("<image>"),
-        video_token_index=MARKS.index("<video>"), image_grid_pinpoints=pictures.image_grid_pinpoints,
-        tie_word_embeddings=True,
-    )  # fmt: skip
-    torch.set_default_dtype(torch.bfloat16)
-    written("llava_onevision", folder, config=config)
-    torch.set_default_dtype(torch.float32)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    names = [*MARKS, *letters, *(f"\u0120w{number}" for number in range(VOCABULARY - len(MARKS) - len(letters)))]
-    backend = Tokenizer(models.BPE(vocab={name: number for number, name in enumerate(names)}, merges=[]))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens(list(MARKS))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token=MARKS[0], pad_token=MARKS[0])
-    template = (
-        "{% for message in messages %}{{ '<|im_start|>' + message.role }} {% for part in message.content %}"
-        "{{ '<image>' if part.type == 'image' else part.text }}{% endfor %}<|im_end|>{% endfor %}assistant:"
-    )
-    transformers.LlavaNextProcessor(
-        pictures, tokenizer, patch_size=14, vision_feature_select_strategy="full", chat_template=template
-    ).save_pretrained(folder)
-
+PLANS = {
+    "tiny": Plan(LLAVA_ID, write_tiny, ("together", "alone", "first"), rounds=9, crowds=9),
+    "0.5B": Plan(ONEVISION_ID, write_onevision, tuple(FIGURES), rounds=3, crowds=1),
+}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=ROUNDS, help="one checkpoint")
+    parser.add_argument("--only", choices=PLANS, help="one checkpoint")
     sys.exit(main(parser.parse_args().only))

@@ -108,6 +108,22 @@ def test_row_32_chat_keep_alive_as_ollama_has_it(survivor: LiveServer, value: ob
     assert post_chat(survivor.port, OLLAMA, chat_body(OLLAMA, "hi", keep_alive=value)).status == 200
 
 
+ARGUMENTS = ["", "[" * 100_000, '{"a":' * 800 + "1" + "}" * 800,
+             '{"a": NaN}', '{"a": "\\ud800"}', '{"a": "\\u0000"}', "[]",
+             '{"a": %s}' % ("9" * 5000)]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=range(len(ARGUMENTS)))
+def test_arguments_of_an_earlier_call_are_json_without_surprises(survivor: LiveServer, arguments: str) -> None:
+    body = chat_body(OPENAI, "hi")
+    call = {"id": "1", "function": {"name": "find", "arguments": arguments}}
+    body["messages"].insert(0, {"role": "assistant", "content": None, "tool_calls": [call]})
+    if arguments:
+        refused(survivor, OPENAI, body, 422, "invalid_parameter")
+    else:
+        assert post_chat(survivor.port, OPENAI, body).status == 200
+
+
 STOPS = {"many": [f"word {n}" for n in range(1000)], "long": "x" * 257, "no text": [5]}
 
 

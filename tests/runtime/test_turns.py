@@ -76,4 +76,4 @@ async def test_huge_pictures_do_not_run_together() -> None:
     for _ in range(4):
         request = WorkRequest({}, (RawImage(1, 1, pixels),))
         queue.put(Ticket(request, asyncio.get_running_loop().create_future(), 0.0))
-    assert [len(await queue.next_batch()) for _ in range(2)] == [2, 2]
+    assert [len(await queue.next_batch(4)) for _ in range(2)] == [2, 2]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import InvalidParameter
+from ..errors import InvalidParameter, PromptTooLong, VisionError
 from ..schemas.openai import (
     DEFAULT_TOKENS,
     ChatBody,
@@ -21,6 +20,10 @@ from ..services.chat import ChatWish
 from ..services.chat_messages import Call, Message, ToolWish
 from ..services.vision import Sampling
 from .chat_pictures import PictureSource
+from .json_body import parse_object
+
+MOST_CALL_CHARS = 262_144
+"""Of the arguments of all earlier calls: they are parsed while other requests wait."""
 
 
 def wish_of(body: ChatBody) -> ChatWish:
@@ -28,8 +31,11 @@ def wish_of(body: ChatBody) -> ChatWish:
 
     Raises:
         InvalidParameter: its parts contradict each other.
+        PromptTooLong: earlier calls are too long to be looked at.
     """
-    names = {call.id: call.function.name for message in body.messages for call in message.tool_calls or ()}
+    calls = [call for message in body.messages for call in message.tool_calls or ()]
+    _check_length(calls)
+    names = {call.id: call.function.name for call in calls}
     tools = _tools(body)
     if tools and body.response_format and body.response_format.type != "text":
         raise InvalidParameter("send `tools` or `response_format`, not both", param="response_format")
@@ -79,13 +85,17 @@ def _message(message: ChatMessage, names: dict[str, str]) -> Message:
     )
 
 
+def _check_length(calls: Sequence[ToolCall]) -> None:
+    total = sum(len(call.function.arguments) for call in calls)
+    if total > MOST_CALL_CHARS:
+        raise PromptTooLong(f"{total} characters of calls; the limit is {MOST_CALL_CHARS}", param="messages.tool_calls")
+
+
 def _call(call: ToolCall) -> Call:
     try:
-        arguments = json.loads(call.function.arguments or "{}")
-    except ValueError:
-        arguments = None
-    if not isinstance(arguments, dict):
-        raise InvalidParameter("the arguments of a call must be a JSON object", param="messages.tool_calls")
+        arguments = parse_object((call.function.arguments or "{}").encode())
+    except VisionError:
+        raise InvalidParameter("the arguments of a call must be a JSON object", param="messages.tool_calls") from None
     return Call(call.function.name, arguments)
 
 

@@ -47,7 +47,7 @@ class Running:
     @property
     def must_move(self) -> bool:
         """Whether nothing runs any more, and something waits for a process that runs the model in another way."""
-        return bool(self._set_aside) and not self._tickets
+        return self._is_open and bool(self._set_aside) and not self._tickets
 
     def get(self, ticket_id: int) -> Ticket | None:
         """A ticket that runs."""
@@ -101,8 +101,12 @@ class Running:
         self.end(ticket)
         self._set_aside.append(ticket)
 
+    def stop(self) -> None:
+        """The process is about to go: nothing more is begun in it."""
+        self._is_open = False
+
     def close(self) -> list[Ticket]:
         """The process is gone; the tickets that were set aside."""
-        self._is_open = False
+        self.stop()
         tickets, self._set_aside = self._set_aside, []
         return tickets

@@ -9,13 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
-from ..errors import (
-    InferenceFailed,
-    InsufficientMemory,
-    QueueFull,
-    VisionError,
-    WorkerCrashed,
-)
+from ..errors import InferenceFailed, InsufficientMemory, QueueFull, VisionError, WorkerCrashed
 from .batching import RETRY_AFTER_SECONDS, BatchQueue, OnPiece, Piece, Ticket, WorkRequest, WorkResult
 from .process import EXIT_SECONDS
 from .running import Running
@@ -259,6 +253,7 @@ class Worker:
             else:
                 self._take_end(ticket, message)
         if self._running.must_move:
+            self._running.stop()
             self._go_another_way(InsufficientMemory("a request did not fit"))
             process.kill()
 

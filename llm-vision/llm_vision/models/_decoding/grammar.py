@@ -136,13 +136,8 @@ class Constraint:
         return logits.masked_fill(torch.from_numpy(bits == 0).to(logits.device), -torch.inf)
 
     def take(self, token: int) -> None:
-        """Go on behind the token that was chosen.
-
-        Raises:
-            InvalidParameter, InvalidToolSchema: the schema is too complicated to go on.
-        """
+        """Go on behind the token that was chosen, one of those that were allowed."""
         self._matcher.consume_token(token)
-        self._check()
 
     @property
     def is_complete(self) -> bool:

@@ -17,18 +17,26 @@ _GROUP = re.compile(r"\((?!\?)|\(\?(?::|P?<[A-Za-z_][A-Za-z0-9_]*>)")
 _QUANTIFIER = re.compile(r"(?:[*+?]|\{[0-9]{1,4}(?:,[0-9]{0,4})?\})\??(?![*+?{])")
 _HEX = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|u([0-9A-Fa-f]{4})|u\{([0-9A-Fa-f]{1,6})\})")
 _PROPERTY = re.compile(r"\\[pP]\{[A-Za-z_]+(?:=[A-Za-z_]+)?\}")
+_WRITABLE = r"^[^\x00-\x07\x0b\x0e-\x1f\x7f]*$"
 _HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
 
 
-def translated(pattern: object) -> str:
-    """The pattern for the grammar, of exactly the same texts.
+def translated(pattern: object) -> list[str]:
+    """Patterns for the grammar, all of which a text must fit: those without unwritable characters that fit this one.
 
     Raises:
         UnusableSchema: it is not a pattern, too long, or uses what is not known.
     """
     if not isinstance(pattern, str) or len(pattern) > LONGEST_PATTERN:
         raise UnusableSchema(f"pattern must be a text of at most {LONGEST_PATTERN} characters")
-    return _Translation(pattern).run()
+    translation = _Translation(pattern)
+    text = translation.run()
+    return [text, _WRITABLE] if translation.may_demand_unwritable else [text]
+
+
+def is_writable(character: str) -> bool:
+    """Whether it can stand in an answer's texts: a control character would need an escape that is not allowed."""
+    return (character >= " " and character != "\x7f") or character in "\b\f\n\r\t"
 
 
 class _Translation:
@@ -36,6 +44,8 @@ class _Translation:
         self._pattern = pattern
         self._at = 0
         self._done: list[str] = []
+        self.may_demand_unwritable = False
+        """The library leaves out such a character that a pattern demands, rather than to allow nothing."""
 
     def run(self) -> str:
         while self._at < len(self._pattern):
@@ -55,7 +65,7 @@ class _Translation:
         elif character in "*+?{":
             self._match(_QUANTIFIER, "possessive and malformed quantifiers")
         else:
-            self._give(character, 1)
+            self._plain(character)
 
     def _class(self) -> None:
         """Read from `[` to `]`; `[`, `&&`, `~~` and `--` are operators in the grammar's dialect, and plain here."""
@@ -71,9 +81,12 @@ class _Translation:
             elif self._rest[0] == "-":
                 self._hyphen()
             else:
-                character = self._rest[0]
-                self._give(f"\\{character}" if character in "[&~" else character, 1)
+                self._plain(self._rest[0])
         self._give("]", 1)
+
+    def _plain(self, character: str) -> None:
+        self.may_demand_unwritable |= not is_writable(character)
+        self._give(f"\\{character}" if character in "[&~" else character, 1)
 
     def _hyphen(self) -> None:
         before, after = self._done[-1], self._rest[1:3]
@@ -92,7 +105,9 @@ class _Translation:
         name = self._rest[1:2]
         self._at += 2
         if name in _CLASSES:
+            self.may_demand_unwritable |= in_class and name.isupper()
             return _CLASSES[name]
+        self.may_demand_unwritable |= name == "v"
         if name in _CONTROLS:
             return _CONTROLS[name]
         if name == "b" and in_class:
@@ -110,6 +125,7 @@ class _Translation:
             number = 0x10000 + ((number - _HIGH.start) << 10) + int(low[2], 16) - _LOW.start
         if number in _HIGH or number in _LOW or number > 0x10FFFF:
             raise _unknown("characters that there are not")
+        self.may_demand_unwritable |= not is_writable(chr(number))
         return f"\\x{{{number:x}}}"
 
     def _match(self, wanted: re.Pattern[str], otherwise: str) -> None:

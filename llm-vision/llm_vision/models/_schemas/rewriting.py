@@ -193,7 +193,7 @@ class SchemaWriter:
             written["properties"] = {name: self._written(one, below) for name, one in properties.items()}
         if patterns:
             written["patternProperties"] = {
-                translated(pattern): self._written(one, below) for pattern, one in patterns.items()
+                _name_pattern(pattern): self._written(one, below) for pattern, one in patterns.items()
             }
         if rest is not None:
             written["additionalProperties"] = self._written(rest, below)
@@ -221,6 +221,13 @@ def _members(schema: Mapping[str, Any]) -> tuple[JsonObject, JsonObject, Any]:
     if len(properties) > MOST_PROPERTIES or len(patterns) > MOST_PATTERNS:
         raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties and {MOST_PATTERNS} patterns of names")
     return properties, patterns, rest
+
+
+def _name_pattern(pattern: str) -> str:
+    found, *others = translated(pattern)
+    if others:
+        raise UnusableSchema("a pattern of names speaks of control characters")
+    return found
 
 
 def _with_names(

@@ -8,7 +8,7 @@ from typing import Any
 from ..base import JsonObject
 from .formats import FORMATS, REFUSED_FORMATS, UNWRITTEN_FORMATS, says_nothing_more
 from .numbers import EXACT, LARGEST_NUMBER
-from .patterns import translated
+from .patterns import is_writable, translated
 from .words import UnusableSchema, is_of_types
 
 LONGEST_MINIMUM = 1000
@@ -45,7 +45,7 @@ def _patterns(schema: Mapping[str, Any]) -> Iterable[str]:
     elif name in REFUSED_FORMATS or (name is not None and not {name, *schema} & {*UNWRITTEN_FORMATS, "pattern"}):
         raise UnusableSchema(f"format must be one of {', '.join(sorted(FORMATS))}")
     if "pattern" in schema:
-        yield translated(schema["pattern"])
+        yield from translated(schema["pattern"])
 
 
 def counted(schema: Mapping[str, Any], word: str) -> int | None:
@@ -103,7 +103,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _writable(value: Any) -> Any:
     if isinstance(value, str):
-        if any((letter < " " and letter not in "\b\f\n\r\t") or letter == "\x7f" for letter in value):
+        if not all(map(is_writable, value)):
             raise UnusableSchema("a constant has a control character")
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if abs(value) > (EXACT if value == int(value) else LARGEST_NUMBER):
