@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 NAMES = ("start", "overhead", "ocr_crop", "concurrency", "reading", "pages", "page_memory")
-MODELS = ("manga_ocr", "second_opinion", "pages_manga_ocr", "first_clients", "llava_int4", "llava_gpu")
+MODELS = ("manga_ocr", "second_opinion", "pages_manga_ocr", "first_clients", "llava_int4", "llava_gpu", "chat")
 """Models at their real size: gigabytes and minutes, so only by name."""
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the drawn pictures

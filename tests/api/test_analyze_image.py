@@ -25,7 +25,7 @@ def ask(client: httpx2.Client, data: bytes, **fields: str) -> dict:
 
 def test_the_default_prompt_gets_the_facts_and_a_notice(client: httpx2.Client) -> None:
     body = ask(client, COFFEE)
-    assert set(body) == {"analysis", "confidence", "model", "usage", "degraded", "notice"}
+    assert set(body) == {"analysis", "confidence", "model", "usage", "decision", "degraded", "notice"}
     assert "espresso" in body["analysis"]
     assert "photo" in body["analysis"]
     assert "600 × 400" in body["analysis"]
