@@ -309,6 +309,7 @@ REFUSED: dict[str, Any] = {
     "empty class": {"type": "string", "pattern": "[]a]"},
     "malformed pattern": {"type": "string", "pattern": "zipcode)"},
     "demanded control character": {"type": "string", "pattern": r"^a\x01$"},
+    "names and patterns": {"properties": {"a": {}}, "patternProperties": {"a": {}}},
     "control character in a name": {"patternProperties": {r"^a\x01$": {}}},
     "control character": {"const": "zip\x00code"},
     "huge constant": {"const": 2**53 + 1},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from .registry import register_variants
 if TYPE_CHECKING:
     import torch
 
+    from ._decoding.grammar import Grammars
     from ._decoding.loop import Prompt
     from ._decoding.row import Row
     from ._llava_pictures import SeenPicture
@@ -113,7 +115,6 @@ class Llava(SteppedModel):
         from transformers import AutoTokenizer
 
         from . import _hf, _llava_prompt
-        from ._decoding.grammar import Grammars
         from ._decoding.loop import Decoding, LanguageModel
         from ._decoding.prefixes import PrefixStore
         from ._llava_pictures import PictureMemory
@@ -131,7 +132,7 @@ class Llava(SteppedModel):
         self._tokenizer = tokenizer.backend_tokenizer
         ends = _end_tokens(self._model, tokenizer)
         language = LanguageModel(self._model.model.language_model, self._model.lm_head, ends)
-        self._grammars = Grammars(tokenizer, ends, self._model.lm_head.out_features)
+        self._new_grammars = partial(_make_grammars, tokenizer, ends, self._model.lm_head.out_features)
         self._context = self._model.config.text_config.max_position_embeddings
         self._prefixes = PrefixStore(PREFIX_BYTES)
         self._memory = PictureMemory(self._features, FEATURE_BYTES)
@@ -140,6 +141,10 @@ class Llava(SteppedModel):
         with torch.inference_mode():
             one_token = torch.tensor([[0]], device=self._model.device)
             language.read(self._model.get_input_embeddings()(one_token), language.new_cache())  # prepares the rest
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        return self._new_grammars()
 
     def join(self, item: Item) -> None:
         """Look at the pictures; the prompt is read in the following steps."""
@@ -237,6 +242,13 @@ class Llava(SteppedModel):
         inputs = self._processor([list(pictures)], return_tensors="pt").to(self._model.device, self._model.dtype)
         found: Sequence[torch.Tensor] = self._model.get_image_features(**inputs).pooler_output
         return list(found)
+
+
+def _make_grammars(tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) -> Grammars:
+    """Made when they are first needed: for 150,000 tokens that takes a second and 50 MB."""
+    from ._decoding.grammar import Grammars
+
+    return Grammars(tokenizer, end_tokens, vocabulary)
 
 
 def _tokens_of(picture: SeenPicture) -> list[int]:

@@ -46,7 +46,7 @@ def for_model(messages: Sequence[Message], tools: ToolWish | None) -> list[JsonO
     """Messages as the parameters of a `chat` task: what a tool said is told by the user, neighbours of one role are one
     turn.
     """
-    told = [Message("system", describe_tools(tools.tools, tools.choice))] if tools else []
+    told = [Message("system", describe_tools(tools.tools, tools.choice, parallel=tools.parallel))] if tools else []
     turns: list[JsonObject] = []
     for message in (*told, *messages):
         role, content = ("user" if message.role == "tool" else message.role), list(_content(message))

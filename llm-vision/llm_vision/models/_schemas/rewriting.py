@@ -219,7 +219,9 @@ def _members(schema: Mapping[str, Any]) -> tuple[JsonObject, JsonObject, Any]:
     if "propertyNames" in schema:
         properties, patterns, rest = _with_names(schema["propertyNames"], properties, patterns, rest)
     if len(properties) > MOST_PROPERTIES or len(patterns) > MOST_PATTERNS:
-        raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties and {MOST_PATTERNS} patterns of names")
+        raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties, or {MOST_PATTERNS} patterns of names")
+    if properties and patterns:  # the library would join the schemas of a name and of its pattern, without limit
+        raise UnusableSchema("an object may have properties or patternProperties, not both")
     return properties, patterns, rest
 
 
