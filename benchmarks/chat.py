@@ -194,7 +194,7 @@ def both(plan: Plan) -> Iterator[tuple[Server, Server]]:
         folder = Path(place) / plan.model_id
         plan.write(folder)
         patience = {f"VISION_{name}_SECONDS": str(PATIENCE) for name in ("QUEUE", "ANALYZE")}
-        settings = {"TRANSFORMERS_CACHE": place, **patience}
+        settings = {"TRANSFORMERS_CACHE": place, "LLAVA_QUANTIZATION": "none", **patience}
         client, _ = stack.enter_context(running(settings))
         client.timeout = PATIENCE
         peer = stack.enter_context(serving(folder))
@@ -209,7 +209,9 @@ def serving(folder: Path) -> Iterator[httpx2.Client]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1"]
     command += ["--port", str(port), "--device", "cpu", "--dtype", str(_hf.best_dtype("cpu")).removeprefix("torch.")]
-    process = subprocess.Popen([*command, "--log-level", "error"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log_path = folder.parent / "peer.log"
+    with log_path.open("wb") as log:
+        process = subprocess.Popen([*command, "--log-level", "error"], stdout=log, stderr=log)
     try:
         with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False) as client:
             while not _is_up(client):
@@ -218,6 +220,8 @@ def serving(folder: Path) -> Iterator[httpx2.Client]:
                 time.sleep(0.1)
             yield client
     finally:
+        if process.poll() is not None:
+            print(f"transformers serve ended with {process.poll()}:\n{log_path.read_text()[-3000:]}", file=sys.stderr)
         process.terminate()
         process.wait(60)
 

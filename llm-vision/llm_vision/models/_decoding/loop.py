@@ -70,16 +70,25 @@ class LanguageModel:
         self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: TokenCache
     ) -> torch.Tensor:
         """Logits (rows, vocabulary) behind one more token (rows, 1) of each row; the mask tells padding (0)."""
-        is_whole = len(mask) == 1  # a single row has no padding, and is faster without a mask
         hidden = self.decoder(
             input_ids=tokens,
-            attention_mask=None if is_whole else mask,
+            attention_mask=self._seen(mask),
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
         logits: torch.Tensor = self.head(hidden[:, -1])
         return logits
+
+    def _seen(self, mask: torch.Tensor) -> torch.Tensor | None:
+        """A mask (rows, places) in the fastest form: on a CPU, grouped attention has no fast kernel without one.
+
+        Measured with a 0.5B model in bf16 behind 1,525 tokens, one thread: 127 ms a step without a mask, 89 ms with it;
+        8 rows 484 and 142 ms.
+        """
+        if self.decoder.config._attn_implementation == "sdpa" and mask.device.type == "cpu":
+            return mask[:, None, None].bool()
+        return None if len(mask) == 1 else mask  # a single row has no padding
 
     @contextmanager
     def interrupted(self, row: Row) -> Iterator[None]:

@@ -12,6 +12,8 @@ from .cache import TokenCache
 
 LEAST = 16
 """Tokens that must be the same to be worth it."""
+MOST = 128
+"""Prompts: each new one is compared with all."""
 
 
 class PrefixStore:
@@ -24,6 +26,7 @@ class PrefixStore:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._known: OrderedDict[bytes, tuple[NDArray[np.int64], TokenCache]] = OrderedDict()
+        self._bytes = 0
 
     def longest(self, key: Sequence[int]) -> tuple[int, TokenCache] | None:
         """How many tokens of a prompt are known, and a cache of them; the last token is always to be read.
@@ -45,17 +48,23 @@ class PrefixStore:
     def keep(self, key: Sequence[int], cache: TokenCache) -> None:
         """Remember a prompt that was read; the cache may go on."""
         tokens = np.asarray(key, np.int64)
+        name = tokens.tobytes()
+        if name in self._known:
+            self._known.move_to_end(name)
+            return
         known = cache.first(len(tokens))
         if known.size_bytes > self._max_bytes:
             return
-        self._known[tokens.tobytes()] = tokens, known
-        self._known.move_to_end(tokens.tobytes())
-        while sum(cache.size_bytes for _, cache in self._known.values()) > self._max_bytes:
-            self._known.popitem(last=False)
+        self._known[name] = tokens, known
+        self._bytes += known.size_bytes
+        while self._bytes > self._max_bytes or len(self._known) > MOST:
+            _, (_, oldest) = self._known.popitem(last=False)
+            self._bytes -= oldest.size_bytes
 
     def clear(self) -> None:
         """Forget everything."""
         self._known.clear()
+        self._bytes = 0
 
 
 def _common(one: NDArray[np.int64], other: NDArray[np.int64]) -> int:
