@@ -43,7 +43,7 @@ from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
 from .services.availability import Availability
-from .services.chat import ChatLimits, ChatService
+from .services.chat import ChatService
 from .services.deadlines import Deadlines
 from .services.default_vlm import Candidate, DefaultVlm, Hardware
 from .services.inference import Inference
@@ -173,7 +173,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     decoders = _build_decoders(settings, metrics)
     default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
     ocr_service = OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds)
-    chat_limits = ChatLimits(settings.analyze_seconds, settings.max_prompt_chars)
+    limits_of_prompts = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
     return Services(
         ocr=ocr_service,
         url_pictures=UrlPictures(_fetch_rules(settings)),
@@ -183,9 +183,9 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
             availability,
             default_vlm,
             {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER},
-            VisionLimits(settings.analyze_seconds, settings.max_prompt_chars),
+            limits_of_prompts,
         ),
-        chat=ChatService(inference, availability, default_vlm, ocr_service, chat_limits),
+        chat=ChatService(inference, availability, default_vlm, ocr_service, limits_of_prompts),
         default_vlm=default_vlm,
         pictures=PictureDecoder(decoders, metrics),
         pool=pool,

@@ -20,7 +20,7 @@ from .dependencies import ServicesDep
 from .fields import validated
 from .forms import picture_body, read_upload
 from .json_body import parse_object
-from .openai_answers import SSE
+from .media_types import SSE
 from .openapi import PICTURE_CODES, URL_CODES, error_responses
 from .problem import error_body
 
@@ -78,10 +78,7 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     if form.stream:
         request_id: str = request.state.request_id
         return StreamedAnswer(answering, _events(answering), SSE, lambda error: _failure(error, request_id))
-    try:
-        return _as_answer(await answering.answer())
-    finally:
-        await answering.close()
+    return _as_answer(await answering.whole())
 
 
 async def _events(answering: Answering[VisionAnswer]) -> AsyncIterator[str]:

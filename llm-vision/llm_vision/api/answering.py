@@ -47,6 +47,11 @@ class Answering(Generic[Answer]):
             await self.close()
             raise
 
+    @property
+    def has_pieces(self) -> bool:
+        """Whether there are any, once it has begun."""
+        return self._first is not None
+
     async def pieces(self) -> AsyncIterator[Piece]:
         """What has come and is coming."""
         piece = self._first
@@ -61,6 +66,17 @@ class Answering(Generic[Answer]):
             VisionError: it broke off.
         """
         return await self._made
+
+    async def whole(self) -> Answer:
+        """The whole answer, where nobody is sent its pieces.
+
+        Raises:
+            VisionError: it broke off.
+        """
+        try:
+            return await self._made
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """Stop making it."""

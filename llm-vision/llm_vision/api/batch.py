@@ -18,6 +18,7 @@ from ..services.ocr import OcrWish, Reading
 from .dependencies import Services, ServicesDep
 from .forms import batch_body, read_batch
 from .limits import too_large
+from .media_types import NDJSON
 from .multipart import Part, content_of
 from .ocr import as_answer
 from .openapi import PICTURE_CODES, error_responses
@@ -26,7 +27,6 @@ from .reading import read_crop, wish_of
 
 router = APIRouter(tags=["OCR"])
 
-NDJSON = "application/x-ndjson"
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {NDJSON: {"schema": {"type": "string"}}}},
     **error_responses(*PICTURE_CODES),

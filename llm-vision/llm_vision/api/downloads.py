@@ -8,24 +8,23 @@ from typing import Annotated
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
-from ..errors import ModelLoading
 from ..runtime.downloads import DownloadStatus
 from ..schemas.models import DeleteAnswer, DownloadInfo, DownloadLine, ModelBody
 from .dependencies import Services, ServicesDep
 from .forms import json_request
 from .json_body import json_body
+from .loading import late
+from .media_types import NDJSON
 from .openapi import BODY_CODES, error_responses
 
 router = APIRouter(prefix="/models", tags=["Models"])
-_LINES = "application/x-ndjson"
-_RETRY_SECONDS = 10
 
 
 @router.post(
     "/download",
     responses={
         **error_responses(*BODY_CODES, "model_load_failed", "storage_full"),
-        200: {"content": {_LINES: {"schema": DownloadLine.model_json_schema()}}},
+        200: {"content": {NDJSON: {"schema": DownloadLine.model_json_schema()}}},
     },
     response_class=StreamingResponse,
     openapi_extra=json_request(ModelBody),
@@ -37,7 +36,7 @@ async def download(body: Annotated[ModelBody, json_body(ModelBody)], services: S
     The download goes on when the client leaves.
     """
     services.downloads.begin(services.pool.spec(body.model), retry_failed=True)
-    return StreamingResponse(_lines(body.model, services), media_type=_LINES)
+    return StreamingResponse(_lines(body.model, services), media_type=NDJSON)
 
 
 async def _lines(model: str, services: Services) -> AsyncIterator[str]:
@@ -53,12 +52,21 @@ async def _lines(model: str, services: Services) -> AsyncIterator[str]:
 )
 async def delete(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> DeleteAnswer:
     """Delete weights that this service has downloaded, or has begun to; a model in memory is unloaded first."""
-    spec = services.pool.spec(body.model)
-    services.downloads.require_ours(spec)
-    async with services.deadlines.within(services.load_seconds, _late):
-        await services.pool.unload(body.model)
-        await services.downloads.delete(spec)
+    await remove(body.model, services)
     return DeleteAnswer(model=body.model, deleted=True)
+
+
+async def remove(model_id: str, services: Services) -> None:
+    """Delete a model's downloaded weights, and unload it first.
+
+    Raises:
+        VisionError: there is no such model, it is in use, or its weights are not ours.
+    """
+    spec = services.pool.spec(model_id)
+    services.downloads.require_ours(spec)
+    async with services.deadlines.within(services.load_seconds, late):
+        await services.pool.unload(model_id)
+        await services.downloads.delete(spec)
 
 
 def info_of(status: DownloadStatus) -> DownloadInfo:
@@ -69,7 +77,3 @@ def info_of(status: DownloadStatus) -> DownloadInfo:
         bytes_total=status.bytes_total,
         error=status.error.detail if status.error else None,
     )
-
-
-def _late() -> ModelLoading:
-    return ModelLoading("models are being loaded", retry_after=_RETRY_SECONDS)

@@ -6,17 +6,16 @@ from typing import Annotated
 
 from fastapi import APIRouter
 
-from ..errors import ModelLoading
 from ..runtime.slots import ModelStatus
 from ..schemas.models import LoadBody, ModelBody, ModelInfo, ModelList, UnloadAnswer
 from .dependencies import Services, ServicesDep
 from .downloads import info_of
 from .forms import json_request
 from .json_body import json_body
+from .loading import late
 from .openapi import BODY_CODES, error_responses
 
 router = APIRouter(prefix="/models", tags=["Models"])
-_RETRY_SECONDS = 10
 
 
 @router.get("", responses=error_responses(), summary="All models")
@@ -35,7 +34,7 @@ async def models(services: ServicesDep) -> ModelList:
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
     """Load a model now; answers when it is ready. Where its weights are missing, their download begins instead."""
     services.availability.require(services.pool.spec(body.model), retry_failed=True)
-    async with services.deadlines.within(services.load_seconds, _late):
+    async with services.deadlines.within(services.load_seconds, late):
         await services.pool.load(body.model, body.keep_alive)
     return _info_of(services.pool.spec(body.model).model_id, services)
 
@@ -48,12 +47,8 @@ async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: Service
 )
 async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
-    async with services.deadlines.within(services.load_seconds, _late):
+    async with services.deadlines.within(services.load_seconds, late):
         return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
-
-
-def _late() -> ModelLoading:
-    return ModelLoading("models are being loaded", retry_after=_RETRY_SECONDS)
 
 
 def _info_of(model_id: str, services: Services) -> ModelInfo:

@@ -9,22 +9,22 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..errors import ModelLoading, VisionError
-from ..runtime.batching import OnPiece
+from ..errors import VisionError
 from ..schemas.ollama import ChatAnswerLine, ChatBody, GenerateAnswerLine, GenerateBody
-from ..services.chat import ChatAnswer, ChatWish
-from .answering import Answering, StreamedAnswer
-from .chat_pictures import PictureSource, decoded
+from ..services.chat import ChatWish
+from .answering import StreamedAnswer
+from .chat_pictures import PictureSource
+from .conversing import begun
 from .dependencies import Services, ServicesDep
 from .forms import json_request
 from .json_body import json_body
+from .loading import late
+from .media_types import NDJSON
 from .ollama_answers import Lines, as_chat, as_generated, line_of
 from .ollama_requests import chat_pictures, chat_wish, generate_pictures, generate_wish
 from .openapi import CHAT_CODES, ollama_responses
 
 router = APIRouter(prefix="/api", tags=["Ollama"])
-NDJSON = "application/x-ndjson"
-_RETRY_SECONDS = 10
 
 
 def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
@@ -78,23 +78,16 @@ async def _answer(asked: _Asked, services: Services, client: str) -> Response:
     if not wish.messages:
         return _whole(await _load_or_unload(wish, lines, services), stream=asked.stream)
 
-    async def make(on_piece: OnPiece) -> ChatAnswer:
-        return await services.chat.answer(wish, client, lambda: decoded(asked.pictures, services, client), on_piece)
-
-    answering = Answering(make)
-    await answering.begin()
+    answering = await begun(wish, lines.model_id, asked.pictures, services, client)
     if asked.stream:
         events = lines.events(answering, may_call=wish.tools is not None)
         return StreamedAnswer(answering, events, NDJSON, _failure)
-    try:
-        return JSONResponse(lines.whole(await answering.answer()))
-    finally:
-        await answering.close()
+    return JSONResponse(lines.whole(await answering.whole()))
 
 
 async def _load_or_unload(wish: ChatWish, lines: Lines, services: Services) -> dict[str, Any]:
     """Without anything to answer, only the memory is meant."""
-    async with services.deadlines.within(services.load_seconds, _late):
+    async with services.deadlines.within(services.load_seconds, late):
         if wish.keep_alive == 0:
             await services.pool.unload(lines.model_id)
             return lines.empty("unload")
@@ -109,7 +102,3 @@ def _whole(line: dict[str, Any], *, stream: bool) -> Response:
 
 def _failure(error: VisionError) -> str:
     return line_of({"error": error.detail})
-
-
-def _late() -> ModelLoading:
-    return ModelLoading("models are being loaded", retry_after=_RETRY_SECONDS)

@@ -11,6 +11,7 @@ from typing import Any
 from ..services.chat import ChatAnswer
 from ..services.chat_messages import Call
 from .answering import Answering
+from .conversing import words
 
 _NANOSECONDS = 1_000_000_000
 _REASONS = {"tool_calls": "stop"}
@@ -54,19 +55,12 @@ class Lines:
 
     async def events(self, answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[str]:
         """All lines, each as soon as it is known; `may_call`: the text may turn out to be calls of tools."""
-        held = ""
-        async for piece in answering.pieces():
-            self._first = self._first or time.perf_counter()
-            held += piece.text
-            if may_call and held.lstrip()[:1] in ("", "{", "["):
-                continue
-            yield line_of(self._line(held))
-            held = ""
+        self._first = time.perf_counter() if answering.has_pieces else None
+        async for piece in words(answering, may_call=may_call):
+            yield line_of(self._line(piece.text))
         answer = await answering.answer()
         if answer.calls:
             yield line_of(self._with_calls(self._line(""), answer.calls))
-        elif held:
-            yield line_of(self._line(held))
         yield line_of(self._line("") | self._end(answer))
 
     def whole(self, answer: ChatAnswer) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter
 from fastapi.responses import Response, StreamingResponse
 
-from ..errors import ModelLoading, VisionError
 from ..runtime.downloads import DownloadStatus
 from ..runtime.slots import ModelStatus
 from ..schemas.models import ONE_YEAR
@@ -27,16 +26,16 @@ from ..schemas.ollama import (
     Version,
 )
 from .dependencies import Services, ServicesDep
+from .downloads import remove
 from .forms import json_request
 from .json_body import json_body
+from .media_types import NDJSON
 from .ollama_answers import line_of, timestamp
 from .openapi import BODY_CODES, ollama_responses
 
 router = APIRouter(prefix="/api", tags=["Ollama"])
-NDJSON = "application/x-ndjson"
 API_VERSION = "0.12.0"
 """Of Ollama, whose API this is: clients look at it to know what they may use."""
-_RETRY_SECONDS = 10
 
 Body = Annotated[ModelBody, json_body(ModelBody, any_type=True)]
 
@@ -132,11 +131,7 @@ def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
 )
 async def delete_weights(body: Body, services: ServicesDep) -> Response:
     """Delete weights that this service has downloaded; a model in memory is unloaded first."""
-    spec = await services.chat.spec(body.model)
-    services.downloads.require_ours(spec)
-    async with services.deadlines.within(services.load_seconds, _late):
-        await services.pool.unload(spec.model_id)
-        await services.downloads.delete(spec)
+    await remove((await services.chat.spec(body.model)).model_id, services)
     return Response()
 
 
@@ -193,7 +188,3 @@ def _details(status: ModelStatus) -> Details:
     family = weights.kind if weights else status.spec.model_id
     file_format = "safetensors" if weights else "onnx"
     return Details(format=file_format, family=family, families=[family], quantization_level=status.quantization or "")
-
-
-def _late() -> VisionError:
-    return ModelLoading("models are being loaded", retry_after=_RETRY_SECONDS)

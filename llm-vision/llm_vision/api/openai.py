@@ -7,15 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from ..runtime.batching import OnPiece
 from ..schemas.openai import ChatBody, ChatCompletion, ModelCard, ModelCards
-from ..services.chat import ChatAnswer
-from .answering import Answering, StreamedAnswer
-from .chat_pictures import decoded
+from .answering import StreamedAnswer
+from .conversing import begun
 from .dependencies import ServicesDep
 from .forms import json_request
 from .json_body import json_body
-from .openai_answers import SSE, Chunks, completion_of, failure_event
+from .media_types import SSE
+from .openai_answers import Chunks, completion_of, failure_event
 from .openai_requests import pictures_of, wish_of
 from .openapi import CHAT_CODES, openai_responses
 
@@ -57,20 +56,13 @@ async def chat_completions(
     request: Request, body: Annotated[ChatBody, json_body(ChatBody)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation; with `stream` as server-sent events, each as soon as it is there."""
-    wish, sources, client = wish_of(body), pictures_of(body), request.state.client
+    wish = wish_of(body)
     model_id = (await services.chat.spec(wish.model_id)).model_id
 
-    async def make(on_piece: OnPiece) -> ChatAnswer:
-        return await services.chat.answer(wish, client, lambda: decoded(sources, services, client), on_piece)
-
-    answering = Answering(make)
-    await answering.begin()
+    answering = await begun(wish, model_id, pictures_of(body), services, request.state.client)
     if body.stream:
         include_usage = body.stream_options is not None and body.stream_options.include_usage
         chunks = Chunks(model_id, include_usage=include_usage, may_call=bool(body.tools))
         request_id: str = request.state.request_id
         return StreamedAnswer(answering, chunks.events(answering), SSE, lambda error: failure_event(error, request_id))
-    try:
-        return JSONResponse(completion_of(await answering.answer()))
-    finally:
-        await answering.close()
+    return JSONResponse(completion_of(await answering.whole()))

@@ -27,9 +27,8 @@ from ..schemas.openai import (
 from ..services.chat import ChatAnswer
 from ..services.chat_messages import Call
 from .answering import Answering
+from .conversing import words
 from .problem import error_body
-
-SSE = "text/event-stream"
 
 
 def completion_of(answer: ChatAnswer) -> dict[str, Any]:
@@ -68,19 +67,12 @@ class Chunks:
     async def events(self, answering: Answering[ChatAnswer]) -> AsyncIterator[str]:
         """All events, each as soon as it is known."""
         yield self._event(Delta(role="assistant", content=""))
-        held = ""
-        async for piece in answering.pieces():
-            held += piece.text
-            if self._may_call and held.lstrip()[:1] in ("", "{", "["):
-                continue
-            yield self._event(Delta(content=held), piece.logprobs)
-            held = ""
+        async for piece in words(answering, may_call=self._may_call):
+            yield self._event(Delta(content=piece.text), piece.logprobs)
         answer = await answering.answer()
         if answer.calls:
             calls = [DeltaCall(index=number, **_call(call)) for number, call in enumerate(answer.calls)]
             yield self._event(Delta(tool_calls=calls))
-        elif held:
-            yield self._event(Delta(content=held))
         yield self._event(Delta(), finish_reason=answer.finish_reason)
         if self._include_usage:
             yield _sse({**self._chunk([]), "usage": _usage(answer).model_dump()})

@@ -17,7 +17,7 @@ from .chat_messages import Call, Message, ToolWish, calls_in, for_model, form_of
 from .default_vlm import DefaultVlm
 from .inference import Inference
 from .ocr import OcrService, OcrWish
-from .vision import Sampling
+from .vision import Sampling, VisionLimits
 
 AUTO = "auto"
 """The name of the model that the service is set to."""
@@ -57,14 +57,6 @@ class ChatAnswer:
     run_seconds: float = 0.0
 
 
-@dataclass(frozen=True)
-class ChatLimits:
-    """Deadline of a request in seconds, and its longest message."""
-
-    seconds: float
-    max_prompt_chars: int
-
-
 class ChatService:
     """Everything that converses.
 
@@ -82,7 +74,7 @@ class ChatService:
         availability: Availability,
         default: DefaultVlm,
         ocr: OcrService,
-        limits: ChatLimits,
+        limits: VisionLimits,
     ) -> None:
         self._inference = inference
         self._availability = availability
