@@ -137,7 +137,6 @@ class Llava(SteppedModel):
         self._prefixes = PrefixStore(PREFIX_BYTES)
         self._memory = PictureMemory(self._features, FEATURE_BYTES)
         self._decoding = Decoding(language, self._prefixes)
-        self._rows: dict[Item, Row] = {}
         with torch.inference_mode():
             one_token = torch.tensor([[0]], device=self._model.device)
             language.read(self._model.get_input_embeddings()(one_token), language.new_cache())  # prepares the rest
@@ -153,7 +152,6 @@ class Llava(SteppedModel):
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
             prompt = self._prompt(item)
-        self._rows[item] = prompt.row
         self._decoding.join(prompt)
 
     def step(self) -> list[tuple[Item, JsonObject | Exception]]:
@@ -163,19 +161,13 @@ class Llava(SteppedModel):
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
             ended = self._decoding.step()
-        for row, _ in ended:
-            self._rows.pop(row.item, None)
         return [(row.item, outcome) for row, outcome in ended]
 
     def leave(self, item: Item) -> None:
-        row = self._rows.pop(item, None)
-        if row:
-            self._decoding.leave(row)
+        self._decoding.leave(item)
 
     def shrink(self) -> Item | None:
         row = self._decoding.shrink()
-        if row:
-            del self._rows[row.item]
         return row.item if row else None
 
     def let_go(self) -> None:

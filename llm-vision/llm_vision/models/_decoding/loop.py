@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ClientClosed
-from ..base import JsonObject
+from ..base import Item, JsonObject
 from .cache import TokenCache
 from .prefixes import PrefixStore
 from .row import Row
@@ -147,11 +147,11 @@ class Decoding:
         """Let a request take part from the next step on."""
         self._waiting.append(prompt)
 
-    def leave(self, row: Row) -> None:
+    def leave(self, item: Item) -> None:
         """Forget a request."""
-        self._waiting = deque(prompt for prompt in self._waiting if prompt.row is not row)
-        self._keep([number for number, other in enumerate(self._rows) if other is not row])
-        self._ended = [(other, outcome) for other, outcome in self._ended if other is not row]
+        self._waiting = deque(prompt for prompt in self._waiting if prompt.row.item is not item)
+        self._keep([number for number, row in enumerate(self._rows) if row.item is not item])
+        self._ended = [(row, outcome) for row, outcome in self._ended if row.item is not item]
 
     def shrink(self) -> Row | None:
         """Need less memory: what was read last waits until the others have ended; alone, it leaves and is returned."""
