@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -25,6 +24,7 @@ TESTS = Path(__file__).parents[1]
 os.environ["PYTHONPATH"] = str(TESTS)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from faults.figure import Figure, at_most, exactly  # noqa: E402
 from faults.scenarios import bodies, chatting, first_requests, leaving, memory, overload, slow_clients  # noqa: E402
 from fixtures.chat_requests import CHAT_ROUTES  # noqa: E402
 from fixtures.crowd import Timed, percentile  # noqa: E402
@@ -34,25 +34,6 @@ MEBIBYTE = 1024 * 1024
 BURSTS = 20
 PICTURES, ROUNDS, TALKS = 500, 3, 60
 LARGE_KINDS = ("PNG", "JPEG", "progressive", "WEBP", "AVIF")
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table."""
-
-    promise: int
-    what: str
-    asked: str
-    reached: str
-    met: bool
-
-
-def at_most(promise: int, what: str, value: float, limit: float, unit: str, digits: int = 2) -> Figure:
-    return Figure(promise, what, f"<= {limit:g} {unit}", f"{value:.{digits}f} {unit}", value <= limit)
-
-
-def exactly(promise: int, what: str, value: object, wanted: object) -> Figure:
-    return Figure(promise, what, str(wanted), str(value), value == wanted)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from conftest import Journal
-from fixtures.faulty_models import Talker
+from fixtures.talker import Talker
 from fixtures.waiting import until
 from llm_vision.errors import ContextLengthExceeded, InferenceFailed, InsufficientMemory, WorkerCrashed
 from llm_vision.runtime.batching import WorkResult

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.faulty_models import a_spec
+from fixtures.faulty_base import a_spec
 from llm_vision.models.base import ModelSpec, Quantization, Task
 from llm_vision.runtime.device import Gpu
 from llm_vision.runtime.ways import DevicePolicy, Ladder, Way, ladder
