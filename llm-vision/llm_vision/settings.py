@@ -179,7 +179,7 @@ class Settings(BaseSettings):
     url_http: bool = False
     """Whether `http:` is allowed besides `https:`."""
     url_private: bool = False
-    """Whether the hosts that are listed by name may be on this machine or in a private network."""
+    """Whether hosts listed by name may be in a private network, on this machine, or on ports other than 80 and 443."""
     url_redirects: Annotated[int, Field(ge=0, le=3)] = 0
     """How often a picture's server may send on to another URL."""
     url_seconds: Annotated[float, Field(gt=0, le=60)] = 10

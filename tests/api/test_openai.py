@@ -251,6 +251,16 @@ def test_errors_have_their_shape(ready: LiveServer) -> None:
     assert streamed.status_code == 404, "told before the stream begins"
 
 
+def test_a_part_that_names_a_live_stream_is_understood(ready: LiveServer) -> None:
+    stream = {"type": "stream", "stream": {"stream_id": "aaa"}}
+    parts = [stream, {"type": "text", "text": "Can you describe the scene?"}]
+    body = {"model": LLAVA_ID, "messages": [{"role": "user", "content": parts}], "min_tokens": 1, "max_tokens": 128}
+    error = ready.client.post("/v1/chat/completions", json=body).json()["error"]
+    assert (error["code"], error["param"]) == ("stream_not_found", "messages[0].content[0].stream")
+    del stream["stream"]
+    assert ready.client.post("/v1/chat/completions", json=body).json()["error"]["code"] == "invalid_parameter"
+
+
 def test_a_model_that_looks_at_one_picture_refuses_two(ready: LiveServer) -> None:
     two: Question = ASKED
     (message,) = messages(SCENE, two.prompt)

@@ -56,6 +56,7 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
         "VISION_URL_HTTP": "true",
         "VISION_URL_PRIVATE": "true",
         "VISION_URL_REDIRECTS": "3",
+        "HF_TEST_ANY_PORT": "1",  # else the canary's port alone would be refused
     }
     started = LiveServer(tmp_path_factory.mktemp("open"), settings)
     yield started

@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from fixtures import bad_pictures
-from fixtures.chat_requests import OPENAI, chat_body, chat_request
+from fixtures.chat_requests import OPENAI, body_with_part, chat_body, chat_request
 from fixtures.fake_openai import FakeOpenAI, refuses
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
@@ -42,6 +42,7 @@ def get(path: str, **headers: str) -> bytes:
 LIST_AS_ARGUMENTS = {"type": "function", "function": {"name": "find", "parameters": {"type": "array"}}}
 CHAT = {
     "prompt_empty": chat_request(OPENAI, chat_body(OPENAI, " ")),
+    "stream_not_found": chat_request(OPENAI, body_with_part({"type": "stream", "stream": {"stream_id": "aaa"}})),
     "invalid_tool_schema": chat_request(OPENAI, chat_body(OPENAI, "Look.", LLAVA_ID, tools=[LIST_AS_ARGUMENTS])),
 }
 SIMPLE = {

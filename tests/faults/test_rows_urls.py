@@ -106,6 +106,18 @@ def test_row_69_hosts_in_disguise_are_refused_with_one_text(host: str) -> None:
     assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
 
 
+def test_row_69_other_ports_only_of_hosts_that_may_be_private() -> None:
+    hosts = frozenset({"*", "camera.example"})
+    for rules in (UrlRules(hosts), UrlRules(hosts, allows_private=True)):
+        assert parse("https://pictures.example:80/a.png", rules).port == 80
+        with pytest.raises(VisionError) as refused:
+            parse("https://pictures.example:8443/a.png", rules)
+        assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
+    assert parse("https://camera.example:8443/a.png", rules).port == 8443
+    with pytest.raises(VisionError):
+        parse("https://camera.example:8443/a.png", UrlRules(hosts))
+
+
 @pytest.mark.parametrize("url", bad_urls.AMBIGUOUS)
 def test_row_70_urls_that_programs_understand_differently_are_refused(url: str) -> None:
     with pytest.raises(VisionError) as refused:

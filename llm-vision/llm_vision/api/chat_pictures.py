@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from ..errors import ImageTooLarge, TooManyFiles, VisionError
+from ..errors import ImageTooLarge, StreamNotFound, TooManyFiles, VisionError
 from ..images.data_uri import decode_base64, decode_data_uri, is_data_uri
 from ..images.raw import RawImage
 from .dependencies import Services
@@ -29,8 +29,20 @@ class PictureSource:
     """Whether it is base64 where it is no data URI, rather than an address."""
 
 
+@dataclass(frozen=True)
+class FrameSource:
+    """The newest frame of a live stream."""
+
+    stream_id: str
+    param: str
+    """Its place in the body."""
+
+
+Source = PictureSource | FrameSource
+
+
 @asynccontextmanager
-async def decoded(sources: Sequence[PictureSource], services: Services, client: str) -> AsyncIterator[list[RawImage]]:
+async def decoded(sources: Sequence[Source], services: Services, client: str) -> AsyncIterator[list[RawImage]]:
     """The pictures, for as long as the context lasts.
 
     Raises:
@@ -50,7 +62,9 @@ async def decoded(sources: Sequence[PictureSource], services: Services, client: 
         yield found
 
 
-async def _bytes_of(source: PictureSource, services: Services) -> bytearray:
+async def _bytes_of(source: Source, services: Services) -> bytearray:
+    if isinstance(source, FrameSource):
+        raise StreamNotFound("no live stream has this id", param=source.param)
     most = services.max_file_bytes
     if is_data_uri(source.text):
         return await asyncio.to_thread(decode_data_uri, source.text, most, source.param)

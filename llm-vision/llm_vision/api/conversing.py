@@ -8,12 +8,12 @@ from dataclasses import replace
 from ..runtime.batching import OnPiece, Piece
 from ..services.chat import ChatAnswer, ChatWish
 from .answering import Answering
-from .chat_pictures import PictureSource, decoded
+from .chat_pictures import Source, decoded
 from .dependencies import Services
 
 
 async def begun(
-    wish: ChatWish, model_id: str, pictures: Sequence[PictureSource], services: Services, client: str
+    wish: ChatWish, model_id: str, pictures: Sequence[Source], services: Services, client: str
 ) -> Answering[ChatAnswer]:
     """The answer to a request whose model was found, once there is something of it.
 

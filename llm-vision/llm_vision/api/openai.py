@@ -22,7 +22,7 @@ router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {SSE: {"schema": {"type": "string"}}}},
-    **openai_responses(*CHAT_CODES),
+    **openai_responses(*CHAT_CODES, "stream_not_found"),
 }
 
 

@@ -13,13 +13,14 @@ from ..schemas.openai import (
     ImagePart,
     JsonSchemaFormat,
     NamedTool,
+    StreamPart,
     TextPart,
     ToolCall,
 )
 from ..services.chat import ChatWish
 from ..services.chat_messages import Call, Message, ToolWish
 from ..services.vision import Sampling
-from .chat_pictures import PictureSource
+from .chat_pictures import FrameSource, PictureSource, Source
 from .json_body import parse_object
 
 MOST_CALL_CHARS = 262_144
@@ -55,17 +56,23 @@ def wish_of(body: ChatBody) -> ChatWish:
     )
 
 
-def pictures_of(body: ChatBody) -> list[PictureSource]:
+def pictures_of(body: ChatBody) -> list[Source]:
     """The pictures of all messages, in their order."""
     return [
-        PictureSource(part.image_url.url, f"messages[{number}].content[{place}].image_url")
+        _source(part, f"messages[{number}].content[{place}]")
         for number, message in enumerate(body.messages)
         for place, part in enumerate(_parts(message))
-        if isinstance(part, ImagePart)
+        if not isinstance(part, TextPart)
     ]
 
 
-def _parts(message: ChatMessage) -> Sequence[TextPart | ImagePart]:
+def _source(part: ImagePart | StreamPart, param: str) -> Source:
+    if isinstance(part, StreamPart):
+        return FrameSource(part.stream.stream_id, f"{param}.stream")
+    return PictureSource(part.image_url.url, f"{param}.image_url")
+
+
+def _parts(message: ChatMessage) -> Sequence[TextPart | ImagePart | StreamPart]:
     if isinstance(message.content, str):
         return [TextPart(type="text", text=message.content)]
     return message.content or []
@@ -73,7 +80,7 @@ def _parts(message: ChatMessage) -> Sequence[TextPart | ImagePart]:
 
 def _message(message: ChatMessage, names: dict[str, str]) -> Message:
     parts = _parts(message)
-    pictures = sum(isinstance(part, ImagePart) for part in parts)
+    pictures = sum(not isinstance(part, TextPart) for part in parts)
     if pictures and message.role != "user":
         raise InvalidParameter("pictures belong into messages of the user", param="messages.content")
     return Message(

@@ -4,7 +4,7 @@ VisionError
 ├── BadRequest 400          invalid_host, malformed_http, malformed_json, invalid_encoding, json_too_deep,
 │                           duplicate_key, malformed_multipart, multipart_limits
 ├── MissingCredentials 401  InvalidCredentials 401   Forbidden 403
-├── NotFound 404            ModelNotFound 404        MethodNotAllowed 405
+├── NotFound 404            ModelNotFound 404        StreamNotFound 404     MethodNotAllowed 405
 ├── RequestTimeout 408      ModelInUse 409           WeightsNotDownloaded 409
 ├── PayloadTooLarge 413     ImageTooLarge 413        UriTooLong 414
 ├── Unsupported 415         unsupported_media_type, unsupported_encoding, unsupported_image_format
@@ -64,6 +64,7 @@ from .client import (
     QueueFull,
     RateLimited,
     RequestTimeout,
+    StreamNotFound,
     TooManyFiles,
     TooManyRequests,
     UnknownParameter,
@@ -154,6 +155,7 @@ __all__ = [
     "RequestTimeout",
     "ShuttingDown",
     "StorageFull",
+    "StreamNotFound",
     "TooManyFiles",
     "TooManyRedirects",
     "TooManyRequests",

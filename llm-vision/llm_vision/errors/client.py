@@ -66,6 +66,11 @@ class ModelNotFound(VisionError):
     code, when = "model_not_found", "No model has the name; the text lists those there are."
 
 
+class StreamNotFound(VisionError):
+    status = 404
+    code, when = "stream_not_found", "No live stream has the id."
+
+
 class MethodNotAllowed(VisionError):
     status = 405
     code, when = "method_not_allowed", "The route does not answer this method."

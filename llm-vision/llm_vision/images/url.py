@@ -13,6 +13,8 @@ LONGEST = 2048
 LONGEST_NAME = 253
 """Characters of a host's name (RFC 1035)."""
 PORTS = {"https": 443, "http": 80}
+OPEN_PORTS = frozenset(PORTS.values())
+"""Others only of hosts that may be private: behind them are services that show no pictures to the public."""
 NOT_ALLOWED = "this host may not be asked for pictures"
 """The same text for everything: what is behind a name is nobody's business."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
@@ -35,6 +37,10 @@ class UrlRules:
     allows_http: bool = False
     allows_private: bool = False
     """Whether hosts that are listed by name may have addresses that are not public."""
+
+    def trusts(self, host: str) -> bool:
+        """Whether a host may be in a private network, and asked on any port."""
+        return self.allows_private and host in self.hosts
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def parse(text: str, rules: UrlRules) -> PictureUrl:
     Raises:
         UrlSchemeNotAllowed: it is none of http and https, or http where that is not allowed.
         InvalidUrl: it is written in a way that programs understand differently.
-        UrlNotAllowed: its host is not in the list, or is an address in disguise.
+        UrlNotAllowed: its host or port is not in the list, or it is an address in disguise.
     """
     scheme = _SCHEME.match(text)
     if scheme is None or scheme[1].lower() not in PORTS or (scheme[1].lower() == "http" and not rules.allows_http):
@@ -87,7 +93,8 @@ def parse(text: str, rules: UrlRules) -> PictureUrl:
         raise InvalidUrl("the URL has an impossible port", param="url")
     target = match["target"] or "/"
     host = _host(match["host"])
-    if host not in rules.hosts and "*" not in rules.hosts:
+    is_listed = host in rules.hosts or "*" in rules.hosts
+    if not is_listed or (port not in OPEN_PORTS and not rules.trusts(host)):
         raise UrlNotAllowed(NOT_ALLOWED, param="url")
     return PictureUrl(match["scheme"], host, port, target if target.startswith("/") else f"/{target}")
 
@@ -123,8 +130,7 @@ def check_addresses(url: PictureUrl, addresses: list[Address], rules: UrlRules) 
     Raises:
         UrlNotAllowed: one is not public, and that is not allowed for this host.
     """
-    is_trusted = rules.allows_private and url.host in rules.hosts
-    if not addresses or not (is_trusted or all(map(is_public, addresses))):
+    if not addresses or not (rules.trusts(url.host) or all(map(is_public, addresses))):
         raise UrlNotAllowed(NOT_ALLOWED, param="url")
     return addresses[0]
 

@@ -44,6 +44,19 @@ class ImagePart(_Part):
     image_url: ImageUrl
 
 
+class Stream(_Part):
+    """Which live stream."""
+
+    stream_id: str = Field(min_length=1, max_length=128)
+
+
+class StreamPart(_Part):
+    """The newest frame of a live stream, as Jetson's services write it."""
+
+    type: Literal["stream"]
+    stream: Stream
+
+
 class FunctionCall(_Part):
     """What was called."""
 
@@ -66,7 +79,10 @@ class ChatMessage(_Part):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: (
         str
-        | Annotated[list[Annotated[TextPart | ImagePart, Field(discriminator="type")]], Field(max_length=MOST_PARTS)]
+        | Annotated[
+            list[Annotated[TextPart | ImagePart | StreamPart, Field(discriminator="type")]],
+            Field(max_length=MOST_PARTS),
+        ]
         | None
     ) = None
     tool_calls: list[ToolCall] | None = Field(None, max_length=MOST_TOOLS)
