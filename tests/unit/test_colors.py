@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -81,19 +80,6 @@ def test_screentone_is_black_and_white_as_printed_not_gray() -> None:
 def test_one_pixel_and_thin_strips_have_colors_too() -> None:
     assert main_colors(Image.new("RGB", (1, 1), "red"))[0].name == "red"
     assert main_colors(Image.new("RGB", (5000, 1), "red"))[0].name == "red"
-
-
-def test_twelve_megapixels_take_milliseconds() -> None:
-    large = Image.open(SCIKIT_IMAGE / "coffee.png").convert("RGB").resize((4000, 3000))
-    main_colors(large)  # the palette of names is made once
-    best = min(_seconds(large) for _ in range(5))
-    assert best < 0.03
-
-
-def _seconds(picture: Image.Image) -> float:
-    started = time.perf_counter()
-    main_colors(picture)
-    return time.perf_counter() - started
 
 
 def test_difference_is_ciede2000_as_scikit_image_computes_it() -> None:
