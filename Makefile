@@ -12,11 +12,14 @@ TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 LOCK := llm-vision/requirements.lock
+DEV_LOCK := llm-vision/requirements-dev.lock
 INSTALLED := $(VENV)/.installed
 CLIENTS := .venv-compat
 COMPAT := tests/compat
 TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' llm-vision/pyproject.toml)
 UV := uv==0.13.8
+COMPILE := build/lock/bin/uv pip compile --quiet --project llm-vision --universal --python-version 3.11 \
+	--generate-hashes --no-emit-package torch --custom-compile-command "make lock"
 LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
 .PHONY: help install lock run demo test compat faults fuzz soak lint check bench bench-models train-fixtures docs clean
@@ -29,22 +32,21 @@ install: $(INSTALLED) ## Make .venv with everything pinned (CPU torch; TORCH_IND
 # setuptools comes first, so that what has no wheel is built with the lock's, not with one that pip fetches unhashed.
 # torch has no hash: each index has builds of its own. It is taken from its own index (or from pip's find-links), so
 # that PyPI's CUDA build is never pulled; a CUDA build finds NVIDIA's libraries there, the CPU build needs only the lock.
-$(INSTALLED): llm-vision/pyproject.toml $(LOCK)
+$(INSTALLED): llm-vision/pyproject.toml $(DEV_LOCK)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) --requirement <(sed -n '/^setuptools==/,/[^\]$$/p' $(LOCK))
-	$(LOCKED) --requirement $(LOCK)
+	$(LOCKED) --requirement <(sed -n '/^setuptools==/,/[^\]$$/p' $(DEV_LOCK))
+	$(LOCKED) --requirement $(DEV_LOCK)
 	$(BIN)/pip install --quiet --retries 1 --index-url $(TORCH_INDEX_URL) $(TORCH)
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable llm-vision
 	$(BIN)/pip check
 	@touch $@
 
-lock: ## Write the lock anew from pyproject.toml (NAME=pillow for that package's newest version)
+lock: ## Write the locks anew from pyproject.toml (NAME=pillow for that package's newest version)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet $(UV)
-	build/lock/bin/uv pip compile --quiet --project llm-vision --extra dev --universal --python-version 3.11 \
-		--generate-hashes --no-emit-package torch $(NAME:%=--upgrade-package %) \
-		--custom-compile-command "make lock" --output-file $(LOCK) llm-vision/pyproject.toml
+	$(COMPILE) --extra dev $(NAME:%=--upgrade-package %) --output-file $(DEV_LOCK) llm-vision/pyproject.toml
+	$(COMPILE) --constraint $(DEV_LOCK) --output-file $(LOCK) llm-vision/pyproject.toml
 
 run: install ## Serve on port 9100 (PORT=... for another)
 	$(BIN)/llm-vision serve --port $(PORT)

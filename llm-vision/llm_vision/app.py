@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext
@@ -149,9 +150,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     threads = ThreadPoolExecutor(max(LEAST_THREADS, cpu_cores()), "gateway")  # more would only fight for the same lock
     asyncio.get_running_loop().set_default_executor(threads)
     services.lifecycle.start()
-    socket: OwocrSocket | None = app.state.owocr_socket
+    owocr_socket: OwocrSocket | None = app.state.owocr_socket
     try:
-        async with socket.serving() if socket else nullcontext():
+        async with owocr_socket.serving() if owocr_socket else nullcontext():
             yield
     finally:
         await services.lifecycle.stop()
@@ -174,6 +175,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
     ocr_service = OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds)
     limits_of_prompts = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
+    running = Running(pool, decoders, fetched, weights)
     return Services(
         ocr=ocr_service,
         url_pictures=UrlPictures(_fetch_rules(settings)),
@@ -192,7 +194,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         downloads=fetched,
         availability=availability,
         metrics=metrics,
-        lifecycle=Lifecycle(Running(pool, decoders, fetched), deadlines, settings.preload, settings.drain_seconds),
+        lifecycle=Lifecycle(running, deadlines, settings.preload, settings.drain_seconds),
         deadlines=deadlines,
         load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
         batch_seconds=settings.batch_seconds,
@@ -282,11 +284,11 @@ def _ocr_engines(settings: Settings) -> OcrEngines:
 
 
 def _access_rules(settings: Settings) -> AccessRules:
-    hosts = frozenset(name.lower() for name in settings.allowed_hosts)
+    hosts = frozenset(name.lower() for name in (*settings.allowed_hosts, socket.gethostname()))
     return AccessRules(
         api_keys=tuple(key.get_secret_value() for key in settings.api_keys),
         admin_keys=tuple(key.get_secret_value() for key in settings.admin_keys),
-        hosts=hosts if hosts or settings.is_loopback else None,
+        hosts=hosts if settings.allowed_hosts or settings.is_loopback else None,
         origins=frozenset(settings.cors_origins),
     )
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .logs import LogFormat
+from .upstreams import UpstreamServer
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
@@ -20,38 +19,6 @@ SecretList = Annotated[tuple[SecretStr, ...], NoDecode]
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
 
 MEBIBYTE = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class UpstreamServer:
-    """Another server's model."""
-
-    model_id: str
-    """What our clients call it."""
-    url: str
-    """Where its API begins: `http://host:port/v1`."""
-    model: str
-    """What that server calls it."""
-
-    @classmethod
-    def parse(cls, text: str) -> UpstreamServer:
-        """Read `id=url#model`.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        model_id, _, address = text.partition("=")
-        url, _, model = address.partition("#")
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}", model_id):
-            raise ValueError("write each server as id=url#model; an id has letters, digits and . _ - : / @")
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[!-~]+", url):
-            raise ValueError("a server's address begins with http:// or https:// and a host")
-        if parts.username is not None or parts.query or parts.port == 0:
-            raise ValueError("a server's address has no user, no query, no port 0; keys go into VISION_UPSTREAM_KEYS")
-        if not re.fullmatch(r"[!-~]+", model):
-            raise ValueError("behind a server's address stand # and the model's name there, without spaces")
-        return cls(model_id, url if parts.path.strip("/") else f"{url.rstrip('/')}/v1", model)
 
 
 def _parts(text: str) -> tuple[str, ...]:
@@ -84,8 +51,11 @@ class Settings(BaseSettings):
     """Address to listen on. `0.0.0.0` opens the service to the network: set API keys then."""
     port: Annotated[int, Field(ge=0, le=65535)] = 9100
     """Port to listen on."""
+    published: str | None = None
+    """Address at which a container's port is published, as docker-compose.yml tells it. Empty: the one listened on."""
     allowed_hosts: CommaList = ()
-    """Host names that clients may use besides localhost, comma separated. Empty: any, unless bound to loopback."""
+    """Host names that clients may use besides localhost and this machine's name, comma separated. Empty: any, unless
+    on loopback."""
     cors_origins: CommaList = ()
     """Web origins (`https://reader.example`) whose pages may call the service, comma separated."""
     owocr_port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -243,10 +213,10 @@ class Settings(BaseSettings):
             raise ValueError("seconds from 0, or -1 for ever")
         return seconds
 
-    @field_validator("bind")
+    @field_validator("bind", "published")
     @classmethod
-    def _bind_is_an_address(cls, value: str) -> str:
-        if value != "localhost":
+    def _bind_is_an_address(cls, value: str | None) -> str | None:
+        if value and value != "localhost":
             ipaddress.ip_address(value)
         return value
 
@@ -290,7 +260,8 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the service."""
-        return self.bind == "localhost" or ipaddress.ip_address(self.bind).is_loopback
+        address = self.published or self.bind
+        return address == "localhost" or ipaddress.ip_address(address).is_loopback
 
     @property
     def key_of_upstream(self) -> dict[str, str]:

@@ -12,9 +12,9 @@ import pytest
 import llm_vision
 
 PACKAGE = Path(llm_vision.__file__).parent
-LEAVES = {"schemas", "images", "manga", "settings", "errors", "logs", "metrics"}
+LEAVES = {"schemas", "images", "manga", "errors", "logs", "metrics", "upstreams"}
 MAY_IMPORT = {
-    "cli": {"app", "server", "settings", "logs"},
+    "cli": {"app", "runtime", "server", "settings", "logs"},
     "app": {"api", "catalog", "services", "runtime", "models", "settings", "errors", "images", "metrics"},
     "catalog": {"models", "services", "settings"},
     "server": {"api", "http_protocol"},
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "services": {"runtime", "models", "images", "manga", "errors", "metrics"},
     "runtime": {"models", "images", "errors", "metrics"},
     "models": {"manga", "images", "errors"},
+    "settings": {"logs", "upstreams"},
     **{leaf: {"errors", "logs"} for leaf in LEAVES},
     "errors": set(),
     "logs": set(),

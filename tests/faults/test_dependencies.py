@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-LOCK = Path(__file__).parents[2] / "llm-vision" / "requirements.lock"
+FOLDER = Path(__file__).parents[2] / "llm-vision"
+LOCKS = ("requirements.lock", "requirements-dev.lock")
 FLOORS = {
     "starlette": "1.3.1",
     "python-multipart": "0.0.32",
@@ -26,10 +27,16 @@ def test_promise_40_versions_are_above_the_floors(name: str) -> None:
     assert Version(version(name)) >= Version(FLOORS[name])
 
 
-def test_promise_40_everything_but_torch_is_pinned_by_hash() -> None:
-    text = LOCK.read_text()
+@pytest.mark.parametrize("lock", LOCKS)
+def test_promise_40_everything_but_torch_is_pinned_by_hash(lock: str) -> None:
+    text = (FOLDER / lock).read_text()
     packages = re.findall(r"^([A-Za-z0-9_.-]+)==\S+(.*(?:\n    .*)*)", text, re.MULTILINE)
     assert len(packages) > 80
     assert not [name for name, rest in packages if "--hash=sha256:" not in rest]
     assert "torch" not in {name for name, _ in packages}
     assert {name for name, _ in packages} >= FLOORS.keys() - {"torch"}
+
+
+def test_promise_40_what_runs_is_what_was_tested() -> None:
+    runs, tested = (set(re.findall(r"^\S+==\S+", (FOLDER / lock).read_text(), re.MULTILINE)) for lock in LOCKS)
+    assert runs < tested

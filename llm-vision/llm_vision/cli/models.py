@@ -6,9 +6,16 @@ import asyncio
 import logging
 import signal
 import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
 
 from ..app import download
 from ..settings import Settings
+
+if TYPE_CHECKING:
+    from ..runtime.downloads import DownloadStatus
 
 EX_FAILED = 1
 _MIB = 1024 * 1024
@@ -28,16 +35,47 @@ def download_model(settings: Settings, model_id: str) -> int:
 
 
 async def _download(settings: Settings, model_id: str) -> int:
-    shown = ""
-    async for status in download(settings, model_id):
-        if status.error:
-            print(f"llm-vision: {status.error.detail}", file=sys.stderr)
-            return EX_FAILED
-        line = f"{model_id}: {status.state}{_how_far(status.bytes_done, status.bytes_total)}"
-        if line != shown:
-            print(line, flush=True)
-            shown = line
+    with closing(_Bar(model_id) if sys.stdout.isatty() else _Lines(model_id)) as shown:
+        async for status in download(settings, model_id):
+            if status.error:
+                shown.close()
+                print(f"llm-vision: {status.error.detail}", file=sys.stderr)
+                return EX_FAILED
+            shown.tell(status)
     return 0
+
+
+class _Lines:
+    """For a log: a line whenever something has changed."""
+
+    def __init__(self, model_id: str) -> None:
+        self._model_id = model_id
+        self._last = ""
+
+    def tell(self, status: DownloadStatus) -> None:
+        line = f"{self._model_id}: {status.state}{_how_far(status.bytes_done, status.bytes_total)}"
+        if line != self._last:
+            print(line, flush=True)
+        self._last = line
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Bar:
+    """For a person at a terminal."""
+
+    def __init__(self, model_id: str) -> None:
+        self._bar = tqdm(desc=model_id, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stdout)
+
+    def tell(self, status: DownloadStatus) -> None:
+        self._bar.total = status.bytes_total
+        self._bar.set_postfix_str(status.state, refresh=False)
+        self._bar.update(status.bytes_done - self._bar.n)
+        self._bar.refresh()
+
+    def close(self) -> None:
+        self._bar.close()
 
 
 def _how_far(done: int, total: int | None) -> str:

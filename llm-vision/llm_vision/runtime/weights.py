@@ -11,6 +11,7 @@ from ..errors import ModelLoadFailed
 from ..models.base import ModelSpec, Volume, Weights
 from .download_place import DownloadPlace
 from .load_failures import RETRY_LOAD
+from .volume_check import complaint
 
 _CONFIG = "config.json"
 
@@ -81,9 +82,14 @@ class WeightStore:
         return folder
 
     def whereabouts(self, weights: Weights) -> str:
-        """Where an operator puts the files, in words."""
+        """Where an operator puts the files, and what is wrong with that volume, in words."""
         name = weights.repo.rpartition("/")[2]
-        return f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
+        where = f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
+        return "; ".join(filter(None, (where, complaint(self._volumes[weights.volume]))))
+
+    def complaints(self) -> list[str]:
+        """What is wrong with the volumes, in words."""
+        return [text for volume in self._volumes.values() if (text := complaint(volume))]
 
 
 def _is_of_kind(config: Path, kind: str) -> bool:

@@ -11,6 +11,7 @@ from ..errors import VisionError
 from ..runtime.decoders import Decoders
 from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
+from ..runtime.weights import WeightStore
 from .deadlines import Deadlines
 
 log = logging.getLogger(__name__)
@@ -18,11 +19,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Running:
-    """What has processes."""
+    """What has processes, and the volumes that they use."""
 
     pool: ModelPool
     decoders: Decoders
     downloads: Downloads
+    weights: WeightStore
 
 
 class Lifecycle:
@@ -39,6 +41,7 @@ class Lifecycle:
         self._pool = running.pool
         self._decoders = running.decoders
         self._downloads = running.downloads
+        self._weights = running.weights
         self._deadlines = deadlines
         self._preload = preload
         self._drain_seconds = drain_seconds
@@ -47,7 +50,9 @@ class Lifecycle:
         self.is_draining = False
 
     def start(self) -> None:
-        """Begin to preload and to unload idle models."""
+        """Begin to preload and to unload idle models; what is wrong with the volumes is told in the log."""
+        for complaint in self._weights.complaints():
+            log.warning(complaint)
         self._tasks = [
             asyncio.create_task(self._load_all()),
             asyncio.create_task(self._pool.expire_forever()),

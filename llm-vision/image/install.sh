@@ -1,0 +1,35 @@
+#!/bin/sh
+# Installs what requirements.lock pins and torch for a device, then removes what no container runs.
+# Called by the Dockerfile in the virtual environment that goes into the image.
+set -eu
+
+device=$1
+case $device in
+cpu) index=https://download.pytorch.org/whl/cpu unused='cuda*|rocm*|xpu*' ;;
+cuda) index=https://download.pytorch.org/whl/cu130 unused='rocm*|xpu*' ;;
+*)
+  echo "DEVICE is cpu or cuda, not $device" >&2
+  exit 1
+  ;;
+esac
+
+cd "$(dirname "$0")/.."
+locked() {
+  pip install --quiet --no-compile --no-deps --no-build-isolation --require-hashes --requirement "$1"
+}
+# setuptools comes first, so that what has no wheel is built with the lock's, not with one that pip fetches unhashed.
+sed -n '/^setuptools==/,/[^\]$/p' requirements.lock >/tmp/setuptools.lock
+locked /tmp/setuptools.lock
+locked requirements.lock
+pip install --quiet --no-compile --retries 1 --index-url "${TORCH_INDEX_URL:-$index}" \
+  "$(sed -n 's/^ *"\(torch==.*\)",/\1/p' pyproject.toml)"
+pip check
+
+cd "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+rm -rf torch/include torch/share torch/test
+find torch/bin -mindepth 1 ! -name torch_shm_manager -delete
+find . -type d -name tests -prune -exec rm -rf {} +
+for file in bitsandbytes/libbitsandbytes_*.so; do
+  eval "case \${file#bitsandbytes/libbitsandbytes_} in $unused) rm \"\$file\" ;; esac"
+done
+python3 /build/image/compile.py
