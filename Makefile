@@ -22,10 +22,10 @@ COMPILE := build/lock/bin/uv pip compile --quiet --project llm-vision --universa
 	--generate-hashes --no-emit-package torch --custom-compile-command "make lock"
 LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install lock run demo test compat faults fuzz soak lint check bench bench-models train-fixtures docs clean
+.PHONY: help install lock run demo test compat docker-test faults fuzz soak lint check bench bench-models train-fixtures docs clean
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## Make .venv with everything pinned (CPU torch; TORCH_INDEX_URL=... for another)
 
@@ -68,6 +68,9 @@ $(CLIENTS)/.installed: $(COMPAT)/requirements.txt $(COMPAT)/package-lock.json
 	$(CLIENTS)/bin/pip check
 	npm ci --prefix $(COMPAT) --no-audit --no-fund --ignore-scripts
 	@touch $@
+
+docker-test: install ## Build the image and prove docker-compose.yml on a Docker engine (started where none runs; needs root)
+	$(BIN)/python -m pytest tests/containers
 
 faults: install ## Measure every promise that has a figure (NAME=overload for one part), about 8 minutes
 	cd tests && ../$(BIN)/python -m faults.figures $(NAME)

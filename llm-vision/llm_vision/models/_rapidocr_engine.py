@@ -66,11 +66,13 @@ _COMMON = {
 class Engine:
     """Sessions of one thread, for one caller at a time: a second thread makes a crop three times slower."""
 
-    def read(self, rgb: Pixels) -> list[TextLine]:
-        """The lines of a picture of shape (height, width, 3), in no order, with raw texts."""
-        scale = min(1.0, sqrt(MOST_PIXELS / (rgb.shape[0] * rgb.shape[1])))
-        if scale < 1:
-            rgb = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    def read(self, rgb: Pixels, scale: float = 1.0) -> list[TextLine]:
+        """The lines of a picture of shape (height, width, 3), in no order, with raw texts.
+
+        Args:
+            rgb: at most `MOST_PIXELS`.
+            scale: its size, of the picture in which the lines' places are told.
+        """
         bgr = np.ascontiguousarray(rgb[:, :, ::-1])
         if float(cv2.meanStdDev(bgr)[1].max()) < FLAT:
             return []
@@ -152,6 +154,15 @@ class Engine:
     def _make(self, params: dict[str, Any]) -> Any:
         """An instance of its own for each set of options: options of a call would stick to the next one."""
         return rapidocr.RapidOCR(params={**_COMMON, **params})
+
+
+def reduced(rgb: Pixels) -> tuple[Pixels, float]:
+    """A picture with at most `MOST_PIXELS`, and its scale."""
+    scale = sqrt(MOST_PIXELS / (rgb.shape[0] * rgb.shape[1]))
+    if scale >= 1:
+        return rgb, 1.0
+    small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8, copy=False), scale
 
 
 def _with_border(bgr: Pixels) -> tuple[Pixels, int]:

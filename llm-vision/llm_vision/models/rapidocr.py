@@ -87,7 +87,8 @@ class RapidOcr(Model):
         return list(self._threads.map(run, things))
 
     def _read_crop(self, engine: Engine, item: Item) -> JsonObject:
-        lines = engine.read(item.images[0])
+        scale = _let_go_of_pixels(item)
+        lines = engine.read(item.images[0], scale)
         if item.params["language"] == "ja":
             lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
         if item.params["furigana"] == "keep":
@@ -131,6 +132,16 @@ class RapidOcr(Model):
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = japanese_text(line.text, self._to_japanese_form)
         return replace(line, text=text)
+
+
+def _let_go_of_pixels(item: Item) -> float:
+    """Put a reduced copy into the place of a huge picture, whose memory is then free for reading; the copy's scale."""
+    from ._rapidocr_engine import reduced
+
+    small, scale = reduced(item.images[0])
+    item.images = (small,)
+    item.params["scale"] = scale * item.params.get("scale", 1.0)  # it may have been reduced in a try before this one
+    return float(item.params["scale"])
 
 
 def as_result(lines: Sequence[TextLine]) -> JsonObject:

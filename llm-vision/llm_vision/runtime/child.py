@@ -70,8 +70,10 @@ def serve_batches(connection: Connection, model: Model) -> NoReturn:
         if header["type"] == "stop":
             connection.leave()
         model.threads = header["threads"]
-        run_batch(connection, model, items_of(connection, header, payload))
-        del payload
+        items = items_of(connection, header, payload)
+        del payload  # the items have it, and may let it go
+        run_batch(connection, model, items)
+        del items
 
 
 def load(launch: dict[str, Any]) -> Model:

@@ -64,6 +64,7 @@ class Connection:
                     self.cancelled.add(header["id"])
                 else:
                     self.inbox.put((header, payload))
+                del payload  # else it stays until the next message comes
         os._exit(0)
 
 

@@ -1,0 +1,60 @@
+"""The image that ours is built from: the registry's, or where that cannot be reached a stand-in of Debian packages."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+
+from containers.engine import Engine, Failed, run
+
+NAME = "python:3.11-slim-bookworm"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+_PACKAGES = "python3,python3-venv,python3-pip,ca-certificates"
+_LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")  # as slim images do
+
+
+def provide(engine: Engine) -> str:
+    """Whether the image is the registry's or a stand-in, once it is there."""
+    if _is_there(engine) or _pull(engine):
+        return "the registry's"
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Path(folder) / "base.tar"
+        without = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            f"--include={_PACKAGES}",
+            *without,
+            "bookworm",
+            str(archive),
+        ]
+        run(command, engine.environment)
+        _add_certificates(archive)
+        engine.docker("import", str(archive), NAME)
+    return "a stand-in"
+
+
+def _is_there(engine: Engine) -> bool:
+    try:
+        engine.docker("image", "inspect", NAME)
+    except Failed:
+        return False
+    return True
+
+
+def _pull(engine: Engine) -> bool:
+    done = subprocess.run(["docker", "pull", NAME], env=engine.environment, capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _add_certificates(archive: Path) -> None:
+    """Whom this machine trusts, its proxy perhaps."""
+    data = CERTIFICATES.read_bytes()
+    with tarfile.open(archive, "a") as tar:
+        member = tarfile.TarInfo(f".{CERTIFICATES}")
+        member.size, member.mode = len(data), 0o644
+        tar.addfile(member, io.BytesIO(data))

@@ -1,0 +1,221 @@
+"""The real image and the real compose file on a real engine: what a user of `docker compose up` relies on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import psutil
+import pytest
+
+from containers.asking import PAGE, answers, post, reads_bubble
+from containers.conftest import measured
+from containers.engine import Engine, Failed
+from containers.project import USER, Project
+from fixtures.fake_hub import Hub
+from fixtures.tiny_models import LLAVA, LLAVA_ID, MANGA_OCR
+from fixtures.waiting import eventually
+
+MOST_BYTES = 1_600_000_000
+GIBIBYTE = 2**30
+
+
+def snapshot(volume: Path) -> dict[str, tuple[int, int, int]]:
+    """Size, time of the last change and inode of all files."""
+    states = {str(path.relative_to(volume)): path.stat() for path in volume.rglob("*") if path.is_file()}
+    return {name: (state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states.items()}
+
+
+def gateway(project: Project) -> psutil.Process:
+    """The service's process as this machine sees it: the only child of the container's init."""
+    (found,) = psutil.Process(project.state()["State"]["Pid"]).children()
+    return found
+
+
+def test_the_image_is_small_says_what_it_is_and_runs_as_nobody_special(engine: Engine, image: str) -> None:
+    (found,) = json.loads(engine.docker("image", "inspect", image))
+    measured["image"] = f"{found['Size'] / 1e9:.2f} GB"
+    assert found["Size"] < MOST_BYTES
+    config = found["Config"]
+    assert config["User"] == f"{USER}:{USER}"
+    assert config["Labels"]["org.opencontainers.image.title"] == "LLM Vision"
+    assert "curl" not in " ".join(config["Healthcheck"]["Test"])
+    listed = engine.docker("run", "--rm", "--entrypoint", "find", image, "/data", "-printf", "%p %U %y\n")
+    folders = ["/data", *(f"/data/{name}" for name in ("jobs", "llava_models", "mangaocr_models", "ocr_models"))]
+    assert sorted(listed.splitlines()) == [f"{folder} {USER} d" for folder in folders], "no weights in the image"
+
+
+def test_it_becomes_healthy(project: Project) -> None:
+    project.wait_healthy()
+
+
+def test_it_answers_from_the_weights_on_the_volumes(project: Project) -> None:
+    reads_bubble(project)
+    answers(project)
+
+
+def test_a_restart_downloads_and_converts_nothing_and_answers_the_same(project: Project) -> None:
+    before = answers(project)
+    volumes = project.folder / "data"
+    kept = snapshot(volumes)
+    assert any(".int4/" in name for name in kept), "the 4-bit weights are kept"
+    project.compose("restart", "--timeout", "40")
+    project.wait_ready()
+    assert answers(project) == before
+    assert snapshot(volumes) == kept
+
+
+def test_the_root_is_read_only_and_no_right_is_left(project: Project) -> None:
+    assert project.execute("id", "-u").strip() == str(USER)
+    with pytest.raises(Failed, match="Read-only file system"):
+        project.execute("touch", "/opt/venv/x", user="0")
+    status = dict(
+        line.split(":\t", 1) for line in project.execute("cat", "/proc/self/status").splitlines() if ":\t" in line
+    )
+    assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert project.execute("cat", "/proc/1/comm").strip() in ("docker-init", "tini")
+
+
+def test_memory_processes_and_temporary_files_have_limits(project: Project) -> None:
+    host = project.state()["HostConfig"]
+    assert (host["Memory"], host["PidsLimit"]) == (6 * GIBIBYTE, 2048)
+    assert "size=786432k" in project.execute("grep", " /tmp ", "/proc/mounts")
+    with pytest.raises(Failed, match="No space left on device"):
+        project.execute("dd", "if=/dev/zero", "of=/tmp/full", "bs=1M", "count=800")
+    project.execute("rm", "/tmp/full")
+    hog = "x = bytearray(7 * 2**30); x[::4096] = bytes([1]) * len(x[::4096])"
+    with pytest.raises(Failed, match="ended with 137"):
+        project.execute("python3", "-c", hog)
+    reads_bubble(project)
+
+
+def test_only_this_machine_can_reach_the_port(project: Project) -> None:
+    bindings = project.state()["NetworkSettings"]["Ports"]["9100/tcp"]
+    assert bindings == [{"HostIp": "127.0.0.1", "HostPort": str(project.port)}]
+    for addresses in psutil.net_if_addrs().values():
+        for address in addresses:
+            if address.family == socket.AF_INET and not address.address.startswith("127."):
+                with pytest.raises(OSError):
+                    socket.create_connection((address.address, project.port), timeout=1)
+
+
+def test_a_foreign_page_cannot_rebind_its_name_to_the_port(project: Project) -> None:
+    def status(host: str) -> int:
+        return httpx2.get(f"{project.url}/version", headers={"Host": host}).status_code
+
+    assert (status("localhost"), status("llm-vision:9100"), status("evil.example")) == (200, 200, 400)
+
+
+def test_sigterm_lets_a_running_request_finish(project: Project) -> None:
+    found: list[httpx2.Response] = []
+    reads_bubble(project)
+    asking = threading.Thread(target=lambda: found.append(post(project, "/ocr/page", PAGE.read_bytes())))
+    asking.start()
+    time.sleep(0.5)
+    assert asking.is_alive(), "the page is being read"
+    project.compose("stop")
+    asking.join()
+    assert found[0].status_code == 200
+    assert found[0].json()["blocks"]
+    assert project.engine.docker("inspect", "--format", "{{.State.ExitCode}}", stopped(project)).strip() == "0"
+    project.compose("start")
+    project.wait_ready()
+
+
+def stopped(project: Project) -> str:
+    """The id of a container that does not run."""
+    return project.engine.docker(
+        "ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={project.name}"
+    ).strip()
+
+
+def test_kill_9_restarts_it_and_the_volume_is_whole(project: Project) -> None:
+    before = answers(project)
+    kept = snapshot(project.folder / "data")
+    restarts = project.state()["RestartCount"]
+    gateway(project).send_signal(signal.SIGKILL)
+    eventually(lambda: project.state()["RestartCount"] == restarts + 1)
+    project.wait_ready()
+    assert answers(project) == before
+    assert snapshot(project.folder / "data") == kept
+
+
+def test_the_file_env_sets_what_the_service_reads(another: Project) -> None:
+    with (another.folder / ".env").open("a") as file:
+        file.write("VISION_API_KEYS=sesame\nVISION_LOG_FORMAT=json\nVISION_CONTAINER_MEMORY=1g\n")
+    another.compose("up", "--detach", "--no-build")
+    another.wait_ready()
+    assert httpx2.get(f"{another.url}/models").status_code == 401
+    assert httpx2.get(f"{another.url}/models", headers={"X-API-Key": "sesame"}).status_code == 200
+    assert another.state()["HostConfig"]["Memory"] == GIBIBYTE
+    assert json.loads(another.logs().splitlines()[0])
+
+
+def test_volumes_that_cannot_be_written_or_read_are_told_with_what_to_do(another: Project) -> None:
+    written, read = another.volume("llava_models"), another.volume("mangaocr_models")
+    another.put(LLAVA, "llava_models", LLAVA_ID)
+    os.chown(written, 0, 0)
+    os.chown(read, 0, 0)
+    read.chmod(0o700)
+    another.compose("up", "--detach", "--no-build")
+    another.wait_ready()
+    log = another.logs()
+    assert f"user {USER} cannot write /data/llava_models" in log
+    assert f"user {USER} cannot read /data/mangaocr_models: it belongs to user 0 with mode 700" in log
+    assert f"sudo chown -R {USER}:{USER}" in log
+    reads_bubble(another)
+    refused = post(another, "/ocr", PAGE.read_bytes(), engine="manga-ocr").json()
+    assert refused["code"] == "model_load_failed"
+    assert f"user {USER} cannot read /data/mangaocr_models" in refused["detail"]
+
+
+def test_a_gpu_that_is_not_there_is_no_reason_not_to_answer(another: Project) -> None:
+    with (another.folder / ".env").open("a") as file:
+        file.write("LLAVA_DEVICE=cuda\n")
+    another.put(LLAVA, "llava_models", LLAVA_ID)
+    another.put(MANGA_OCR, "mangaocr_models", "manga-ocr-base")
+    another.compose("up", "--detach", "--no-build")
+    another.wait_ready()
+    answers(another)
+    ready: dict[str, Any] = httpx2.get(f"{another.url}/readyz").json()
+    assert "cpu" in json.dumps(ready).lower(), ready
+
+
+def test_weights_are_downloaded_onto_the_volume_by_a_command(another: Project) -> None:
+    """From a hub on this machine, which the container reaches through the engine's bridge."""
+    here = another.engine.docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
+    with Hub.of_folder("kha-white/manga-ocr-base", MANGA_OCR, here.strip()) as hub:
+        online = ["-e", "HF_HUB_OFFLINE=0", "-e", f"HF_ENDPOINT={hub.url}"]
+        download = ["run", "--rm", "-T", "--no-deps", *online, "llm-vision", "models", "download", "manga-ocr"]
+        assert "manga-ocr: done, 100 %" in another.compose(*download)
+        asked = hub.requests
+        another.compose("up", "--detach", "--no-build")
+        another.wait_ready()
+        assert post(another, "/ocr", PAGE.read_bytes(), engine="manga-ocr").json()["engine"] == "manga-ocr"
+        assert hub.requests == asked
+    files = list(another.volume("mangaocr_models").rglob("*.safetensors"))
+    assert files
+    assert {file.stat().st_uid for file in files} == {USER}
+
+
+def test_without_a_network_the_command_says_what_is_wrong(another: Project) -> None:
+    with pytest.raises(Failed, match="HF_HUB_OFFLINE forbids"):
+        another.compose("run", "--rm", "--no-deps", "llm-vision", "models", "download", "manga-ocr")
+
+
+def test_an_upload_broken_off_leaves_nothing(project: Project) -> None:
+    with socket.create_connection(("127.0.0.1", project.port)) as client:
+        client.sendall(
+            b"POST /ocr HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9000000\r\n\r\n"
+        )
+        client.sendall(bytes(2_000_000))
+        time.sleep(0.3)
+    eventually(lambda: not project.execute("find", "/tmp", "-type", "f").strip())
