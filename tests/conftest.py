@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx2
@@ -85,10 +85,10 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     """Starts a server with settings of its own; it is stopped after the test."""
     started: list[LiveServer] = []
 
-    def start(environment: Mapping[str, str] | None = None, **limits: int) -> LiveServer:
+    def start(environment: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> LiveServer:
         folder = tmp_path / f"server{len(started)}"
         folder.mkdir()
-        started.append(LiveServer(folder, environment, **limits))
+        started.append(LiveServer(folder, environment, under))
         return started[-1]
 
     yield start

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
-import tarfile
 import tempfile
 from pathlib import Path
 
@@ -17,23 +15,17 @@ _LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/us
 
 
 def provide(engine: Engine) -> str:
-    """Whether the image is the registry's or a stand-in, once it is there."""
-    if _is_there(engine) or _pull(engine):
+    """Which one it is, once it is there."""
+    if _is_there(engine):
+        return "one that was here"
+    if _pull(engine):
         return "the registry's"
     with tempfile.TemporaryDirectory() as folder:
         archive = Path(folder) / "base.tar"
         without = [f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT]
-        command = [
-            "mmdebstrap",
-            "--quiet",
-            "--variant=minbase",
-            f"--include={_PACKAGES}",
-            *without,
-            "bookworm",
-            str(archive),
-        ]
-        run(command, engine.environment)
-        _add_certificates(archive)
+        certificates = f"--customize-hook=copy-in {CERTIFICATES} {CERTIFICATES.parent}"  # whom this machine trusts
+        options = ["--quiet", "--variant=minbase", f"--include={_PACKAGES}", *without, certificates]
+        run(["mmdebstrap", *options, "bookworm", str(archive)], engine.environment)
         engine.docker("import", str(archive), NAME)
     return "a stand-in"
 
@@ -49,12 +41,3 @@ def _is_there(engine: Engine) -> bool:
 def _pull(engine: Engine) -> bool:
     done = subprocess.run(["docker", "pull", NAME], env=engine.environment, capture_output=True, check=False)
     return done.returncode == 0
-
-
-def _add_certificates(archive: Path) -> None:
-    """Whom this machine trusts, its proxy perhaps."""
-    data = CERTIFICATES.read_bytes()
-    with tarfile.open(archive, "a") as tar:
-        member = tarfile.TarInfo(f".{CERTIFICATES}")
-        member.size, member.mode = len(data), 0o644
-        tar.addfile(member, io.BytesIO(data))

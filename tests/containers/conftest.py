@@ -11,12 +11,12 @@ import pytest
 
 from containers import base_image
 from containers.engine import Engine, running
+from containers.figures import measured
 from containers.pip_settings import build_arguments
 from containers.project import Project
 from fixtures.tiny_models import LLAVA, LLAVA_ID, MANGA_OCR
 
 IMAGE = "llm-vision:cpu"
-measured: dict[str, str] = {}
 
 
 @pytest.fixture(scope="session")

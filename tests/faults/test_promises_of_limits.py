@@ -64,7 +64,7 @@ async def test_promise_16_stalled_clients_are_closed_and_harm_nobody(start_serve
 
 def test_promise_16_more_connections_than_files(start_server: Start) -> None:
     """The connections that wait longest are ended, so that the next one is always answered."""
-    server = start_server(open_files=300)
+    server = start_server(under=("prlimit", "--nofile=300"))
     with ExitStack() as stack:
         stalled = [stack.enter_context(connect(server.port)) for _ in range(300)]
         for sock in stalled:

@@ -105,6 +105,8 @@ def _is_of_kind(config: Path, kind: str) -> bool:
 def _snapshots(root: Path, weights: Weights) -> Iterable[Path]:
     """The snapshots of a hub cache, the wanted revision first, else the one that `main` names, else any."""
     repo = root / f"models--{weights.repo.replace('/', '--')}"
+    if not os.access(repo / "snapshots", os.R_OK | os.X_OK):
+        return []
     wanted = weights.revision or _read(repo / "refs" / "main")
     snapshots = sorted((repo / "snapshots").glob("*"))
     if weights.revision:

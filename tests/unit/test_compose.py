@@ -1,0 +1,132 @@
+"""Promise 41: the container is tight by default; and what docker-compose.yml and deploy/ say fits to the service."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from llm_vision.cli import health
+from llm_vision.metrics import Metrics
+from llm_vision.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICE = COMPOSE["services"]["llm-vision"]
+OURS_IN_A_CONTAINER = {"VISION_BIND", "VISION_PORT", "TRANSFORMERS_CACHE", "MANGAOCR_MODEL_PATH"}
+"""Set by the image: the ports and folders in it are always the same."""
+
+
+def default(text: str) -> str:
+    """What Compose makes of a text where nothing is set."""
+    return re.sub(r"\$\{[A-Z_]+:-([^}]*)\}", r"\1", text)
+
+
+def seconds(text: str) -> float:
+    return float(text.removesuffix("s"))
+
+
+def test_promise_41_the_service_is_tight_by_default() -> None:
+    assert default(SERVICE["ports"][0]) == "127.0.0.1:9100:9100"
+    assert default(SERVICE["user"]) == "1000:1000"
+    assert SERVICE["read_only"] is True
+    assert SERVICE["cap_drop"] == ["ALL"]
+    assert SERVICE["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in SERVICE
+    assert "cap_add" not in SERVICE
+    assert default(SERVICE["mem_limit"]) == "6g"
+    assert 0 < SERVICE["pids_limit"] <= 4096
+    assert SERVICE["init"] is True
+    assert SERVICE["restart"] == "unless-stopped"
+    assert seconds(SERVICE["stop_grace_period"]) > Settings(_env_file=None).drain_seconds + 10  # type: ignore[call-arg]
+
+
+def test_promise_41_uploads_fit_into_what_is_temporary() -> None:
+    (mount,) = SERVICE["tmpfs"]
+    size = int(re.fullmatch(r"/tmp:size=(\d+)m,mode=1777", default(mount))[1])  # type: ignore[index]
+    assert size > Settings(_env_file=None).buffer_mb * 1.2  # type: ignore[call-arg]
+
+
+def test_promise_41_health_is_asked_of_livez() -> None:
+    assert SERVICE["healthcheck"]["test"][:3] == ["CMD", "python3", "-m"]
+    assert SERVICE["healthcheck"]["test"][3] == health.__spec__.name
+    assert '"/livez"' in Path(health.__file__).read_text()
+    dockerfile = (ROOT / "llm-vision" / "Dockerfile").read_text()
+    assert json.dumps(SERVICE["healthcheck"]["test"][1:]) in dockerfile
+    assert "\nUSER 1000:1000\n" in dockerfile
+
+
+@pytest.mark.parametrize("name", [name for name in COMPOSE["services"] if name != "llm-vision"])
+def test_promise_41_the_others_start_when_asked_for_and_are_bound_to_this_machine(name: str) -> None:
+    other = COMPOSE["services"][name]
+    assert other["profiles"]
+    assert all(default(port).startswith("127.0.0.1:") for port in other.get("ports", []))
+    assert "no-new-privileges:true" in other["security_opt"]
+    assert not other["image"].endswith(":latest")
+    assert ":" in other["image"]
+
+
+def test_every_setting_reaches_the_container() -> None:
+    passed = [entry for entry in SERVICE["environment"] if "=" not in entry]
+    prefix = Settings.model_config["env_prefix"]
+    known = {
+        str(field.validation_alias.choices[0]) if field.validation_alias else f"{prefix}{name.upper()}"  # type: ignore[union-attr]
+        for name, field in Settings.model_fields.items()
+    }
+    assert known - set(passed) == OURS_IN_A_CONTAINER | {"VISION_PUBLISHED"}
+    assert "VISION_PUBLISHED=${VISION_BIND:-127.0.0.1}" in SERVICE["environment"]
+    assert len(passed) == len(set(passed))
+
+
+def test_every_variable_of_the_compose_file_is_explained() -> None:
+    used = set(re.findall(r"\$\{([A-Z_]+):-", (ROOT / "docker-compose.yml").read_text()))
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    example = (ROOT / ".env.example").read_text()
+    assert not [name for name in used if f"{name}" not in page]
+    assert not [name for name in used if name.startswith("VISION_") and name not in example]
+
+
+def test_the_volumes_are_the_folders_of_the_repository() -> None:
+    for mount in SERVICE["volumes"]:
+        host, _, inside = mount.partition(":")
+        assert (ROOT / host / ".gitkeep").exists()
+        assert inside == f"/data/{Path(host).name}"
+        assert inside in (ROOT / "llm-vision" / "Dockerfile").read_text()
+
+
+def test_what_the_dashboard_shows_is_measured() -> None:
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "llm-vision.json").read_text())
+    asked = {
+        name
+        for panel in dashboard["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"llm_vision_[a-z_]+", target["expr"])
+    }
+    known = {line.split()[2] for line in Metrics().exposition().decode().splitlines() if line.startswith("# TYPE")}
+    series = known | {f"{name}_{part}" for name in known for part in ("bucket", "sum", "count")}
+    assert asked
+    assert asked <= series
+
+
+def test_prometheus_asks_the_service_by_its_name_there() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "prometheus.yml").read_text())
+    (job,) = config["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [f"{SERVICE['hostname']}:9100"]}]
+
+
+def test_the_kubernetes_example_is_as_tight() -> None:
+    documents: list[Any] = list(yaml.safe_load_all((ROOT / "deploy" / "kubernetes.yaml").read_text()))
+    pod = next(found for found in documents if found["kind"] == "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    rights = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+    assert container["securityContext"] == rights
+    assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+    assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert container["resources"]["limits"]["memory"]
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert mounts == {f"/data/{name}" for name in ("llava_models", "mangaocr_models", "ocr_models", "jobs")} | {"/tmp"}
