@@ -34,6 +34,7 @@ ONEVISION_ID = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 CLIENTS, TOKENS = 8, 64
 SIDE = 384  # pixels: OneVision's smallest, one tile and the whole
 PATIENCE = 900.0  # seconds
+REST = 1.0  # seconds until a server that has answered does nothing any more
 PEER, ALONE = f"transformers serve {version('transformers')}", "the first question about it"
 QUESTIONS = ("What is in the picture?", "Which colours are there?")
 
@@ -177,6 +178,7 @@ def _measured(ours: Server, theirs: Server, plan: Plan) -> dict[str, tuple[list[
                 found["second"][0].append(server.ask(one, QUESTIONS[1]).first)
             if turn < plan.crowds:
                 found["together"][side].append(server.ask_all(crowd))
+            time.sleep(REST)
         print({name: [round(values[-1], 3) for values in pair] for name, pair in found.items()}, flush=True)
     return found
 
@@ -235,7 +237,7 @@ def _is_up(client: httpx2.Client) -> bool:
 
 PLANS = {
     "tiny": Plan(LLAVA_ID, write_tiny, ("together", "alone", "first"), rounds=9, crowds=9),
-    "0.5B": Plan(ONEVISION_ID, write_onevision, tuple(FIGURES), rounds=3, crowds=1),
+    "0.5B": Plan(ONEVISION_ID, write_onevision, tuple(FIGURES), rounds=5, crowds=1),
 }
 
 if __name__ == "__main__":

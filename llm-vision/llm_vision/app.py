@@ -34,7 +34,7 @@ from .models.base import Task, Volume
 from .models.registry import Catalog
 from .runtime.admissions import Places
 from .runtime.decoders import DecoderLimits, Decoders
-from .runtime.device import cpu_cores, find_gpus, memory_limit_bytes
+from .runtime.device import cpu_cores, find_gpus, memory_limit_bytes, missing_gpu
 from .runtime.downloads import DownloadRules, Downloads, DownloadStatus
 from .runtime.pool import ModelPool, PoolLimits
 from .runtime.shared import CoreShare, Shared
@@ -175,7 +175,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
     ocr_service = OcrService(inference, catalog, _ocr_engines(settings), availability, settings.ocr_seconds)
     limits_of_prompts = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
-    running = Running(pool, decoders, fetched, weights)
+    running = Running(pool, decoders, fetched, lambda: _complaints(settings, weights))
     return Services(
         ocr=ocr_service,
         url_pictures=UrlPictures(_fetch_rules(settings)),
@@ -281,6 +281,11 @@ def _ocr_engines(settings: Settings) -> OcrEngines:
     if settings.ocr_engine == "auto":
         return OcrEngines(MANGA_OCR, EMBEDDED_OCR)
     return OcrEngines(settings.ocr_engine, None)
+
+
+def _complaints(settings: Settings, weights: WeightStore) -> list[str]:
+    devices = dict.fromkeys(policy.device for policy in _device_policies(settings).values())
+    return [*weights.complaints(), *filter(None, map(missing_gpu, devices))]
 
 
 def _access_rules(settings: Settings) -> AccessRules:

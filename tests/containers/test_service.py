@@ -181,6 +181,7 @@ def test_a_gpu_that_is_not_there_is_no_reason_not_to_answer(another: Project) ->
     another.put(MANGA_OCR, "mangaocr_models", "manga-ocr-base")
     another.compose("up", "--detach", "--no-build")
     another.wait_ready()
+    assert "no NVIDIA GPU can be seen, though cuda is asked for" in another.logs()
     answers(another)
     ready: dict[str, Any] = httpx2.get(f"{another.url}/readyz").json()
     assert ready["notices"] == {LLAVA_ID: "the GPU that is asked for was not found"}

@@ -45,6 +45,16 @@ def find_gpus() -> Sequence[Gpu]:
             pynvml.nvmlShutdown()
 
 
+def missing_gpu(asked: str) -> str | None:
+    """What to do where a GPU is asked for (`cuda`, `cuda:1`) and none can be seen; None where there is one."""
+    if not asked.startswith("cuda") or find_gpus():
+        return None
+    return (
+        f"no NVIDIA GPU can be seen, though {asked} is asked for: install its driver (nvidia-smi must list it); in a "
+        "container, start with docker-compose.gpu.yml and install the NVIDIA Container Toolkit"
+    )
+
+
 def _gpu(index: int) -> Gpu:
     memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
     return Gpu(index, int(memory.free), int(memory.total))

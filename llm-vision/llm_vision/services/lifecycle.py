@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ..errors import VisionError
 from ..runtime.decoders import Decoders
 from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
-from ..runtime.weights import WeightStore
 from .deadlines import Deadlines
 
 log = logging.getLogger(__name__)
@@ -19,12 +18,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Running:
-    """What has processes, and the volumes that they use."""
+    """What has processes, and what is wrong with what they use."""
 
     pool: ModelPool
     decoders: Decoders
     downloads: Downloads
-    weights: WeightStore
+    complaints: Callable[[], Iterable[str]]
+    """What an operator should mend, in words."""
 
 
 class Lifecycle:
@@ -41,7 +41,7 @@ class Lifecycle:
         self._pool = running.pool
         self._decoders = running.decoders
         self._downloads = running.downloads
-        self._weights = running.weights
+        self._complaints = running.complaints
         self._deadlines = deadlines
         self._preload = preload
         self._drain_seconds = drain_seconds
@@ -50,8 +50,8 @@ class Lifecycle:
         self.is_draining = False
 
     def start(self) -> None:
-        """Begin to preload and to unload idle models; what is wrong with the volumes is told in the log."""
-        for complaint in self._weights.complaints():
+        """Begin to preload and to unload idle models; what an operator should mend is told in the log."""
+        for complaint in self._complaints():
             log.warning(complaint)
         self._tasks = [
             asyncio.create_task(self._load_all()),
