@@ -92,7 +92,7 @@ bench: install ## Measure against named peers (make bench NAME=start for one)
 	$(BIN)/python -m benchmarks $(NAME)
 
 bench-models: install ## The same for models at their real size, with random weights
-	$(BIN)/python -m benchmarks manga_ocr pages_manga_ocr first_clients llava_int4
+	$(BIN)/python -m benchmarks manga_ocr pages_manga_ocr first_clients llava_int4 chat
 
 train-fixtures: install ## Train the tiny models of the tests anew (half an hour each on two cores)
 	cd tests && ../$(BIN)/python -m fixtures.training.manga_ocr ../build/training/manga-ocr

@@ -24,6 +24,9 @@ locked requirements.lock
 pip install --quiet --no-compile --retries 1 --index-url "${TORCH_INDEX_URL:-$index}" \
   "$(sed -n 's/^ *"\(torch==.*\)",/\1/p' pyproject.toml)"
 pip check
+if [ "$device" = cuda ]; then
+  python3 -c 'import sys, torch; sys.exit(torch.version.cuda is None and "this torch has no CUDA: is its index reached?")'
+fi
 
 cd "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 rm -rf torch/include torch/share torch/test

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     admin_keys: SecretList = ()
     """Keys that may also load, unload, download and delete models. Empty: every valid key may."""
     key_requests_per_minute: Annotated[int, Field(ge=0)] = 0
-    """Requests (POST, DELETE) that each key may send in a minute; without keys, each address. 0: no limit."""
+    """Requests (POST, DELETE, GET /ocr) that each key may send in a minute; without keys, each address. 0: no limit."""
 
     # Models
     ocr_engine: str = "auto"

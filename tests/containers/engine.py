@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -98,9 +98,9 @@ def _ready(engine: Engine, folder: Path) -> Engine:
     return engine
 
 
-def _until(condition: object, folder: Path) -> None:
+def _until(condition: Callable[[], bool], folder: Path) -> None:
     ends = time.monotonic() + START_SECONDS
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > ends:
             raise Failed(f"the engine did not start:\n{(folder / 'log').read_text()[-4000:]}")
         time.sleep(0.2)

@@ -28,4 +28,6 @@ def test_row_83_without_keys_addresses_are_counted(start_server: Start) -> None:
     assert server.ocr().status_code == 200
     check(send_raw(server.port, ocr_request()), 429, "rate_limited")
     assert server.client.delete("/models").json()["code"] == "rate_limited"
+    fetched = server.client.get("/ocr", params={"url": "https://example.com/a.png"})
+    assert fetched.json()["code"] == "rate_limited", "it reads as much as a POST"
     assert {server.client.get(path).status_code for path in ("/livez", "/models", "/metrics")} == {200}

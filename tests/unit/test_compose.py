@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_promise_41_health_is_asked_of_livez() -> None:
     dockerfile = (ROOT / "llm-vision" / "Dockerfile").read_text()
     assert json.dumps(SERVICE["healthcheck"]["test"][1:]) in dockerfile
     assert "\nUSER 1000:1000\n" in dockerfile
+
+
+def test_an_image_for_no_known_device_is_refused() -> None:
+    asked = ["sh", ROOT / "llm-vision" / "image" / "install.sh", "tpu"]
+    refused = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (1, "DEVICE is cpu or cuda, not tpu\n")
 
 
 @pytest.mark.parametrize("name", [name for name in COMPOSE["services"] if name != "llm-vision"])

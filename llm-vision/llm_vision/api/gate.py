@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _OPEN_WHILE_DRAINING = frozenset({"/livez", "/health", "/readyz"})
 _LIMITED_METHODS = frozenset({"POST", "DELETE"})  # probes, lists and metrics are free
+_FETCHES = ("GET", "/ocr")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Gate:
         check_announced_body(headers, self._rules.body.max_bytes)
         scope["state"]["client"] = client_of(scope, headers, self._rules.access)
         scope["state"]["may_manage"] = may_manage(headers, self._rules.access)
-        if method in _LIMITED_METHODS:
+        if method in _LIMITED_METHODS or (method, path) == _FETCHES:
             self._rules.rate.take(scope["state"]["client"])
 
     async def _run_until_client_leaves(self, exchange: Exchange) -> None:
