@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -17,14 +22,14 @@ from fixtures.waiting import eventually
 COMMAND = [sys.executable, "-m", "llm_vision.cli.main", "models", "download"]
 
 
-def start(hub: Hub, tmp_path: Path, model: str, **more: str) -> subprocess.Popen[str]:
+def start(hub: Hub, tmp_path: Path, model: str, stdout: int = subprocess.PIPE, **more: str) -> subprocess.Popen[str]:
     settings = {"MANGAOCR_MODEL_PATH": str(tmp_path / "volume"), "HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", **more}
     return subprocess.Popen(
         [*COMMAND, model],
         cwd=tmp_path,
         env={**os.environ, **settings},
         text=True,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
     )
 
@@ -38,6 +43,19 @@ def test_it_downloads_and_says_how_far_it_is_even_where_the_service_never_does(h
     again = start(hub, tmp_path, "manga-ocr")
     assert (again.communicate()[0], again.returncode) == ("manga-ocr: done\n", 0)
     assert hub.listings == 1
+
+
+def test_at_a_terminal_it_shows_a_bar(hub: Hub, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    command = start(hub, tmp_path, "manga-ocr", stdout=theirs)
+    os.close(theirs)
+    command.communicate()
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert command.returncode == 0
+    assert "manga-ocr:   0%|" in shown
+    assert re.search(r"manga-ocr: 100%\|█+\| 2\.\d+M/2\.\d+M .*done", shown)
 
 
 @pytest.mark.parametrize(
