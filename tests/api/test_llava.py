@@ -237,7 +237,7 @@ def test_promise_35_a_gpu_that_is_not_there_is_told_and_the_cpu_answers(start_se
     body = post(server, scene, question.prompt).json()
     assert (body["analysis"], body["degraded"]) == (question.answer, True)
     assert body["notice"] == "the GPU that is asked for was not found"
-    assert "no NVIDIA GPU can be seen, though cuda is asked for" in server.log
+    assert "no such NVIDIA GPU can be seen, though cuda is asked for" in server.log
     assert server.client.get("/readyz").json()["notices"] == {LLAVA_ID: body["notice"]}
     strict = start_server(
         {

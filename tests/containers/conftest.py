@@ -13,21 +13,19 @@ from containers import base_image
 from containers.engine import Engine, running
 from containers.figures import measured
 from containers.pip_settings import build_arguments
-from containers.project import Project
+from containers.project import IMAGE, Project
 from fixtures.tiny_models import LLAVA, LLAVA_ID, MANGA_OCR
-
-IMAGE = "llm-vision:cpu"
 
 
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     with running() as found:
-        measured["base image"] = base_image.provide(found)
+        found.environment["PYTHON_IMAGE"], measured["base image"] = base_image.provide(found)
         yield found
 
 
 @pytest.fixture(scope="session")
-def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The image that the real Dockerfile makes."""
     project = Project(engine, tmp_path_factory.mktemp("build"))
     started = time.monotonic()
@@ -35,7 +33,8 @@ def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
         project.engine.environment |= arguments
         project.compose("build", "llm-vision")
     measured["build"] = f"{time.monotonic() - started:.0f} s"
-    return IMAGE
+    yield IMAGE
+    engine.docker("image", "rm", "--force", IMAGE)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,15 @@ ROOT = Path(__file__).parents[2]
 SERVICE = "llm-vision"
 USER = 1000
 VOLUMES = ("llava_models", "mangaocr_models", "ocr_models", "jobs")
-COMPOSE_2 = "/usr/libexec/docker/cli-plugins/docker-compose"
-OVERRIDE = """
+IMAGE = "llm-vision:test"
+OVERRIDE = f"""
 services:
   llm-vision:
+    image: {IMAGE}
     build:
       network: host
 """
-"""Builds have no other way to a package index where the engine makes no network of its own."""
+"""A name that is nobody's; and builds have no other way to a package index where the engine makes no network."""
 
 
 def compose_command() -> list[str]:
@@ -43,17 +44,14 @@ class Project:
         engine: where containers run.
         folder: an empty folder.
         settings: for the file .env.
-        compose: the command.
     """
 
-    def __init__(
-        self, engine: Engine, folder: Path, settings: Mapping[str, str] | None = None, compose: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, engine: Engine, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.engine = engine
         self.folder = folder
         self.port = free_port()
         self.name = folder.name
-        self._compose = [*(compose or compose_command()), "--project-name", self.name]
+        self._compose = [*compose_command(), "--project-name", self.name]
         for name in ("docker-compose.yml", "docker-compose.gpu.yml"):
             shutil.copy(ROOT / name, folder)
         (folder / "docker-compose.override.yml").write_text(OVERRIDE)

@@ -14,12 +14,14 @@ from typing import Any
 import httpx2
 import psutil
 import pytest
+import yaml
 
 from containers.asking import PAGE, answers, post, reads_bubble
 from containers.engine import Engine, Failed
 from containers.figures import measured
 from containers.project import USER, Project
 from fixtures.fake_hub import Hub
+from fixtures.raw_http import request
 from fixtures.tiny_models import LLAVA, LLAVA_ID, MANGA_OCR
 from fixtures.waiting import eventually
 
@@ -181,7 +183,7 @@ def test_a_gpu_that_is_not_there_is_no_reason_not_to_answer(another: Project) ->
     another.put(MANGA_OCR, "mangaocr_models", "manga-ocr-base")
     another.compose("up", "--detach", "--no-build")
     another.wait_ready()
-    assert "no NVIDIA GPU can be seen, though cuda is asked for" in another.logs()
+    assert "no such NVIDIA GPU can be seen, though cuda is asked for" in another.logs()
     answers(another)
     ready: dict[str, Any] = httpx2.get(f"{another.url}/readyz").json()
     assert ready["notices"] == {LLAVA_ID: "the GPU that is asked for was not found"}
@@ -209,11 +211,32 @@ def test_without_a_network_the_command_says_what_is_wrong(another: Project) -> N
         another.compose("run", "--rm", "--no-deps", "llm-vision", "models", "download", "manga-ocr")
 
 
+def held_in_tmp(project: Project) -> int:
+    """Bytes that files take there, also those without a name."""
+    look = "import os; state = os.statvfs('/tmp'); print((state.f_blocks - state.f_bfree) * state.f_frsize)"
+    return int(project.execute("python3", "-c", look))
+
+
 def test_an_upload_broken_off_leaves_nothing(project: Project) -> None:
+    before = held_in_tmp(project)
+    form = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": "9000000"}
     with socket.create_connection(("127.0.0.1", project.port)) as client:
+        client.sendall(request("/ocr", headers=form))
         client.sendall(
-            b"POST /ocr HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 9000000\r\n\r\n"
+            b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n' + bytes(4_000_000)
         )
-        client.sendall(bytes(2_000_000))
-        time.sleep(0.3)
-    eventually(lambda: not project.execute("find", "/tmp", "-type", "f").strip())
+        eventually(lambda: held_in_tmp(project) > before + 3_000_000)
+    eventually(lambda: held_in_tmp(project) <= before)
+
+
+def test_the_gpu_file_adds_a_gpu_and_takes_nothing_away(project: Project) -> None:
+    both = ["-f", "docker-compose.yml", "-f", "docker-compose.gpu.yml", "config"]
+    plain = yaml.safe_load(project.compose("config"))["services"]["llm-vision"]
+    found = yaml.safe_load(project.compose(*both))["services"]["llm-vision"]
+    assert found["image"] == "llm-vision:cuda"
+    assert found["build"]["args"]["DEVICE"] == "cuda"
+    assert found["environment"]["VISION_DEVICE"] == "cuda"
+    (device,) = found["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+    for name in ("read_only", "cap_drop", "security_opt", "mem_limit", "user", "ports", "volumes", "tmpfs"):
+        assert found[name] == plain[name]

@@ -39,11 +39,11 @@ def test_promise_41_the_service_is_tight_by_default() -> None:
     assert SERVICE["security_opt"] == ["no-new-privileges:true"]
     assert "privileged" not in SERVICE
     assert "cap_add" not in SERVICE
-    assert default(SERVICE["mem_limit"]) == "6g"
+    assert default(SERVICE["mem_limit"]) == default(SERVICE["memswap_limit"]) == "6g"
     assert 0 < SERVICE["pids_limit"] <= 4096
     assert SERVICE["init"] is True
     assert SERVICE["restart"] == "unless-stopped"
-    assert seconds(SERVICE["stop_grace_period"]) > Settings(_env_file=None).drain_seconds + 10  # type: ignore[call-arg]
+    assert seconds(default(SERVICE["stop_grace_period"])) > Settings(_env_file=None).drain_seconds + 10  # type: ignore[call-arg]
 
 
 def test_promise_41_uploads_fit_into_what_is_temporary() -> None:
@@ -71,6 +71,8 @@ def test_an_image_for_no_known_device_is_refused() -> None:
 def test_promise_41_the_others_start_when_asked_for_and_are_bound_to_this_machine(name: str) -> None:
     other = COMPOSE["services"][name]
     assert other["profiles"]
+    assert other["cap_drop"] == ["ALL"]
+    assert other["pids_limit"] > 0
     assert all(default(port).startswith("127.0.0.1:") for port in other.get("ports", []))
     assert "no-new-privileges:true" in other["security_opt"]
     assert not other["image"].endswith(":latest")
@@ -99,7 +101,8 @@ def test_every_variable_of_the_compose_file_is_explained() -> None:
 
 def test_the_volumes_are_the_folders_of_the_repository() -> None:
     for mount in SERVICE["volumes"]:
-        host, _, inside = mount.partition(":")
+        host, inside, label = mount.split(":")
+        assert label == "z", "for SELinux"
         assert (ROOT / host / ".gitkeep").exists()
         assert inside == f"/data/{Path(host).name}"
         assert inside in (ROOT / "llm-vision" / "Dockerfile").read_text()

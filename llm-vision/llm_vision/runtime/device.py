@@ -47,11 +47,12 @@ def find_gpus() -> Sequence[Gpu]:
 
 def missing_gpu(asked: str) -> str | None:
     """What to do where a GPU is asked for (`cuda`, `cuda:1`) and none can be seen; None where there is one."""
-    if not asked.startswith("cuda") or find_gpus():
+    index = asked.partition(":")[2]
+    if not asked.startswith("cuda") or any(index in ("", str(gpu.index)) for gpu in find_gpus()):
         return None
     return (
-        f"no NVIDIA GPU can be seen, though {asked} is asked for: install its driver (nvidia-smi must list it); in a "
-        "container, start with docker-compose.gpu.yml and install the NVIDIA Container Toolkit"
+        f"no such NVIDIA GPU can be seen, though {asked} is asked for: install its driver, until nvidia-smi lists it; "
+        "in a container, start with docker-compose.gpu.yml and install the NVIDIA Container Toolkit"
     )
 
 

@@ -11,7 +11,7 @@ from ..errors import ModelLoadFailed
 from ..models.base import ModelSpec, Volume, Weights
 from .download_place import DownloadPlace
 from .load_failures import RETRY_LOAD
-from .volume_check import complaint
+from .volume_check import complaint, unreadable
 
 _CONFIG = "config.json"
 
@@ -85,7 +85,9 @@ class WeightStore:
         """Where an operator puts the files, and what is wrong with that volume, in words."""
         name = weights.repo.rpartition("/")[2]
         where = f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
-        return "; ".join(filter(None, (where, complaint(self._volumes[weights.volume]))))
+        root = self._volumes[weights.volume]
+        forbidden = (unreadable(folder) for folder in (root / weights.repo, root / name))
+        return "; ".join(filter(None, (where, complaint(root) or next(filter(None, forbidden), None))))
 
     def complaints(self) -> list[str]:
         """What is wrong with the volumes, in words."""
