@@ -57,7 +57,7 @@ demo: install ## Start the service, read a manga page, a bubble and a photo, che
 test: install ## Run all tests
 	$(BIN)/python -m pytest
 
-compat: install $(CLIENTS)/.installed ## Ask the service with clients that others wrote (NAME=ollama for one; needs npm), 4 minutes
+compat: install $(CLIENTS)/.installed ## Ask the service with clients that others wrote (NAME=ollama for one; needs npm), 3 minutes
 	$(CLIENTS)/bin/python -m pytest $(COMPAT) $(NAME:%=-k %)
 
 # The clients have an environment of their own: they must not choose versions for the service, nor it for them.

@@ -75,6 +75,7 @@ def running() -> Iterator[Engine]:
     finally:
         os.kill(process, signal.SIGTERM)
         _wait_for_end(process)
+        _unmount(folder)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -104,6 +105,14 @@ def _until(condition: Callable[[], bool], folder: Path) -> None:
         if time.monotonic() > ends:
             raise Failed(f"the engine did not start:\n{(folder / 'log').read_text()[-4000:]}")
         time.sleep(0.2)
+
+
+def _unmount(folder: Path) -> None:
+    """What an engine leaves mounted when it ends: namespaces of networks."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        place = line.split()[1]
+        if place.startswith(f"{folder}/"):
+            subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def _wait_for_end(process: int) -> None:
