@@ -5,15 +5,16 @@ set -eu
 
 device=$1
 case $device in
-cpu) index=https://download.pytorch.org/whl/cpu unused='cuda*|rocm*|xpu*' ;;
-cuda) index=https://download.pytorch.org/whl/cu130 unused='rocm*|xpu*' ;;
+cpu) index=https://download.pytorch.org/whl/cpu ;;
+cuda) index=https://download.pytorch.org/whl/cu130 ;;
 *)
   echo "DEVICE is cpu or cuda, not $device" >&2
   exit 1
   ;;
 esac
 
-cd "$(dirname "$0")/.."
+image=$(cd "$(dirname "$0")" && pwd)
+cd "$image/.."
 locked() {
   pip install --quiet --no-compile --no-deps --no-build-isolation --require-hashes --requirement "$1"
 }
@@ -32,7 +33,5 @@ cd "$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 rm -rf torch/include torch/share torch/test
 find torch/bin -mindepth 1 ! -name torch_shm_manager -delete
 find . -type d -name tests -prune -exec rm -rf {} +
-for file in bitsandbytes/libbitsandbytes_*.so; do
-  eval "case \${file#bitsandbytes/libbitsandbytes_} in $unused) rm \"\$file\" ;; esac"
-done
-python3 /build/image/compile.py
+find bitsandbytes -name 'libbitsandbytes_*.so' ! -name '*_cpu.so' ! -name "*_$device*.so" -delete
+python3 "$image/compile.py"

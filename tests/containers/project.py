@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Any
 import httpx2
 
 from containers.engine import Engine, Failed, run
+from fixtures.live import free_port
 
 ROOT = Path(__file__).parents[2]
 SERVICE = "llm-vision"
@@ -103,13 +103,13 @@ class Project:
         )
         return done.stdout + done.stderr
 
-    def wait_ready(self, seconds: float = 60) -> float:
-        """Wait until /readyz says 200; the seconds that this took."""
-        started = time.monotonic()
-        while time.monotonic() < started + seconds:
+    def wait_ready(self, seconds: float = 60) -> None:
+        """Wait until /readyz says 200."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
             try:
                 if httpx2.get(f"{self.url}/readyz", timeout=2).status_code == 200:
-                    return time.monotonic() - started
+                    return
             except httpx2.TransportError:
                 pass
             time.sleep(0.05)
@@ -125,9 +125,3 @@ class Project:
 
     def down(self) -> None:
         self.compose("down", "--volumes", "--timeout", "40")
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -34,8 +34,7 @@ class WeightStore:
         does not count while a file of it is missing.
         """
         root = self._volumes[weights.volume]
-        name = weights.repo.rpartition("/")[2]
-        for candidate in (root / weights.repo, root / name, *_snapshots(root, weights)):
+        for candidate in (*_named(root, weights), *_snapshots(root, weights)):
             if os.access(candidate / _CONFIG, os.R_OK):  # never raises, whatever is in the way
                 place = self.place(weights)
                 if candidate != place.home or not place.is_torn:
@@ -86,7 +85,7 @@ class WeightStore:
         name = weights.repo.rpartition("/")[2]
         where = f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
         root = self._volumes[weights.volume]
-        forbidden = (unreadable(folder) for folder in (root / weights.repo, root / name))
+        forbidden = map(unreadable, _named(root, weights))
         return "; ".join(filter(None, (where, complaint(root) or next(filter(None, forbidden), None))))
 
     def complaints(self) -> list[str]:
@@ -102,6 +101,11 @@ def _is_of_kind(config: Path, kind: str) -> bool:
         return True
     except OSError:
         return False
+
+
+def _named(root: Path, weights: Weights) -> tuple[Path, Path]:
+    """The folders that have a model's name."""
+    return root / weights.repo, root / weights.repo.rpartition("/")[2]
 
 
 def _snapshots(root: Path, weights: Weights) -> Iterable[Path]:
