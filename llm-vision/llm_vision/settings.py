@@ -54,8 +54,8 @@ class Settings(BaseSettings):
     published: str | None = None
     """Address at which a container's port is published, as docker-compose.yml tells it. Empty: the one listened on."""
     allowed_hosts: CommaList = ()
-    """Host names that clients may use besides localhost and this machine's name, comma separated. Empty: any, unless
-    on loopback."""
+    """Host names that clients may use besides localhost and this machine's name, comma separated; `*`: any. Empty: any,
+    unless on loopback."""
     cors_origins: CommaList = ()
     """Web origins (`https://reader.example`) whose pages may call the service, comma separated."""
     owocr_port: Annotated[int, Field(ge=1, le=65535)] | None = None
@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     ocr_engine: str = "auto"
     """Model id that answers /ocr when a request names no engine; `auto`: MangaOCR when its weights are there."""
     preload: CommaList = ()
-    """Model ids to load at start, comma separated; the service is ready when they are."""
+    """Model ids to load at start, comma separated; the service is ready once each is loaded,
+    being downloaded or has failed."""
     keep_alive: Annotated[float, Field(ge=-1)] = 300
     """Seconds that an idle model stays in memory; -1 for ever, 0 unloads at once."""
     max_loaded_models: Annotated[int, Field(ge=1, le=64)] = 4
@@ -115,11 +116,13 @@ class Settings(BaseSettings):
     )
     """Bits of its weights: `none` leaves 16; `auto` takes 4 where 16 do not fit or, on a CPU, would be slow."""
     transformers_cache: Path = Field(Path("data/llava_models"), validation_alias=AliasChoices("TRANSFORMERS_CACHE"))
-    """Folder (volume) of vision-language weights; worker processes get it as the hub's cache."""
+    """Folder (volume) of vision-language weights; worker processes get it as the hub's cache. With Docker Compose it
+    does nothing: mount the folder instead."""
     mangaocr_model_path: Path = Field(
         Path("data/mangaocr_models"), validation_alias=AliasChoices("MANGAOCR_MODEL_PATH")
     )
-    """Folder (volume) of MangaOCR weights, or the folder above it."""
+    """Folder (volume) of MangaOCR weights, or the folder above it. With Docker Compose it does nothing: mount the
+    folder instead."""
     upstreams: Annotated[tuple[UpstreamServer, ...], NoDecode] = ()
     """Models of other servers (vLLM, SGLang, Ollama, llama.cpp), comma separated: `id=url#model`."""
     upstream_keys: SecretList = ()
@@ -143,6 +146,9 @@ class Settings(BaseSettings):
     max_prompt_chars: Annotated[int, Field(ge=1)] = 16_384
     """Longest prompt, in characters."""
 
+    max_pictures: Annotated[int, Field(ge=1, le=64)] = 8
+    """Most pictures in one chat request, those of earlier messages included; Frigate sends up to 10."""
+
     # Pictures by URL
     url_hosts: CommaList = ()
     """Hosts that pictures may be fetched from by URL, comma separated; `*` for every public one. Empty: none."""
@@ -158,6 +164,8 @@ class Settings(BaseSettings):
     # Pictures
     max_file_mb: Annotated[float, Field(gt=0, le=1024)] = 20
     """Largest picture file, in MiB."""
+    max_batch_mb: Annotated[float, Field(gt=0, le=4096)] = 200
+    """All files of a batch together, in MiB; VISION_BUFFER_MB at most."""
     max_megapixels: Annotated[float, Field(gt=0, le=350)] = 50
     """Largest picture, in millions of pixels."""
     max_side: Annotated[int, Field(ge=4)] = 32_768
@@ -283,3 +291,8 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """Largest request body: base64 makes a file a third larger, and other fields come with it."""
         return int(self.max_file_bytes * 1.4)
+
+    @property
+    def max_batch_bytes(self) -> int:
+        """Largest body of a batch, in bytes."""
+        return max(self.max_body_bytes, min(int(self.max_batch_mb * MEBIBYTE), self.buffer_bytes))

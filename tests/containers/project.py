@@ -60,8 +60,13 @@ class Project:
         for name in VOLUMES:
             self.volume(name).mkdir(parents=True)
             os.chown(self.volume(name), USER, USER)
-        lines = {"VISION_PORT": str(self.port), "HF_HUB_OFFLINE": "1", **(settings or {})}
-        (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        self._settings: dict[str, str] = {}
+        self.set({"VISION_PORT": str(self.port), "HF_HUB_OFFLINE": "1", **(settings or {})})
+
+    def set(self, settings: Mapping[str, str]) -> None:
+        """Write the file .env anew, with these settings and those that are there."""
+        self._settings |= settings
+        (self.folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in self._settings.items()))
 
     def volume(self, name: str) -> Path:
         return self.folder / "data" / name
@@ -75,6 +80,11 @@ class Project:
 
     def compose(self, *arguments: str) -> str:
         return run([*self._compose, *arguments], self.engine.environment, self.folder)
+
+    def start(self) -> None:
+        """Start the service, and wait until it is ready."""
+        self.compose("up", "--detach", "--no-build")
+        self.wait_ready()
 
     @property
     def url(self) -> str:

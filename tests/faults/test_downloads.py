@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from fixtures.fake_hub import Hub
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
+from llm_vision.runtime.process import _environment
 
 LARGE = "model.safetensors"
 
@@ -228,3 +230,41 @@ def test_promise_03_a_download_process_that_is_killed_is_told_and_gone_on_with(
     hub.go.set()
     assert download(server)[-1]["state"] == "done"
     assert hub.asked_for(LARGE)[1] >= THIRD
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", "socks://127.0.0.1:9/"])
+def test_promise_03_a_proxy_that_cannot_be_used_is_told(
+    start_server: Start, hub: Hub, volume: Path, proxy: str
+) -> None:
+    last = download(start_server(on_hub(hub, volume, ALL_PROXY=proxy)))[-1]
+    assert "set HTTPS_PROXY to an HTTP proxy, and unset ALL_PROXY" in last["error"]
+    assert hub.requests == 0
+
+
+@pytest.mark.parametrize("what", ["missing", "empty", "a folder"])
+def test_promise_03_certificates_that_cannot_be_read_are_told(
+    start_server: Start, hub: Hub, volume: Path, tmp_path: Path, what: str
+) -> None:
+    named = tmp_path / "certificates.pem"
+    if what == "empty":
+        named.touch()
+    if what == "a folder":
+        named.mkdir()
+    error = download(start_server(on_hub(hub, volume, SSL_CERT_FILE=str(named))))[-1]["error"]
+    assert "SSL_CERT_FILE names no certificates that can be read" in error
+    assert "the volume cannot be written" not in error
+
+
+def test_promise_03_variables_that_are_empty_count_as_unset(start_server: Start, hub: Hub, volume: Path) -> None:
+    """As Compose passes them on from `HF_ENDPOINT=` in .env; a proxy sees whom the download asks."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(30)
+        through = {"HTTPS_PROXY": f"http://127.0.0.1:{proxy.getsockname()[1]}", "NO_PROXY": "", "SSL_CERT_FILE": ""}
+        begin(start_server(on_hub(hub, volume, **through) | {"HF_ENDPOINT": "", "HF_TOKEN": ""}))
+        with proxy.accept()[0] as asked:
+            assert asked.recv(1000).startswith(b"CONNECT huggingface.co:443 ")
+
+
+def test_promise_03_no_gpu_is_not_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert _environment({})["CUDA_VISIBLE_DEVICES"] == ""

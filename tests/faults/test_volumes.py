@@ -7,7 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from fixtures.downloading import download, on_hub
 from fixtures.encoding import saved
+from fixtures.fake_hub import Hub
 from fixtures.japanese_crops import crops
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
@@ -19,6 +23,9 @@ WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if
 """Root as any other user: what belongs to others is forbidden."""
 OWN_MOUNTS = ("unshare", "--mount") if IS_ROOT else ("unshare", "--user", "--map-root-user", "--mount")
 ANOTHER_USER = 1000
+CHANGE_OWNER, CHANGE_MODE = f'"sudo chown -R {os.geteuid()}:{os.getegid()}"', '"sudo chmod -R u+rwX"'
+CHANGE_BOTH = f"{CHANGE_OWNER} and {CHANGE_MODE}" if IS_ROOT else CHANGE_MODE
+"""For what `of_another` closes: its owner may not either."""
 
 
 def read(server: LiveServer, **fields: str) -> dict[str, Any]:
@@ -26,11 +33,11 @@ def read(server: LiveServer, **fields: str) -> dict[str, Any]:
     return {"status": answer.status_code, **answer.json()}
 
 
-def of_another(folder: Path, mode: int) -> None:
-    """Let a folder belong to somebody else, as far as we can."""
+def of_another(path: Path, mode: int) -> None:
+    """Let a file or folder belong to somebody else, as far as we can."""
     if IS_ROOT:
-        os.chown(folder, ANOTHER_USER, ANOTHER_USER)
-    folder.chmod(mode)
+        os.chown(path, ANOTHER_USER, ANOTHER_USER)
+    path.chmod(mode)
 
 
 def mounted(mount: str) -> tuple[str, ...]:
@@ -57,7 +64,7 @@ def test_promise_33_a_volume_that_may_not_be_read(start_server: Start, tmp_path:
     of_another(volume, 0o000)
     server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
     assert f"user {os.geteuid()} cannot read {volume}" in server.log
-    assert "sudo chown -R" in server.log
+    assert f"run {CHANGE_BOTH} on the folder that is mounted there" in server.log
     reads_with_the_embedded_model(server, f"user {os.geteuid()} cannot read {volume}")
     volume.chmod(0o755)
     reads_with_its_own(server)
@@ -78,6 +85,56 @@ def test_promise_33_a_volume_that_may_not_be_written(start_server: Start, tmp_pa
     of_another(volume, 0o555)
     server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
     assert f"user {os.geteuid()} cannot write {volume}, so nothing can be downloaded to it" in server.log
+    assert f"run {CHANGE_BOTH} on the folder that is mounted there" in server.log
+    reads_with_its_own(server)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="nobody else can give a folder away")
+def test_promise_33_a_volume_that_its_owner_may_write(start_server: Start, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    of_another(volume, 0o755)
+    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    assert (
+        f"it belongs to user {ANOTHER_USER} with mode 755; on the host, run {CHANGE_OWNER} on the folder that is "
+        f"mounted there, or set VISION_UID={ANOTHER_USER} and VISION_GID={ANOTHER_USER}\n"
+    ) in server.log
+
+
+def test_promise_33_ones_own_volume_that_is_closed(start_server: Start, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir(mode=0o555)
+    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    assert f"it belongs to user {os.geteuid()} with mode 555; on the host, run {CHANGE_MODE} on" in server.log
+    assert "chown" not in server.log
+
+
+def test_promise_33_weights_whose_config_may_not_be_read(start_server: Start, hub: Hub, tmp_path: Path) -> None:
+    """They may be the operator's own, so that no others are downloaded in their place."""
+    volume = tmp_path / "volume"
+    config = copied(MANGA_OCR, volume / "manga-ocr-base") / "config.json"
+    of_another(config, 0o000)
+    server = start_server(on_hub(hub, volume), under=WITHOUT_RIGHTS)
+    reads_with_the_embedded_model(server, f"no weights of manga-ocr: user {os.geteuid()} cannot read {config}: it")
+    assert "belong into the folder" not in read(server)["notice"]
+    assert hub.requests == 0
+    config.chmod(0o644)
+    reads_with_its_own(server)
+
+
+def test_promise_33_unfinished_downloads_of_another(start_server: Start, hub: Hub, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    unfinished = volume / ".downloads"
+    unfinished.mkdir(parents=True)
+    of_another(unfinished, 0o555)
+    server = start_server(on_hub(hub, volume, VISION_FAILED_LOAD_SECONDS="0"), under=WITHOUT_RIGHTS)
+    because = f"user {os.geteuid()} cannot write {unfinished}, so nothing can be downloaded to it: it belongs to"
+    assert because in server.log
+    told = download(server)[-1]
+    assert "the volume cannot be written" in told["error"]
+    assert because in told["error"]
+    unfinished.chmod(0o777)
+    assert download(server)[-1]["state"] == "done"
     reads_with_its_own(server)
 
 

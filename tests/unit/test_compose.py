@@ -20,6 +20,9 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICE = COMPOSE["services"]["llm-vision"]
 OURS_IN_A_CONTAINER = {"VISION_BIND", "VISION_PORT", "TRANSFORMERS_CACHE", "MANGAOCR_MODEL_PATH"}
 """Set by the image: the ports and folders in it are always the same."""
+PASSED_ON = [entry for entry in SERVICE["environment"] if "=" not in entry]
+OF_DOWNLOADS = {"HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
+"""Not ALL_PROXY: that of a shell is often one that downloads cannot use."""
 
 
 def default(text: str) -> str:
@@ -80,23 +83,30 @@ def test_promise_41_the_others_start_when_asked_for_and_are_bound_to_this_machin
 
 
 def test_every_setting_reaches_the_container() -> None:
-    passed = [entry for entry in SERVICE["environment"] if "=" not in entry]
     prefix = Settings.model_config["env_prefix"]
     known = {
         str(field.validation_alias.choices[0]) if field.validation_alias else f"{prefix}{name.upper()}"  # type: ignore[union-attr]
         for name, field in Settings.model_fields.items()
     }
-    assert known - set(passed) == OURS_IN_A_CONTAINER | {"VISION_PUBLISHED"}
+    assert known - set(PASSED_ON) == OURS_IN_A_CONTAINER | {"VISION_PUBLISHED"}
     assert "VISION_PUBLISHED=${VISION_BIND:-127.0.0.1}" in SERVICE["environment"]
-    assert len(passed) == len(set(passed))
+    assert len(PASSED_ON) == len(set(PASSED_ON))
+    assert set(PASSED_ON) - known == OF_DOWNLOADS
 
 
-def test_every_variable_of_the_compose_file_is_explained() -> None:
-    used = set(re.findall(r"\$\{([A-Z_]+):-", (ROOT / "docker-compose.yml").read_text()))
+def test_every_variable_of_the_compose_files_is_explained() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", text))
+    built_with = [entry for entry in SERVICE["build"]["args"] if "=" not in entry]
     page = (ROOT / "docs" / "deployment.md").read_text()
-    example = (ROOT / ".env.example").read_text()
-    assert not [name for name in used if f"{name}" not in page]
-    assert not [name for name in used if name.startswith("VISION_") and name not in example]
+    example = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    assert not [name for name in defaults if name not in page]
+    assert {*defaults, *built_with, *PASSED_ON, "COMPOSE_FILE", "COMPOSE_PROFILES"} <= example.keys()
+    assert {name: example[name] for name in defaults} == defaults
+
+
+def test_servers_on_the_host_have_a_name() -> None:
+    assert SERVICE["extra_hosts"] == ["host.docker.internal:host-gateway"]
 
 
 def test_the_volumes_are_the_folders_of_the_repository() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import getproxies
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
@@ -50,8 +53,10 @@ def list_files(repo: str, revision: str) -> Listing:
     """What a repository holds.
 
     Raises:
-        HubFailed: the hub cannot be reached, refuses, or says what cannot be understood.
+        HubFailed: the hub cannot be reached, refuses, or says what cannot be understood; a variable is wrong.
     """
+    _check_proxies()
+    _check_certificates()
     with _in_our_words():
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_LISTING_SECONDS)
     if not info.sha or not _COMMIT.fullmatch(info.sha):
@@ -81,6 +86,27 @@ def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
     with partial.open("ab") as opened, _in_our_words():
         url = hf_hub_url(repo, file.name, revision=commit)
         http_get(url, opened, resume_size=opened.tell(), headers=headers, expected_size=file.size)
+
+
+def _check_proxies() -> None:
+    found = getproxies()
+    used = [found[name].lower() for name in ("http", "https", "all") if name in found and found.get("no") != "*"]
+    if any("://" in url and not url.startswith(("http://", "https://")) for url in used):
+        raise HubFailed(
+            "only HTTP proxies can be used, and one of another kind is set: "
+            "set HTTPS_PROXY to an HTTP proxy, and unset ALL_PROXY"
+        )
+
+
+def _check_certificates() -> None:
+    """Before the library looks for them: its failure looks like one of the volume."""
+    try:
+        ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or None)
+    except OSError as error:
+        raise HubFailed(
+            "SSL_CERT_FILE names no certificates that can be read here: name a file that has some, in a container one "
+            "that is mounted, or unset it"
+        ) from error
 
 
 @contextmanager

@@ -194,7 +194,7 @@ class Downloads:
                 f"no weights of {spec.model_id}, and HF_HUB_OFFLINE forbids to download them: {where}",
                 retry_after=RETRY_LOAD,
             )
-        if not self._rules.allowed:
+        if not self._rules.allowed or self._store.hidden(weights):  # what cannot be read may be the operator's own
             raise ModelLoadFailed(f"no weights of {spec.model_id}: {where}", retry_after=RETRY_LOAD)
 
     def _place(self, weights: Weights) -> DownloadPlace:

@@ -46,6 +46,7 @@ def _environment(extra: Mapping[str, str]) -> dict[str, str]:
         name: value
         for name, value in os.environ.items()
         if name in _PASSED_VARIABLES or name.startswith(_PASSED_PREFIXES)
+        if value or not name.startswith("HF_")  # empty is unset, as in .env; CUDA's mean no GPU then
     }
     return {**passed, **extra}
 

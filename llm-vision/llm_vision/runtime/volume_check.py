@@ -18,25 +18,33 @@ def complaint(volume: Path) -> str | None:
         volume: where it is mounted; a folder that is not there yet counts as its nearest parent.
     """
     folder = _nearest(volume)
-    user = os.geteuid()
     if text := unreadable(volume):
         return text
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         return f"{volume} is read-only: nothing can be downloaded to it"
-    if not os.access(folder, os.W_OK):
-        return f"user {user} cannot write {volume}, so nothing can be downloaded to it: {_remedy(folder, user)}"
+    if text := unwritable(volume):
+        return text
     free = shutil.disk_usage(folder).free
     if free < _LEAST_FREE_BYTES:
         return f"{volume} has {free // _MIB} MiB free, too little to download weights to it: make room there"
     return None
 
 
-def unreadable(volume: Path) -> str | None:
-    """Why a folder, or the nearest one above it that is there, cannot be read; None when it can."""
-    folder, user = _nearest(volume), os.geteuid()
-    if os.access(folder, os.R_OK | os.X_OK):
+def unreadable(path: Path) -> str | None:
+    """Why a file or folder, or the nearest folder above it that is there, cannot be read; None when it can."""
+    return _forbidden(_nearest(path), os.R_OK, "cannot read {}")
+
+
+def unwritable(path: Path) -> str | None:
+    """Why a file or folder, or the nearest folder above it that is there, cannot be written; None when it can."""
+    return _forbidden(_nearest(path), os.W_OK, "cannot write {}, so nothing can be downloaded to it")
+
+
+def _forbidden(path: Path, wanted: int, text: str) -> str | None:
+    needed = wanted | os.X_OK if path.is_dir() else wanted
+    if os.access(path, needed):
         return None
-    return f"user {user} cannot read {folder}: {_remedy(folder, user)}"
+    return f"user {os.geteuid()} {text.format(path)}: {_remedy(path, needed)}"
 
 
 def _nearest(folder: Path) -> Path:
@@ -53,11 +61,20 @@ def _is_there(folder: Path) -> bool:
         return False
 
 
-def _remedy(folder: Path, user: int) -> str:
-    state = folder.stat()
-    if state.st_uid == user and state.st_mode & 0o700 == 0o700:
+def _remedy(path: Path, needed: int) -> str:
+    state, user = path.stat(), os.geteuid()
+    is_ours, is_open = state.st_uid == user, state.st_mode >> 6 & needed == needed
+    if is_ours and is_open:
         return "it belongs to this user already, so SELinux or the like forbids it on the host"
+    steps = [] if is_ours else [f'"sudo chown -R {user}:{os.getegid()}"']
+    steps += [] if is_open else ['"sudo chmod -R u+rwX"']
     return (
         f"it belongs to user {state.st_uid} with mode {state.st_mode & 0o777:o}; on the host, run "
-        f'"sudo chown -R {user}:{os.getegid()}" on the folder that is mounted there'
+        f"{' and '.join(steps)} on the folder that is mounted there{_as_its_owner(state) if is_open else ''}"
     )
+
+
+def _as_its_owner(state: os.stat_result) -> str:
+    """The other way, where the owner may do what is wanted."""
+    where = "" if state.st_uid else "with rootless Docker "
+    return f", or {where}set VISION_UID={state.st_uid} and VISION_GID={state.st_gid}"

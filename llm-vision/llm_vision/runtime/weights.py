@@ -11,7 +11,7 @@ from ..errors import ModelLoadFailed
 from ..models.base import ModelSpec, Volume, Weights
 from .download_place import DownloadPlace
 from .load_failures import RETRY_LOAD
-from .volume_check import complaint, unreadable
+from .volume_check import complaint, unreadable, unwritable
 
 _CONFIG = "config.json"
 
@@ -82,15 +82,30 @@ class WeightStore:
 
     def whereabouts(self, weights: Weights) -> str:
         """Where an operator puts the files, and what is wrong with that volume, in words."""
+        if text := self.hidden(weights):
+            return text
         name = weights.repo.rpartition("/")[2]
         where = f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
+        place = self.place(weights)
+        written = (place.work.with_suffix(".lock"), place.work, place.home)
+        return "; ".join(filter(None, (where, complaint(place.root) or _first(map(unwritable, written)))))
+
+    def hidden(self, weights: Weights) -> str | None:
+        """Why files that may be a model's cannot be read, in words; None when it is not for want of rights."""
         root = self._volumes[weights.volume]
-        forbidden = map(unreadable, _named(root, weights))
-        return "; ".join(filter(None, (where, complaint(root) or next(filter(None, forbidden), None))))
+        if unreadable(root):
+            return None
+        folders = (root, *_named(root, weights), _cache(root, weights) / "snapshots", *_snapshots(root, weights))
+        return _first(unreadable(path) for folder in folders for path in (folder, folder / _CONFIG))
 
     def complaints(self) -> list[str]:
         """What is wrong with the volumes, in words."""
-        return [text for volume in self._volumes.values() if (text := complaint(volume))]
+        unfinished = {volume: DownloadPlace(volume, "any").work.parent for volume in self._volumes.values()}
+        return [text for volume in unfinished if (text := complaint(volume) or unwritable(unfinished[volume]))]
+
+
+def _first(texts: Iterable[str | None]) -> str | None:
+    return next(filter(None, texts), None)
 
 
 def _is_of_kind(config: Path, kind: str) -> bool:
@@ -108,9 +123,14 @@ def _named(root: Path, weights: Weights) -> tuple[Path, Path]:
     return root / weights.repo, root / weights.repo.rpartition("/")[2]
 
 
+def _cache(root: Path, weights: Weights) -> Path:
+    """A model's folder in a hub cache."""
+    return root / f"models--{weights.repo.replace('/', '--')}"
+
+
 def _snapshots(root: Path, weights: Weights) -> Iterable[Path]:
     """The snapshots of a hub cache, the wanted revision first, else the one that `main` names, else any."""
-    repo = root / f"models--{weights.repo.replace('/', '--')}"
+    repo = _cache(root, weights)
     if not os.access(repo / "snapshots", os.R_OK | os.X_OK):
         return []
     wanted = weights.revision or _read(repo / "refs" / "main")
