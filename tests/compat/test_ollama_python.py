@@ -6,13 +6,16 @@ import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import ollama
 import pytest
 from ollama import Client
 
 from compat.asked import Asked, Shape, colours
-from compat.live import MODEL, Service
+from compat.live import MODEL, Service, running
+from fixtures.fake_hub import Hub
+from fixtures.tiny_models import LLAVA
 
 GREEDY = {"temperature": 0}
 
@@ -45,7 +48,8 @@ def test_a_model_is_shown_with_what_it_can_do(client: Client) -> None:
     shown = client.show(MODEL)
     assert {"completion", "vision"} <= set(shown.capabilities)
     assert shown.details.family
-    assert shown.modelinfo is not None
+    assert shown.modelinfo["llava.context_length"] == 4096
+    assert shown.modified_at.year > 1970
 
 
 def test_questions_about_pictures_are_answered_right(client: Client) -> None:
@@ -53,7 +57,8 @@ def test_questions_about_pictures_are_answered_right(client: Client) -> None:
         answer = client.chat(model=MODEL, messages=asked.ollama_messages, options=GREEDY)
         assert (answer.message.content, answer.message.role) == (asked.answer, "assistant")
         assert (answer.model, answer.done, answer.done_reason) == (MODEL, True, "stop")
-        assert min(answer.prompt_eval_count, answer.eval_count, answer.total_duration, answer.eval_duration) > 0
+        assert min(answer.prompt_eval_count, answer.eval_count) > 0
+        assert min(answer.total_duration, answer.prompt_eval_duration, answer.eval_duration) > 0
         assert answer.total_duration < 120 * 10**9, "nanoseconds"
         assert datetime.fromisoformat(answer.created_at).tzinfo
 
@@ -110,6 +115,7 @@ def test_keep_alive_tells_how_long_a_model_stays(client: Client, asked: Asked) -
     assert 9 < minutes <= 10.1
     assert loaded.size > 0
     assert loaded.size_vram is not None
+    assert loaded.context_length == 4096
     client.chat(model=MODEL, messages=asked.ollama_messages, options=GREEDY, keep_alive=0)
     assert eventually(lambda: MODEL not in in_memory(client))
 
@@ -167,6 +173,14 @@ def test_what_is_no_picture_is_refused(client: Client) -> None:
         client.chat(model=MODEL, messages=[{"role": "user", "content": "x", "images": [b"no picture at all"]}])
     assert 400 <= caught.value.status_code < 500
     assert caught.value.error
+
+
+def test_a_pull_that_fails_is_an_error_in_a_stream_and_without(tmp_path: Path) -> None:
+    with Hub.of_folder(MODEL, LLAVA) as hub, running(tmp_path, hub.url) as service:
+        hub.status = 500
+        for stream in (False, True):
+            with pytest.raises(ollama.ResponseError, match="answers 500"):
+                list(Client(host=service.url).pull(MODEL, stream=stream))
 
 
 def test_a_model_is_pulled_used_and_deleted(empty_service: Service, asked: Asked) -> None:

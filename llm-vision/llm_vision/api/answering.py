@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Generic, TypeVar
 
@@ -26,12 +27,21 @@ class Answering(Generic[Answer]):
         self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
         self._made = asyncio.ensure_future(self._make(make))
         self._first: Piece | None = None
+        self._first_at: float | None = None
+        self.ended_at: float | None = None
+        """When it was made, on `time.perf_counter`."""
 
     async def _make(self, make: Callable[[OnPiece], Awaitable[Answer]]) -> Answer:
         try:
-            return await make(self._pieces.put_nowait)
+            return await make(self._take)
         finally:
+            self.ended_at = time.perf_counter()
             self._pieces.put_nowait(None)
+
+    def _take(self, piece: Piece) -> None:
+        if self._first_at is None:
+            self._first_at = time.perf_counter()
+        self._pieces.put_nowait(piece)
 
     async def begin(self) -> None:
         """Wait for the first piece, or the end: until then a failure can be told by a status.
@@ -48,9 +58,11 @@ class Answering(Generic[Answer]):
             raise
 
     @property
-    def has_pieces(self) -> bool:
-        """Whether there are any, once it has begun."""
-        return self._first is not None
+    def piece_seconds(self) -> float:
+        """From the first piece to the end, once it is made; however slowly a client reads."""
+        if self._first_at is None or self.ended_at is None:
+            return 0.0
+        return self.ended_at - self._first_at
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """What has come and is coming."""

@@ -1,4 +1,4 @@
-"""Ollama's API: POST /api/chat and /api/generate."""
+"""Ollama's API: GET /, by which clients tell who is there, POST /api/chat and /api/generate."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import State
 
-from ..errors import VisionError
+from ..errors import Forbidden, VisionError
 from ..schemas.ollama import ChatAnswerLine, ChatBody, GenerateAnswerLine, GenerateBody
 from ..services.chat import ChatWish
 from .answering import StreamedAnswer
@@ -22,9 +23,9 @@ from .loading import late
 from .media_types import NDJSON
 from .ollama_answers import Lines, as_chat, as_generated, line_of
 from .ollama_requests import chat_pictures, chat_wish, generate_pictures, generate_wish
-from .openapi import CHAT_CODES, ollama_responses
+from .openapi import CHAT_CODES, error_responses, ollama_responses
 
-router = APIRouter(prefix="/api", tags=["Ollama"])
+router = APIRouter(tags=["Ollama"])
 
 
 def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
@@ -32,8 +33,15 @@ def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int 
     return {200: {"content": lines}, **ollama_responses(*CHAT_CODES)}
 
 
+@router.get("/", responses=error_responses(), response_class=PlainTextResponse, summary="Is the service there?")
+@router.head("/", include_in_schema=False)
+async def heartbeat() -> PlainTextResponse:
+    """What Ollama says: its command line asks before each command."""
+    return PlainTextResponse("Ollama is running")
+
+
 @router.post(
-    "/chat",
+    "/api/chat",
     response_model=ChatAnswerLine,
     responses=_answers(ChatAnswerLine),
     openapi_extra=json_request(ChatBody),
@@ -44,11 +52,11 @@ async def chat(
 ) -> Response:
     """The answer to a conversation, a line of JSON a piece; without messages, the model is loaded or unloaded."""
     wish = chat_wish(body, may_manage=request.state.may_manage)
-    return await _answer(_Asked(wish, chat_pictures(body), body.stream, as_chat), services, request.state.client)
+    return await _answer(_Asked(wish, chat_pictures(body), body.is_streamed, as_chat), services, request.state)
 
 
 @router.post(
-    "/generate",
+    "/api/generate",
     response_model=GenerateAnswerLine,
     responses=_answers(GenerateAnswerLine),
     openapi_extra=json_request(GenerateBody),
@@ -59,8 +67,8 @@ async def generate(
 ) -> Response:
     """The answer to a prompt, a line of JSON a piece; without a prompt, the model is loaded or unloaded."""
     wish = generate_wish(body, may_manage=request.state.may_manage)
-    asked = _Asked(wish, generate_pictures(body), body.stream, as_generated)
-    return await _answer(asked, services, request.state.client)
+    asked = _Asked(wish, generate_pictures(body), body.is_streamed, as_generated)
+    return await _answer(asked, services, request.state)
 
 
 @dataclass(frozen=True)
@@ -72,17 +80,19 @@ class _Asked:
     """Where the route's lines have their text."""
 
 
-async def _answer(asked: _Asked, services: Services, client: str) -> Response:
+async def _answer(asked: _Asked, services: Services, asking: State) -> Response:
     wish = asked.wish
     lines = Lines((await services.chat.spec(wish.model_id)).model_id, asked.shape)
     if not wish.messages:
+        if not asking.may_manage:
+            raise Forbidden("loading and unloading need a key of VISION_ADMIN_KEYS")
         return _whole(await _load_or_unload(wish, lines, services), stream=asked.stream)
 
-    answering = await begun(wish, lines.model_id, asked.pictures, services, client)
+    answering = await begun(wish, lines.model_id, asked.pictures, services, asking.client)
     if asked.stream:
         events = lines.events(answering, may_call=wish.tools is not None)
         return StreamedAnswer(answering, events, NDJSON, _failure)
-    return JSONResponse(lines.whole(await answering.whole()))
+    return JSONResponse(await lines.whole(answering))
 
 
 async def _load_or_unload(wish: ChatWish, lines: Lines, services: Services) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from ..schemas.ollama import AnswerEnd
 from ..services.chat import ChatAnswer
 from ..services.chat_messages import Call
 from .answering import Answering
@@ -51,21 +52,20 @@ class Lines:
         self.model_id = model_id
         self._shape = shape
         self._began = time.perf_counter()
-        self._first: float | None = None
 
     async def events(self, answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[str]:
         """All lines, each as soon as it is known; `may_call`: the text may turn out to be calls of tools."""
-        self._first = time.perf_counter() if answering.has_pieces else None
         async for piece in words(answering, may_call=may_call):
             yield line_of(self._line(piece.text))
         answer = await answering.answer()
         if answer.calls:
             yield line_of(self._with_calls(self._line(""), answer.calls))
-        yield line_of(self._line("") | self._end(answer))
+        yield line_of(self._line("") | self._end(answer, answering))
 
-    def whole(self, answer: ChatAnswer) -> dict[str, Any]:
+    async def whole(self, answering: Answering[ChatAnswer]) -> dict[str, Any]:
         """The whole answer in one."""
-        line = self._line(answer.text) | self._end(answer)
+        answer = await answering.whole()
+        line = self._line(answer.text) | self._end(answer, answering)
         return self._with_calls(line, answer.calls) if answer.calls else line
 
     def empty(self, reason: str) -> dict[str, Any]:
@@ -79,20 +79,21 @@ class Lines:
         made = [{"function": {"name": call.name, "arguments": call.arguments}} for call in calls]
         return {**line, "message": {**line["message"], "tool_calls": made}}
 
-    def _end(self, answer: ChatAnswer) -> dict[str, Any]:
-        now = time.perf_counter()
-        total = now - self._began
-        saying = min(answer.run_seconds, now - self._first) if self._first else answer.run_seconds
-        durations = {
-            "total_duration": total,
-            "load_duration": max(0.0, total - answer.queue_seconds - answer.run_seconds),
-            "prompt_eval_duration": answer.run_seconds - saying,
-            "eval_duration": saying,
-        }
-        return {
-            "done": True,
-            "done_reason": _REASONS.get(answer.finish_reason, answer.finish_reason),
-            "prompt_eval_count": answer.prompt_tokens,
-            "eval_count": answer.completion_tokens,
-            **{name: int(seconds * _NANOSECONDS) for name, seconds in durations.items()},
-        }
+    def _end(self, answer: ChatAnswer, answering: Answering[ChatAnswer]) -> dict[str, Any]:
+        total = (answering.ended_at or time.perf_counter()) - self._began
+        saying = min(answer.run_seconds, answering.piece_seconds)
+        end = AnswerEnd(
+            done_reason=_REASONS.get(answer.finish_reason, answer.finish_reason),
+            total_duration=_nanoseconds(total),
+            load_duration=_nanoseconds(total - answer.queue_seconds - answer.run_seconds),
+            prompt_eval_count=answer.prompt_tokens,
+            prompt_eval_duration=_nanoseconds(answer.run_seconds - saying),
+            eval_count=answer.completion_tokens,
+            eval_duration=_nanoseconds(saying),
+            confidence=answer.confidence,
+        )
+        return {"done": True, **end.model_dump()}
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(max(0.0, seconds) * _NANOSECONDS)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator
+from functools import cache
 from typing import Annotated, Any
 
+import psutil
 from fastapi import APIRouter
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from ..runtime.downloads import DownloadStatus
-from ..runtime.slots import ModelStatus
+from ..runtime.slots import KEEP_FOR_EVER, ModelStatus
 from ..schemas.models import ONE_YEAR
 from ..schemas.ollama import (
     Details,
@@ -31,11 +34,14 @@ from .forms import json_request
 from .json_body import json_body
 from .media_types import NDJSON
 from .ollama_answers import line_of, timestamp
+from .ollama_files import changed_at, context_length
 from .openapi import BODY_CODES, ollama_responses
 
 router = APIRouter(prefix="/api", tags=["Ollama"])
 API_VERSION = "0.12.0"
 """Of Ollama, whose API this is: clients look at it to know what they may use."""
+_FOR_EVER = 100 * ONE_YEAR
+"""Seconds: the command line says "Forever" from 20 years on."""
 
 Body = Annotated[ModelBody, json_body(ModelBody, any_type=True)]
 
@@ -52,10 +58,10 @@ async def local_models(services: ServicesDep) -> LocalModels:
     return LocalModels(models=await asyncio.to_thread(_local, services))
 
 
-@router.get("/ps", responses=ollama_responses(), summary="Models in memory")
+@router.get("/ps", responses=ollama_responses(), response_model_exclude_none=True, summary="Models in memory")
 async def loaded_models(services: ServicesDep) -> LoadedModels:
     """Models that answer questions or read text, and are in memory."""
-    return LoadedModels(models=[_loaded(status) for status in _known(services) if status.state == "ready"])
+    return LoadedModels(models=await asyncio.to_thread(_in_memory, services))
 
 
 @router.post(
@@ -66,15 +72,7 @@ async def loaded_models(services: ServicesDep) -> LoadedModels:
 )
 async def show_model(body: Body, services: ServicesDep) -> ShownModel:
     """Licence, kind and capabilities."""
-    status = await _status_of(body.model, services)
-    spec, details = status.spec, _details(status)
-    return ShownModel(
-        license=spec.license,
-        details=details,
-        model_info={"general.architecture": details.family, "general.basename": spec.model_id},
-        capabilities=["completion", "vision", *(["tools"] if "chat" in spec.tasks else [])],
-        modified_at=timestamp(0),
-    )
+    return await asyncio.to_thread(_shown, await _status_of(body.model, services), services)
 
 
 @router.post(
@@ -93,11 +91,11 @@ async def pull_weights(body: Body, services: ServicesDep) -> Response:
     is_there = services.availability.size_bytes(spec) is not None
     if not is_there:
         services.downloads.begin(spec, retry_failed=True)
-    lines = _pulling(spec.model_id, services, is_there=is_there)
-    if body.stream:
-        return StreamingResponse(lines, media_type=NDJSON)
-    last = [line async for line in lines][-1]
-    return Response(last, media_type="application/json")
+    if body.is_streamed:
+        return StreamingResponse(_pulling(spec.model_id, services, is_there=is_there), media_type=NDJSON)
+    if not is_there:
+        await _pulled(spec.model_id, services)
+    return JSONResponse({"status": "success"})
 
 
 async def _pulling(model_id: str, services: Services, *, is_there: bool) -> AsyncIterator[str]:
@@ -109,6 +107,17 @@ async def _pulling(model_id: str, services: Services, *, is_there: bool) -> Asyn
                 return
             yield line_of(_progress(model_id, status))
     yield line_of({"status": "success"})
+
+
+async def _pulled(model_id: str, services: Services) -> None:
+    """Wait for a download.
+
+    Raises:
+        VisionError: it has failed.
+    """
+    async for status in services.downloads.follow(services.pool.spec(model_id)):
+        if error := status.error:
+            raise type(error)(error.detail, retry_after=error.retry_after)  # the status may be told to others, too
 
 
 def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
@@ -151,7 +160,7 @@ def _local(services: Services) -> list[LocalModel]:
         LocalModel(
             name=status.spec.model_id,
             model=status.spec.model_id,
-            modified_at=timestamp(0),
+            modified_at=_changed_at(status, services),
             size=size,
             digest=_digest_of(status),
             details=_details(status),
@@ -161,17 +170,58 @@ def _local(services: Services) -> list[LocalModel]:
     ]
 
 
-def _loaded(status: ModelStatus) -> LoadedModel:
-    stays = ONE_YEAR if status.expires_in is None else status.expires_in
+def _in_memory(services: Services) -> list[LoadedModel]:
+    return [_loaded(status, services) for status in _known(services) if status.state == "ready"]
+
+
+def _loaded(status: ModelStatus, services: Services) -> LoadedModel:
+    model_id = status.spec.model_id
     return LoadedModel(
-        name=status.spec.model_id,
-        model=status.spec.model_id,
+        name=model_id,
+        model=model_id,
         size=status.memory_bytes,
         digest=_digest_of(status),
         details=_details(status),
-        expires_at=timestamp(time.time() + stays),
+        expires_at=timestamp(time.time() + _stays(status, services)),
         size_vram=status.memory_bytes if (status.device or "cpu") != "cpu" else 0,
+        context_length=context_length(services.pool.files(model_id)),
     )
+
+
+def _stays(status: ModelStatus, services: Services) -> float:
+    """Seconds that a model will be in memory; one that is in use begins to count when it is not."""
+    if status.expires_in is not None:
+        return status.expires_in
+    keep_alive = services.pool.keep_alive(status.spec.model_id)
+    return _FOR_EVER if keep_alive == KEEP_FOR_EVER else keep_alive
+
+
+def _shown(status: ModelStatus, services: Services) -> ShownModel:
+    spec, details = status.spec, _details(status)
+    takes_tools = "chat" in spec.tasks and spec.computes  # tools are not passed on to other servers
+    length = context_length(services.pool.files(spec.model_id))
+    return ShownModel(
+        license=spec.license,
+        details=details,
+        model_info={
+            "general.architecture": details.family,
+            "general.basename": spec.model_id,
+            **({f"{details.family}.context_length": length} if length else {}),
+        },
+        capabilities=["completion", "vision", *(["tools"] if takes_tools else [])],
+        modified_at=_changed_at(status, services),
+    )
+
+
+def _changed_at(status: ModelStatus, services: Services) -> str:
+    """When a model's files have changed; the service's start where there are none."""
+    changed = changed_at(services.pool.files(status.spec.model_id))
+    return timestamp(_start_of_service() if changed is None else changed)
+
+
+@cache
+def _start_of_service() -> float:
+    return psutil.Process(os.getpid()).create_time()
 
 
 def _digest_of(status: ModelStatus) -> str:
@@ -186,5 +236,5 @@ def _digest(model_id: str, revision: str | None) -> str:
 def _details(status: ModelStatus) -> Details:
     weights = status.spec.weights
     family = weights.kind if weights else status.spec.model_id
-    file_format = "safetensors" if weights else "onnx"
+    file_format = "safetensors" if weights else "onnx" if status.spec.embedded else ""
     return Details(format=file_format, family=family, families=[family], quantization_level=status.quantization or "")

@@ -17,9 +17,9 @@ def chat_wish(body: ChatBody, *, may_manage: bool) -> ChatWish:
     tools = tuple(tool.function.model_dump(exclude_none=True) for tool in body.tools or ())
     return ChatWish(
         model_id=body.model,
-        messages=tuple(map(_message, body.messages)),
-        sampling=_sampling(body.options or Options.model_validate({}), body.format if not tools else None),
-        tools=ToolWish(tools, "auto") if tools else None,
+        messages=tuple(map(_message, body.messages or ())),
+        sampling=_sampling(body.options or Options.model_validate({}), body.format),
+        tools=ToolWish(tools, "auto", otherwise=_format(body.format)) if tools else None,
         keep_alive=body.keep_alive if may_manage else None,
     )
 
@@ -27,7 +27,7 @@ def chat_wish(body: ChatBody, *, may_manage: bool) -> ChatWish:
 def generate_wish(body: GenerateBody, *, may_manage: bool) -> ChatWish:
     """What a prompt asks for; how long the model stays is for those who may manage models."""
     told = [Message("system", body.system)] if body.system else []
-    asked = [Message("user", body.prompt, len(body.images or ()))] if body.prompt or body.images else []
+    asked = [Message("user", body.prompt or "", len(body.images or ()))] if body.prompt or body.images else []
     return ChatWish(
         model_id=body.model,
         messages=(*told, *asked) if asked else (),
@@ -40,7 +40,7 @@ def chat_pictures(body: ChatBody) -> list[PictureSource]:
     """The pictures of all messages, in their order."""
     return [
         PictureSource(text, f"messages[{number}].images[{place}]", may_be_base64=True)
-        for number, message in enumerate(body.messages)
+        for number, message in enumerate(body.messages or ())
         for place, text in enumerate(message.images or ())
     ]
 
@@ -55,7 +55,7 @@ def _message(message: ChatMessage) -> Message:
         role=message.role,
         text=message.content or "",
         pictures=len(message.images or ()),
-        calls=tuple(Call(call.function.name, call.function.arguments) for call in message.tool_calls or ()),
+        calls=tuple(Call(call.function.name, call.function.arguments or {}) for call in message.tool_calls or ()),
         tool=message.tool_name or "",
     )
 

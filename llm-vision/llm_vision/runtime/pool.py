@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from ..errors import InsufficientMemory, ModelInUse, ModelNotFound, ShuttingDown, VisionError
 from ..metrics import Metrics
@@ -179,6 +180,14 @@ class ModelPool:
         """Whether requests for a model wait for its load."""
         return self._slot(model_id).status(self._clock()).state == "loading"
 
+    def keep_alive(self, model_id: str) -> float:
+        """Seconds that a model stays in memory when it is idle; -1 for ever."""
+        return self._slot(model_id).keep_alive
+
+    def files(self, model_id: str) -> Iterable[Path]:
+        """What a model loads; where there is nothing, the places that would change if there were."""
+        return self._workers.files(self._slot(model_id).spec)
+
     def status(self) -> list[ModelStatus]:
         """Every model and its state."""
         return [slot.status(self._clock()) for slot in self._slots.values()]
@@ -219,13 +228,12 @@ class ModelPool:
         return slot.worker
 
     async def _load(self, slot: Slot) -> None:
-        model_id = slot.spec.model_id
         started = self._clock()
         try:
             async with self._memory_lock:
                 ways = await self._make_room(slot.spec)
                 slot.worker = await self._start_worker(slot, ways)
-            log.info("loaded", extra={"model": model_id, "seconds": round(self._clock() - started, 2)})
+            log.info("loaded", extra={"model": slot.spec.model_id, "seconds": round(self._clock() - started, 2)})
         finally:
             slot.loading = None
 
@@ -309,5 +317,4 @@ class ModelPool:
         return True
 
     def _is_expired(self, slot: Slot) -> bool:
-        expires_in = slot.expires_in(self._clock())
-        return expires_in is not None and expires_in <= 0
+        return slot.expires_in(self._clock()) == 0

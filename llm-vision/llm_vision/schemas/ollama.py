@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from .confidence import Confidence
 from .models import ONE_YEAR
-from .openai import LONGEST_STOP, MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, FunctionTool
+from .openai import LONGEST_STOP, MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, Function
 
 FOR_EVER = -1.0
 LATEST = ":latest"
@@ -18,7 +19,9 @@ _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _duration(value: Any) -> Any:
-    """Seconds of a number or of a text like `5m` or `1h30m`; anything negative is for ever."""
+    """Seconds of a number or of a text like `5m` or `1h30m`; anything negative is for ever, an empty text is none."""
+    if value == "":
+        return None
     try:
         seconds = _seconds(value) if isinstance(value, str) else value
         if isinstance(seconds, int | float) and not isinstance(seconds, bool):
@@ -66,10 +69,29 @@ class Options(_Part):
     stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS)] | None = None
 
 
-class _Wish(_Part):
+class ModelBody(_Part):
+    """The model that is meant."""
+
     model: ModelName
-    stream: bool = True
+    """`name` is another name for it."""
+    stream: bool | None = True
     """Lines of JSON as soon as they are there, or one object."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Clients written in Go send both names, one of them empty."""
+        if isinstance(values, dict) and not values.get("model") and values.get("name"):
+            return {**values, "model": values["name"]}
+        return values
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether lines are wanted: unless they are refused."""
+        return self.stream is not False
+
+
+class _Wish(ModelBody):
     format: Literal["json", ""] | dict[str, Any] | None = None
     """`json`, or a JSON schema."""
     options: Options | None = None
@@ -79,13 +101,20 @@ class _Wish(_Part):
 
 class CalledFunction(_Part):
     name: Annotated[str, Field(min_length=1, max_length=64)]
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] | None = None
 
 
 class ToolCall(_Part):
-    """A call of an earlier turn, or one that a model wants to be made."""
+    """A call of an earlier turn."""
 
     function: CalledFunction
+
+
+class Tool(_Part):
+    """A tool: only functions are known."""
+
+    type: Literal["function", ""] | None = None
+    function: Function
 
 
 class ChatMessage(_Part):
@@ -102,26 +131,19 @@ class ChatMessage(_Part):
 class ChatBody(_Wish):
     """A request of POST /api/chat."""
 
-    messages: list[ChatMessage] = Field([], max_length=MOST_MESSAGES)
+    messages: list[ChatMessage] | None = Field(None, max_length=MOST_MESSAGES)
     """None to load the model only, or to unload it with `keep_alive` 0."""
-    tools: list[FunctionTool] | None = Field(None, max_length=MOST_TOOLS)
+    tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
 
 
 class GenerateBody(_Wish):
     """A request of POST /api/generate."""
 
-    prompt: str = ""
+    prompt: str | None = None
     """None to load the model only, or to unload it with `keep_alive` 0."""
-    system: str = ""
+    system: str | None = None
     images: _Images | None = None
     """Base64."""
-
-
-class ModelBody(_Part):
-    """The model that is meant."""
-
-    model: ModelName = Field(validation_alias=AliasChoices("model", "name"))
-    stream: bool = True
 
 
 class Details(BaseModel):
@@ -161,7 +183,8 @@ class LoadedModel(BaseModel):
     details: Details
     expires_at: str
     size_vram: int
-    context_length: int = 0
+    context_length: int | None = None
+    """Tokens; left out where it is not known."""
 
 
 class LoadedModels(BaseModel):
@@ -185,18 +208,28 @@ class Version(BaseModel):
     version: str
 
 
+class WantedFunction(BaseModel):
+    name: str
+    arguments: dict[str, Any]
+
+
+class WantedCall(BaseModel):
+    """A call that a model wants to be made."""
+
+    function: WantedFunction
+
+
 class AnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
-    tool_calls: list[ToolCall] | None = None
+    tool_calls: list[WantedCall] | None = None
 
 
-class _Answer(BaseModel):
-    """A line of an answer; the last one tells how it went. Durations are in nanoseconds."""
+class AnswerEnd(BaseModel):
+    """How an answer went, in its last line. Durations are in nanoseconds."""
 
-    model: str
-    created_at: str
-    done: bool
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
     done_reason: str | None = None
     total_duration: int | None = None
     load_duration: int | None = None
@@ -204,6 +237,16 @@ class _Answer(BaseModel):
     prompt_eval_duration: int | None = None
     eval_count: int | None = None
     eval_duration: int | None = None
+    confidence: Confidence | None = None
+    """0..1, exp of the tokens' mean log-probability: how fluent the model was, not how right; null when not known."""
+
+
+class _Answer(AnswerEnd):
+    """A line of an answer; the last one tells how it went. Durations are in nanoseconds."""
+
+    model: str
+    created_at: str
+    done: bool
 
 
 class ChatAnswerLine(_Answer):
