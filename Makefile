@@ -6,6 +6,7 @@ PYTHON ?= python3
 PORT ?= 9100
 COUNT ?= 50000
 MINUTES ?= 30
+JOBS ?= 2
 # Where torch comes from: the CPU build by default. For NVIDIA GPUs: https://download.pytorch.org/whl/cu130
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
@@ -54,8 +55,8 @@ run: install ## Serve on port 9100 (PORT=... for another)
 demo: install ## Start the service, read a manga page, a bubble and a photo, check the answers, stop
 	$(BIN)/python demo/run.py
 
-test: install ## Run all tests
-	$(BIN)/python -m pytest
+test: install ## Run all tests, two files at a time (JOBS=1 for one)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 compat: install $(CLIENTS)/.installed ## Ask the service with clients that others wrote (NAME=ollama for one; needs npm), 3 minutes
 	$(CLIENTS)/bin/python -m pytest $(COMPAT) $(NAME:%=-k %)
@@ -72,7 +73,7 @@ $(CLIENTS)/.installed: $(COMPAT)/requirements.txt $(COMPAT)/package-lock.json
 docker-test: install ## Build the image and prove docker-compose.yml on a Docker engine (started where none runs; needs root)
 	$(BIN)/python -m pytest tests/containers
 
-faults: install ## Measure every promise that has a figure (NAME=overload for one part), about 8 minutes
+faults: install ## Measure every promise that has a figure (NAME=overload for one part), about 15 minutes
 	cd tests && ../$(BIN)/python -m faults.figures $(NAME)
 
 fuzz: install ## Send 50,000 mutated bodies to a live server (COUNT=...)

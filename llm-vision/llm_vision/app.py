@@ -44,6 +44,7 @@ from .runtime.weights import WeightStore
 from .runtime.worker_factory import WorkerFactory
 from .runtime.worker_limits import WorkerLimits
 from .services.availability import Availability
+from .services.batches import BatchPlaces
 from .services.chat import ChatService
 from .services.deadlines import Deadlines
 from .services.default_vlm import Candidate, DefaultVlm, Hardware
@@ -102,6 +103,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         access=_access_rules(settings),
         body=BodyRules(
             max_bytes=settings.max_body_bytes,
+            larger={"/ocr/batch": settings.max_batch_bytes},
             seconds=settings.body_seconds,
             budget=BodyBudget(settings.buffer_bytes),
             deadlines=deadlines,
@@ -110,7 +112,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         is_draining=lambda: services.lifecycle.is_draining,
     )
     app.add_middleware(Gate, rules=rules, metrics=metrics)
-    app.state.owocr_socket = _owocr_socket(settings, services, rules.access)
+    app.state.owocr_socket = _owocr_socket(settings, services, rules)
     if settings.cors_origins:  # added last, so it is outermost: a browser's preflight carries no key
         app.add_middleware(
             CORSMiddleware,
@@ -178,7 +180,7 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
     running = Running(pool, decoders, fetched, lambda: _complaints(settings, weights))
     return Services(
         ocr=ocr_service,
-        url_pictures=UrlPictures(_fetch_rules(settings)),
+        url_pictures=UrlPictures(_fetch_rules(settings), deadlines),
         pages=PageService(inference, ocr_service, EMBEDDED_OCR, settings.page_seconds),
         vision=VisionService(
             inference,
@@ -197,16 +199,18 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         lifecycle=Lifecycle(running, deadlines, settings.preload, settings.drain_seconds),
         deadlines=deadlines,
         load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
+        batches=BatchPlaces(),
         batch_seconds=settings.batch_seconds,
         max_file_bytes=settings.max_file_bytes,
+        max_pictures=settings.max_pictures,
         large_bodies=FairPlaces(1),
     )
 
 
-def _owocr_socket(settings: Settings, services: Services, access: AccessRules) -> OwocrSocket | None:
+def _owocr_socket(settings: Settings, services: Services, gate: GateRules) -> OwocrSocket | None:
     if settings.owocr_port is None:
         return None
-    return OwocrSocket(services, SocketRules(settings.bind, settings.owocr_port, access, settings.max_file_bytes))
+    return OwocrSocket(services, SocketRules(settings.bind, settings.owocr_port, gate, settings.max_file_bytes))
 
 
 def _fetch_rules(settings: Settings) -> FetchRules:
@@ -215,6 +219,7 @@ def _fetch_rules(settings: Settings) -> FetchRules:
         urls=UrlRules(hosts, allows_http=settings.url_http, allows_private=settings.url_private),
         max_bytes=settings.max_file_bytes,
         seconds=settings.url_seconds,
+        queue_seconds=settings.queue_seconds,
         redirects=settings.url_redirects,
         allows_tiff=settings.allow_tiff,
     )
@@ -293,7 +298,7 @@ def _access_rules(settings: Settings) -> AccessRules:
     return AccessRules(
         api_keys=tuple(key.get_secret_value() for key in settings.api_keys),
         admin_keys=tuple(key.get_secret_value() for key in settings.admin_keys),
-        hosts=hosts if settings.allowed_hosts or settings.is_loopback else None,
+        hosts=hosts if (settings.allowed_hosts or settings.is_loopback) and "*" not in hosts else None,
         origins=frozenset(settings.cors_origins),
     )
 

@@ -26,16 +26,25 @@ _MOST_CONNECTIONS = 4096
 _MOST_OPEN_FILES = 2 * _MOST_CONNECTIONS + 1024
 _OTHER_FILES, _FILES_PER_CONNECTION = 64, 2  # libraries and child processes; a socket and a spooled upload
 _AFTER_DRAIN_SECONDS = 5  # for the answers that say that the time is over
+_LAST_WORDS_SECONDS = 0.5  # for the same answers, when a second signal has come
 _TICK_SECONDS, _TELLING_TICKS = 0.1, 5  # /readyz and kept connections answer 503 for half a second
 _MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)  # what is a little too large is told so by the gate
 
 
 class Server(uvicorn.Server):
-    """uvicorn, told by a signal to drain instead of to die by it."""
+    """uvicorn, told by a signal to drain instead of to die by it.
 
-    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None]) -> None:
+    Args:
+        config: of uvicorn.
+        on_stop: called at the first signal.
+        on_hurry: called at the next one: what runs is to be told that it ends.
+    """
+
+    def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None], on_hurry: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_stop = on_stop
+        self._on_hurry = on_hurry
+        self._is_hurried = False
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -51,15 +60,21 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """First signal: no more requests, finish what runs. Second: stop now."""
-        if self.should_exit:
-            self.force_exit = True
-        self.should_exit = True
-        self._on_stop()
+        if not self.should_exit:
+            self.should_exit = True
+            self._on_stop()
+        elif not self._is_hurried:
+            self._is_hurried = True
+            self._on_hurry()
+            asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._force)
+
+    def _force(self) -> None:
+        self.force_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Tell everybody who asks that the service ends, then stop listening and end what runs."""
         for _ in range(_TELLING_TICKS):
-            if not self.force_exit:
+            if not self._is_hurried:
                 await asyncio.sleep(_TICK_SECONDS)
         await super().shutdown(sockets)
 
@@ -123,4 +138,4 @@ def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
         proxy_headers=False,
         timeout_graceful_shutdown=int(seconds.drain) + _AFTER_DRAIN_SECONDS,
     )
-    Server(config, services.lifecycle.drain).run([sock])
+    Server(config, services.lifecycle.drain, services.lifecycle.hurry).run([sock])

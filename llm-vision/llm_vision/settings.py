@@ -132,7 +132,7 @@ class Settings(BaseSettings):
     queue_size: Annotated[int, Field(ge=0, le=10_000)] = 32
     """Requests that may wait for one model; one more is refused with 429."""
     queue_seconds: Annotated[float, Field(gt=0)] = 30
-    """Longest wait in the queue of a loaded model."""
+    """Longest wait in the queue of a loaded model, or for a place to fetch a picture by URL."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=100)] = 3
     """Longest wait for a request that is still being decoded to join a batch; a lone request never waits."""
     ocr_seconds: Annotated[float, Field(gt=0)] = 60

@@ -87,6 +87,13 @@ def test_a_cross_site_post_without_origin_is_refused(server: LiveServer) -> None
     assert answer.status_code == 403
 
 
+@pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
+def test_pages_of_other_origins_may_not_have_pictures_fetched(server: LiveServer, headers: dict[str, str]) -> None:
+    answer = server.client.get("/ocr", params={"url": "https://reader.example/1.png"}, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert server.client.get("/version", headers=headers).status_code == 200, "what only reads may be asked"
+
+
 def test_our_own_pages_may_post(server: LiveServer) -> None:
     own = f"http://127.0.0.1:{server.port}"
     answer = server.client.post(
@@ -123,6 +130,12 @@ def test_more_hosts_by_setting(start_server: object) -> None:
     server = start_server({"VISION_ALLOWED_HOSTS": "vision.home"})  # type: ignore[operator]
     assert server.client.get("/models", headers={"Host": "vision.home:9100"}).status_code == 200
     assert server.client.get("/models", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_any_host_by_setting(start_server: object) -> None:
+    server = start_server({"VISION_ALLOWED_HOSTS": "*"})  # type: ignore[operator]
+    assert server.client.get("/models", headers={"Host": "vision.home:9100"}).status_code == 200
+    assert server.client.get("/models", headers={"Host": "a/b?c"}).status_code == 400
 
 
 def test_a_missing_host_is_refused(server: LiveServer) -> None:

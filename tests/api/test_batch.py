@@ -42,8 +42,16 @@ def test_one_bad_file_does_not_spoil_the_others(client: httpx2.Client) -> None:
     assert codes == [None, "unsupported_image_format", "unsupported_image_format", None, "invalid_image"]
 
 
+def test_each_bad_file_is_counted_and_logged_once(server: LiveServer) -> None:
+    before = server.metric('llm_vision_errors_total{code="invalid_image"}')
+    answer = post(server.client, [picture_bytes()[:40]] * 2, engine="faulty")
+    assert server.metric('llm_vision_errors_total{code="invalid_image"}') == before + 2
+    told = [line for line in server.log.splitlines() if answer.headers["x-request-id"] in line and "code=" in line]
+    assert ["code=invalid_image" in line for line in told] == [True, True]
+
+
 def test_a_file_that_is_too_large_fails_alone(start_server: Start) -> None:
-    server = start_server({"VISION_MAX_FILE_MB": "0.1"})
+    server = start_server({"VISION_MAX_FILE_MB": "0.1", "VISION_MAX_BATCH_MB": "0.18"})
     found = post(server.client, [picture_bytes(mark=3), b"x" * 110_000, picture_bytes(mark=4)], engine="faulty").json()
     assert [entry["result"] and entry["result"]["text"] for entry in found] == ["3", None, "4"]
     assert found[1]["error"]["code"] == "payload_too_large"
@@ -77,6 +85,37 @@ def test_lines_come_as_they_are_read(server: LiveServer) -> None:
     assert [line["result"]["text"] for line in lines] == ["1", "2", "3"]
 
 
+def test_no_more_batches_than_may_are_read_and_no_client_has_all_of_them(start_server: Start) -> None:
+    server = start_server({"VISION_API_KEYS": "greedy,polite"})
+    greedy, polite = ({"X-API-Key": key} for key in ("greedy", "polite"))
+    busy = picture_bytes("wait_for", mark=2)
+
+    def ask(headers: dict[str, str]) -> httpx2.Response:
+        parts = [("files", ("a.png", busy))]
+        return httpx2.post(
+            f"http://127.0.0.1:{server.port}/ocr/batch",
+            files=parts,
+            data={"engine": "faulty"},
+            headers=headers,
+            timeout=60,
+        )
+
+    found: list[httpx2.Response] = []
+    asking = [threading.Thread(target=lambda: found.append(ask(greedy))) for _ in range(12)]
+    for one in asking:
+        one.start()
+    eventually(lambda: len(found) == 8)
+    assert {(answer.status_code, answer.json()["code"]) for answer in found} == {(429, "rate_limited")}
+    assert all(int(answer.headers["retry-after"]) > 0 for answer in found)
+    other = threading.Thread(target=lambda: found.append(ask(polite)))
+    other.start()
+    eventually(lambda: server.journal_has("started 2"))
+    server.go()
+    for one in (*asking, other):
+        one.join(60)
+    assert sorted(answer.status_code for answer in found) == [200] * 5 + [429] * 8
+
+
 def test_a_batch_ends_at_its_deadline(start_server: Start) -> None:
     server = start_server({"VISION_BATCH_SECONDS": "0.8"})
     found = post(server.client, [picture_bytes(mark=1), picture_bytes("hang", mark=2)], engine="faulty").json()
@@ -100,7 +139,7 @@ def test_who_leaves_stops_the_batch(server: LiveServer) -> None:
          "unsupported_media_type"),
         (lambda client: post(client, [picture_bytes()], engine="nobody"), "model_not_found"),
         (lambda client: post(client, [picture_bytes()], language="tlh", engine="rapidocr"), "unsupported_language"),
-        (lambda client: post(client, [b"x"] * 257), "too_many_files"),
+        (lambda client: post(client, [b"x"] * 65), "too_many_files"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_with_the_request_is_told_at_once(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
@@ -13,6 +16,8 @@ from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
 from fixtures.live import LiveServer
 from fixtures.raw_http import RawAnswer, request, send_raw
+from fixtures.remote_pictures import Remote
+from fixtures.waiting import eventually
 
 BOUNDARY = "---------------------------1461124740692"
 
@@ -138,3 +143,14 @@ def test_a_raw_body_is_sniffed(server: LiveServer, bubble: Image.Image, kind: st
 def test_what_is_no_picture_is_refused(server: LiveServer) -> None:
     answer = send_raw(server.port, request("/", b"name=value", headers={"Content-Type": "text/plain"}))
     assert (answer.status, answer.code) == (415, "unsupported_image_format")
+
+
+def test_who_leaves_while_a_picture_is_fetched_ends_that(start_server: Callable[..., LiveServer]) -> None:
+    settings = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_PRIVATE": "true", "VISION_URL_HTTP": "true"}
+    server = start_server({**settings, "VISION_URL_SECONDS": "60"})
+    with Remote() as remote:
+        target = "/ocr?url=" + quote(remote.url("/drip"), safe="")
+        with socket.create_connection(("127.0.0.1", server.port)) as leaving:
+            leaving.sendall(request(target, method="GET"))
+            eventually(lambda: remote.asked)
+        eventually(lambda: "GET /ocr 499" in server.log)

@@ -13,7 +13,7 @@ import pytest
 
 from fixtures.encoding import saved
 from fixtures.live import LiveServer
-from fixtures.shapes import COLOURS, NUMBERS, Question, Scene, held_out
+from fixtures.shapes import COLOURS, NUMBERS, Scene, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT_ID, copied
 from fixtures.waiting import eventually
 
@@ -199,6 +199,78 @@ def test_with_a_tool_at_hand_it_may_also_answer(ready: LiveServer) -> None:
     assert content(never) == ASKED.answer
 
 
+TOTAL = {"type": "object", "properties": {"total": {"enum": list(NUMBERS)}}, "required": ["total"],
+         "additionalProperties": False}  # fmt: skip
+FORM = {"type": "json_schema", "json_schema": {"name": "total", "schema": TOTAL}}
+TOTALS = [{"total": number} for number in NUMBERS]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_with_tools_and_a_form_an_answer_is_calls_or_has_the_form(ready: LiveServer, stream: bool) -> None:
+    wanted = {"tools": [PAINT], "response_format": FORM, "temperature": 2.0, "stream": stream, "logprobs": True}
+    seen: set[str] = set()
+    for seed in range(9):
+        text, calls, reason = told_by(post(ready, **wanted, seed=seed), stream=stream)
+        assert bool(calls) == (reason == "tool_calls") == (not text)
+        assert all(json.loads(call["function"]["arguments"])["colour"] in COLOURS for call in calls)
+        assert calls or json.loads(text) in TOTALS
+        seen.add(reason)
+        if len(seen) > 1:
+            break
+    assert seen == {"tool_calls", "stop"}
+
+
+def test_any_object_that_is_no_call_will_do_beside_tools(ready: LiveServer) -> None:
+    answer = post(ready, tools=[PAINT], response_format={"type": "json_object"})
+    text, calls, reason = told_by(answer, stream=False)
+    assert calls or reason == "length" or isinstance(json.loads(text), dict)
+
+
+def told_by(answer: httpx2.Response, *, stream: bool) -> tuple[str, list[dict[str, Any]], str]:
+    """The text, the calls and how it ended."""
+    if not stream:
+        (one,) = answer.json()["choices"]
+        return one["message"]["content"] or "", one["message"].get("tool_calls", []), one["finish_reason"]
+    choices = [chunk["choices"][0] for chunk in chunks(answer)]
+    text = "".join(choice["delta"].get("content", "") for choice in choices)
+    tokens = [token["token"] for choice in choices for token in (choice["logprobs"] or {"content": []})["content"]]
+    assert "".join(tokens).strip() == text.strip(), "its probabilities come with what was held back"
+    calls = [call for choice in choices for call in choice["delta"].get("tool_calls", [])]
+    return text, calls, choices[-1]["finish_reason"]
+
+
+@pytest.mark.parametrize(("choice", "reason"), [("required", "tool_calls"), ("none", "stop")])
+def test_the_choice_of_tools_decides_whether_a_form_counts(ready: LiveServer, choice: str, reason: str) -> None:
+    (one,) = post(ready, tools=[PAINT], tool_choice=choice, response_format=FORM).json()["choices"]
+    assert one["finish_reason"] == reason
+    if choice == "none":
+        assert json.loads(one["message"]["content"]) in TOTALS
+
+
+def test_the_json_of_a_form_leaves_in_pieces_though_it_might_have_been_a_call(ready: LiveServer) -> None:
+    schema = {"type": "object", "properties": {"count": {"enum": [[1, 2, 3, 4, 5, 6]]}}, "required": ["count"]}
+    form = {"type": "json_schema", "json_schema": {"name": "counted", "schema": schema}}
+    told = chunks(post(ready, tools=[PAINT], response_format=form, stream=True))
+    pieces = [piece for chunk in told if (piece := chunk["choices"][0]["delta"].get("content"))]
+    assert json.loads("".join(pieces)) == {"count": [1, 2, 3, 4, 5, 6]}
+    assert len(pieces) > 5
+
+
+def test_ollamas_format_counts_beside_tools(ready: LiveServer) -> None:
+    told = [{"role": "user", "content": ASKED.prompt, "images": [uri(SCENE).partition(",")[2]]}]
+    body = {"model": LLAVA_ID, "messages": told, "tools": [PAINT], "format": COUNTED, "stream": False}
+    message = ready.client.post("/api/chat", json=body).json()["message"]
+    assert message.get("tool_calls") or json.loads(message["content"]) in [{"count": number} for number in NUMBERS]
+
+
+def test_a_form_that_only_looks_like_a_call_is_refused_beside_tools(ready: LiveServer) -> None:
+    looks = {"properties": {"name": {"type": "string"}, "arguments": {"type": "object"}}}
+    schema = {"type": "object", **looks, "required": ["name", "arguments"]}
+    form = {"type": "json_schema", "json_schema": {"name": "call", "schema": schema}}
+    error = post(ready, tools=[PAINT], response_format=form).json()["error"]
+    assert (error["code"], error["param"]) == ("invalid_parameter", "response_format")
+
+
 def test_what_a_tool_said_is_part_of_the_conversation(ready: LiveServer) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "paint", "arguments": '{"colour": "red"}'}}
     told = [
@@ -261,9 +333,65 @@ def test_a_part_that_names_a_live_stream_is_understood(ready: LiveServer) -> Non
     assert ready.client.post("/v1/chat/completions", json=body).json()["error"]["code"] == "invalid_parameter"
 
 
-def test_a_model_that_looks_at_one_picture_refuses_two(ready: LiveServer) -> None:
-    two: Question = ASKED
-    (message,) = messages(SCENE, two.prompt)
+def test_a_second_picture_joins_the_conversation(ready: LiveServer) -> None:
+    (message,) = messages(SCENE, ASKED.prompt)
+    once = ready.client.post("/v1/chat/completions", json={"model": LLAVA_ID, "messages": [message]}).json()
     message["content"].append(message["content"][-1])
+    twice = ready.client.post("/v1/chat/completions", json={"model": LLAVA_ID, "messages": [message]}).json()
+    seen = twice["usage"]["prompt_tokens"] - once["usage"]["prompt_tokens"]
+    assert seen >= 16, "both are looked at"
+    assert twice["choices"][0]["message"]["content"]
+
+
+@pytest.mark.parametrize(("count", "code"), [(8, None), (9, "too_many_files")])
+def test_more_pictures_than_may_be_are_refused(ready: LiveServer, count: int, code: str | None) -> None:
+    (message,) = messages(SCENE, ASKED.prompt)
+    message["content"] += message["content"][-1:] * (count - 1)
     answer = ready.client.post("/v1/chat/completions", json={"model": LLAVA_ID, "messages": [message]})
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_parameter")
+    assert answer.json().get("code") == code, answer.text
+
+
+def test_a_stop_text_never_cuts_an_answer_that_has_a_form(ready: LiveServer) -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "counted", "schema": COUNTED}}
+    answer = post(ready, stop=["}", '"', ":"], response_format=form)
+    assert json.loads(content(answer)) in [{"count": number} for number in NUMBERS]
+    beside = post(ready, stop=["}", '"', ":"], response_format=form, tools=[PAINT]).json()["choices"][0]
+    assert beside["finish_reason"] == "tool_calls" or json.loads(beside["message"]["content"])["count"] in NUMBERS
+    called = post(ready, stop=["}", '"', ":"], tools=[PAINT], tool_choice="required").json()["choices"][0]
+    assert called["message"]["tool_calls"][0]["function"]["name"] == "paint"
+
+
+def test_the_last_chunk_tells_the_confidence(ready: LiveServer) -> None:
+    whole = post(ready).json()["choices"][0]["confidence"]
+    told = chunks(post(ready, stream=True))
+    assert told[-1]["choices"][0]["confidence"] == pytest.approx(whole, abs=1e-6)
+    assert not any("confidence" in chunk["choices"][0] for chunk in told[:-1])
+
+
+def test_what_openai_allows_is_taken(ready: LiveServer) -> None:
+    url = uri(SCENE)
+    told = [
+        {"role": "system", "name": "boss", "content": None},
+        {"role": "user", "content": [{"type": "image_url", "image_url": url}]},
+        {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}], "tool_calls": [
+            {"id": None, "type": "function", "function": {"name": "paint", "arguments": "{}"}}]},
+        {"role": "function", "name": "paint", "content": "done"},
+        {"role": "user", "content": ASKED.prompt},
+    ]  # fmt: skip
+    nothing = dict.fromkeys(("stop", "seed", "tools", "tool_choice", "response_format", "max_tokens", "top_p"))
+    body = {"model": LLAVA_ID, "messages": told, "stream_options": {"include_usage": None}, **nothing}
+    answer = ready.client.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 200, answer.text
+    form = {"type": "json_schema", "json_schema": {"name": "any"}}
+    any_object = post(ready, response_format={"type": "json_object"}, max_tokens=20)
+    assert content(post(ready, response_format=form, max_tokens=20)) == content(any_object)
+
+
+def test_only_the_allowed_tools_are_called(ready: LiveServer) -> None:
+    wash = {"type": "function", "function": {"name": "wash"}}
+    some = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [wash]}}
+    for _ in range(3):
+        answer = post(ready, tools=[PAINT, wash], tool_choice=some, temperature=2.0).json()["choices"][0]
+        assert {call["function"]["name"] for call in answer["message"]["tool_calls"]} == {"wash"}
+    some["allowed_tools"]["tools"][0] = {"type": "function", "function": {"name": "unknown"}}  # type: ignore[index]
+    assert post(ready, tools=[PAINT, wash], tool_choice=some).json()["code"] == "invalid_parameter"

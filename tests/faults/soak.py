@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import base64
-import contextlib
 import itertools
 import json
 import os
@@ -30,13 +28,10 @@ os.environ["PYTHONPATH"] = str(TESTS)
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from faults.scenarios.memory import resident_bytes  # noqa: E402
-from fixtures.bad_pictures import ROWS  # noqa: E402
-from fixtures.crowd import Timed, ask, percentile  # noqa: E402
-from fixtures.drawing import draw_bubble  # noqa: E402
-from fixtures.encoding import saved  # noqa: E402
+from faults.scenarios.traffic import break_off, leave_stream, requests, status_of  # noqa: E402
+from fixtures.crowd import ask, percentile  # noqa: E402
 from fixtures.live import LiveServer  # noqa: E402
-from fixtures.raw_http import request  # noqa: E402
-from fixtures.requests import ocr_request, picture_request  # noqa: E402
+from fixtures.requests import ocr_request  # noqa: E402
 
 MEBIBYTE = 1024 * 1024
 SAMPLE_SECONDS = 2.0
@@ -45,7 +40,11 @@ WARM_UP = 0.3
 PAUSE = 0.25
 """Seconds between the requests of a client: as fast as two cores answer, with room."""
 CLIENTS = 8
+LEAVES_REQUEST, LEAVES_STREAM = 0.05, 0.03
+"""Shares of what a client does."""
 LONG_MINUTES = 10
+LEAST_A_MINUTE = 334
+"""Requests: 10,000 in half an hour."""
 MOST_GROWTH = 1.0
 MOST_GROWTH_SHORT = 200.0
 """In two minutes the models' processes take memory in steps of tens of MiB, each time a shape is new to one of them,
@@ -65,10 +64,16 @@ class Traffic:
     statuses: dict[int, int] = field(default_factory=dict)
     timed: list[tuple[float, float]] = field(default_factory=list)
     """(when, seconds) of the requests whose time is compared: all of one kind."""
-    aborted: int = 0
+    broken_off: int = 0
+    streams_left: int = 0
 
-    def note(self, answer: Timed) -> None:
-        self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
+    def note(self, status: int) -> None:
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+
+    @property
+    def requests(self) -> int:
+        """All that were sent."""
+        return sum(self.statuses.values()) + self.broken_off + self.streams_left
 
 
 @dataclass(frozen=True)
@@ -86,46 +91,21 @@ class Sample:
     children: int
 
 
-def bodies() -> list[bytes]:
-    """Good and bad requests in the mixture of a busy day."""
-    bubble = saved(draw_bubble(["この道を", "まっすぐ行けば"], 34)[0], "PNG")
-    encoded = json.dumps({"image": base64.b64encode(bubble).decode(), "engine": "echo"}).encode()
-    good = [picture_request(bubble), picture_request(bubble, "/analyze_image"), picture_request(bubble, engine="echo")]
-    bad = [data for row in (48, 51, 52, 53, 54, 57, 58) for data in ROWS[row][1].values() if len(data) < 50_000]
-    return [
-        *good * 12,
-        *(ocr_request(mark=number) for number in range(12)),
-        *(picture_request(data, engine="echo") for data in bad),
-        request("/ocr", encoded, headers={"Content-Type": "application/json"}),
-        request("/ocr", b"{", headers={"Content-Type": "application/json"}),
-        request("/models", method="GET"),
-        request("/metrics", method="GET"),
-        request("/nothing", method="GET"),
-        request("/livez?" + "a" * 9000, method="GET"),
-        request("/ocr", headers={"Content-Length": "99000000000", "Content-Type": "image/png"}),
-    ]
-
-
 async def client(server: LiveServer, number: int, ends: float, traffic: Traffic) -> None:
-    """One client among many; now and then it leaves in the middle."""
+    """One client among many; now and then it leaves in the middle of its request, or of an answer."""
     chance = random.Random(number)
-    known = bodies()
+    known = requests()
     while time.monotonic() < ends:
-        data = chance.choice(known)
-        if chance.random() < 0.05:
-            await _abort(server, data, chance)
-            traffic.aborted += 1
+        data, kind = chance.choice(known), chance.random()
+        if kind < LEAVES_REQUEST:
+            await break_off(server.port, data, chance)
+            traffic.broken_off += 1
+        elif kind < LEAVES_REQUEST + LEAVES_STREAM:
+            await leave_stream(server.port, chance)
+            traffic.streams_left += 1
         else:
-            traffic.note(await ask(server.port, data))
+            traffic.note(await status_of(server.port, data))
         await asyncio.sleep(PAUSE * chance.random() * 2)
-
-
-async def _abort(server: LiveServer, data: bytes, chance: random.Random) -> None:
-    with contextlib.suppress(OSError):
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(data[: chance.randrange(1, len(data))])
-        await asyncio.sleep(0.05 * chance.random())
-        writer.close()
 
 
 async def pace_maker(server: LiveServer, ends: float, traffic: Traffic) -> None:
@@ -133,7 +113,7 @@ async def pace_maker(server: LiveServer, ends: float, traffic: Traffic) -> None:
     data = ocr_request("echo")
     while time.monotonic() < ends:
         answer = await ask(server.port, data)
-        traffic.note(answer)
+        traffic.note(answer.status)
         traffic.timed.append((time.monotonic(), answer.seconds))
         await asyncio.sleep(PAUSE)
 
@@ -190,7 +170,9 @@ def judge(traffic: Traffic, samples: list[Sample], minutes: float) -> list[tuple
     server_errors = sum(count for status, count in traffic.statuses.items() if status >= 500)
     lost = traffic.statuses.get(0, 0)
     drift = second / first - 1
+    least = LEAST_A_MINUTE * minutes
     lines = [
+        ("requests", f"{traffic.requests} (at least {least:.0f})", traffic.requests >= least),
         ("memory grows by", f"{growth:.2f} MB a minute (limit {limit:g})", growth < limit),
         ("of these, the gateway", f"{own_growth:.2f} MB a minute (limit {own_limit:g})", own_growth < own_limit),
         ("answers 5xx", str(server_errors), server_errors == 0),
@@ -215,7 +197,11 @@ def main() -> int:
     parser.add_argument("--leak", action="store_true", help="run the build that leaks")
     parser.add_argument("--samples", type=Path, help="where to write the samples as JSON lines")
     options = parser.parse_args()
-    environment = {"VISION_LOG_LEVEL": "WARNING", **({"HF_TEST_LEAK": "1"} if options.leak else {})}
+    environment = {
+        "VISION_LOG_LEVEL": "WARNING",
+        "VISION_MAX_LOADED_MODELS": "8",
+        **({"HF_TEST_LEAK": "1"} if options.leak else {}),
+    }
     with tempfile.TemporaryDirectory() as folder:
         server = LiveServer(Path(folder), environment)
         traffic, samples = asyncio.run(soak(server, options.minutes))
@@ -223,8 +209,8 @@ def main() -> int:
     if options.samples:
         options.samples.write_text("".join(json.dumps(vars(sample)) + "\n" for sample in samples))
     lines = judge(traffic, samples, options.minutes)
-    requests = sum(traffic.statuses.values())
-    print(f"{requests} requests in {options.minutes:g} minutes, {traffic.aborted} broken off")
+    print(f"{traffic.requests} requests in {options.minutes:g} minutes, {traffic.broken_off} broken off")
+    print(f"{traffic.streams_left} streams left in the middle")
     print("answers by status:", dict(sorted(traffic.statuses.items())))
     for what, figure, is_good in lines:
         print(f"  {what:<24} {figure}{'' if is_good else '   MISSED'}")

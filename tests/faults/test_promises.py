@@ -1,4 +1,4 @@
-"""Promises 8-12, 14, 15, 29 and 32 of docs/reliability.md: the outcomes; `make faults` measures the figures too."""
+"""Promises 8-12, 14, 15, 29, 32 and 37 of docs/reliability.md: the outcomes; `make faults` measures the figures too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from faults.scenarios import leaving, overload
 from fixtures.live import LiveServer
+from fixtures.problems import check
 from fixtures.waiting import eventually
 
 Start = Callable[..., LiveServer]
@@ -19,6 +20,12 @@ async def test_promise_08_overload_sheds_and_never_decodes_what_it_refuses(start
     assert found.by_outcome == {(200, None): 33, (429, "queue_full"): 167}
     assert all(refusal.retry_after for refusal in found.refusals)
     assert found.decoded == 33
+
+
+async def test_promise_08_nobody_waits_longer_than_the_queue_allows(start_server: Start) -> None:
+    found = await overload.long_queue(start_server(overload.QUEUE_SETTINGS))
+    assert {(answer.status, answer.code) for answer in found} == {(200, None), (429, "queue_full")}
+    assert all(answer.retry_after for answer in found if answer.status == 429)
 
 
 async def test_promise_09_health_is_never_refused(start_server: Start) -> None:
@@ -44,6 +51,13 @@ async def test_promise_12_a_stop_loses_no_request(start_server: Start) -> None:
     found = await leaving.shutdown(start_server())
     assert found.answers == {(200, None): 10}
     assert (found.exit_status, found.children_left, found.files_left) == (0, 0, [])
+
+
+async def test_promise_12_a_second_signal_ends_what_hangs(start_server: Start) -> None:
+    found = await leaving.second_signal(start_server())
+    assert found.first_waited
+    assert (found.exit_status, found.children_left) == (0, 0)
+    check(found.answer, 503, "shutting_down", closed=True)
 
 
 def test_promise_14_while_a_device_recovers_the_service_is_not_ready(start_server: Start) -> None:
@@ -84,3 +98,8 @@ async def test_promise_32_a_greedy_client_does_not_starve_polite_ones(start_serv
     assert found.refused_polite == 0
     assert found.greedy[200, None] > 0
     assert {code for status, code in found.greedy if status == 429} <= {"queue_full", "rate_limited"}
+
+
+@pytest.mark.parametrize("do", leaving.MISHAPS)
+async def test_promise_37_what_goes_wrong_with_one_request_spoils_no_other(start_server: Start, do: str) -> None:
+    await leaving.mishap(start_server(), do)

@@ -180,6 +180,22 @@ def test_row_34_schemas_that_are_none(talking: LiveServer, route: str, schema: o
 
 
 @on_both
+@pytest.mark.parametrize("where", ["format", "tool"])
+def test_row_34_a_schema_without_measure(talking: LiveServer, route: str, where: str) -> None:
+    before = talking.metric("llm_vision_worker_restarts_total")
+    schema = {"type": "object", "properties": {"x": {"const": "x" * 17_000_000}}}
+    if where == "tool":
+        body = with_tool(route, schema)
+    elif route == OPENAI:
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        body = chat_body(route, "hi", LLAVA_ID, response_format=form)
+    else:
+        body = chat_body(route, "hi", LLAVA_ID, format=schema)
+    refused(talking, route, body, 422, "prompt_too_long" if where == "tool" else "invalid_tool_schema")
+    assert talking.metric("llm_vision_worker_restarts_total") == before
+
+
+@on_both
 def test_row_35_a_client_that_leaves_the_stream(survivor: LiveServer, route: str) -> None:
     before = survivor.metric('llm_vision_errors_total{code="client_closed"}')
     stream = Stream(survivor.port, route, orders(route, 2000, stream=True, pause=0.01, mark=route))

@@ -140,14 +140,38 @@ LARGE = "z" * 5_000_000
 @pytest.mark.parametrize(
     ("route", "name"),
     [("/models/load", "keep_alive"), ("/models/load", "model"), ("/ocr", "furigana"), (OPENAI, "temperature"),
-     (OPENAI, "model"), (OPENAI, "stop"), (OPENAI, "tools"), (OLLAMA, "model"), (OLLAMA, "keep_alive")],
+     (OPENAI, "model"), (OPENAI, "stop"), (OPENAI, "tools"), (OLLAMA, "model"), (OLLAMA, "keep_alive"),
+     (OPENAI, "response_format"), (OPENAI, "tool_choice"), ("/analyze_image", "temperature")],
 )  # fmt: skip
 def test_row_27_a_wrong_value_is_not_echoed(survivor: LiveServer, route: str, name: str, value: object) -> None:
     body = chat_body(route, "hi") if route in CHAT_ROUTES else {"model": "faulty"}
-    body |= {"image": PICTURE} if route == "/ocr" else {}
+    body |= {"image": PICTURE} if route in ("/ocr", "/analyze_image") else {}
     answer = post(survivor, route, json.dumps({**body, name: value}).encode())
     check_on(survivor, route, answer, 422, "invalid_parameter")
     assert b"zz" not in answer.body
+
+
+@pytest.mark.parametrize("tag", [LARGE, "zz"])
+@pytest.mark.parametrize("place", ["response_format", "content"])
+def test_row_27_a_wrong_kind_is_not_echoed(survivor: LiveServer, place: str, tag: str) -> None:
+    body = chat_body(OPENAI, "hi")
+    if place == "response_format":
+        body[place] = {"type": tag}
+    else:
+        body["messages"][0][place] = [{"type": tag}]
+    answer = post(survivor, OPENAI, json.dumps(body).encode())
+    check_on(survivor, OPENAI, answer, 422, "invalid_parameter")
+    assert b"zz" not in answer.body
+
+
+@pytest.mark.parametrize(("name", "value"), [("history", 1), ("history", {}), ("choices", {})])
+def test_row_27_a_great_many_wrong_values_are_one_error(survivor: LiveServer, name: str, value: object) -> None:
+    answer = post(
+        survivor,
+        "/analyze_image",
+        json.dumps({"image": PICTURE, name: [value] * (190_000 if value == 1 else 60_000)}).encode(),
+    )
+    check_on(survivor, "/analyze_image", answer, 422, "invalid_parameter")
 
 
 @on_every_route

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import resource
 import signal
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.chat_requests import JSON
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check
@@ -55,6 +57,15 @@ def test_row_78_admin_route_with_a_users_key(locked: LiveServer) -> None:
     for action in ("load", "unload"):
         check(load(locked, action, "faulty", "user"), 403, "forbidden")
         assert load(locked, action, "faulty", "chief").status == 200
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+@pytest.mark.parametrize("seconds", [0, 60])
+def test_row_78_ollamas_way_to_load_and_unload_with_a_users_key(locked: LiveServer, path: str, seconds: int) -> None:
+    body = json.dumps({"model": "talker", "keep_alive": seconds}).encode()
+    refused = send_raw(locked.port, request(path, body, headers={**JSON, "X-API-Key": "user"}))
+    assert (refused.status, "VISION_ADMIN_KEYS" in json.loads(refused.body)["error"]) == (403, True)
+    assert send_raw(locked.port, request(path, body, headers={**JSON, "X-API-Key": "chief"})).status == 200
 
 
 @pytest.mark.parametrize("name", ["nothing", "../../etc/passwd", "../../x", "%2e%2e/x", "", "FAULTY", "x" * 256])

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import contextlib
 import io
 import json
+import socket
+import sys
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 import pytest
@@ -17,9 +23,11 @@ from fixtures.live import LiveServer, picture_bytes
 from fixtures.problems import check, check_on
 from fixtures.raw_http import RawAnswer, request, send_raw
 from fixtures.remote_pictures import LIMIT, Remote, png
+from fixtures.waiting import eventually
 from llm_vision.errors import VisionError
 from llm_vision.images.url import NOT_ALLOWED, Address, UrlRules, is_public, parse
-from llm_vision.services.url_pictures import FetchRules, UrlPictures
+from llm_vision.services.deadlines import Deadlines
+from llm_vision.services.url_pictures import AT_ONCE, MOST_LOOKUPS, MOST_WAITING, FetchRules, Lookups, UrlPictures
 
 Start = Callable[..., LiveServer]
 
@@ -46,12 +54,12 @@ def names(**found: list[str]) -> Callable[[str, int], object]:
 
 async def code_of(pictures: UrlPictures, url: str) -> str:
     with pytest.raises(VisionError) as refused:
-        await pictures.fetch(url)
+        await pictures.fetch(url, "")
     assert url not in refused.value.detail
     return refused.value.code
 
 
-def on_this_machine(remote: Remote, redirects: int = 3, seconds: float = 0.6) -> UrlPictures:
+def on_this_machine(remote: Remote, redirects: int = 3, seconds: float = 0.6, queue_seconds: float = 30) -> UrlPictures:
     """Pictures of `pictures.example`, which is this machine; names that may be private are trusted by name."""
     urls = UrlRules(frozenset({"pictures.example"}), allows_http=True, allows_private=True)
 
@@ -63,7 +71,8 @@ def on_this_machine(remote: Remote, redirects: int = 3, seconds: float = 0.6) ->
 
             return await super()._get(replace(url, port=remote.port))
 
-    return There(FetchRules(urls, LIMIT, seconds, redirects), names(pictures_example=["127.0.0.1"]))  # type: ignore[arg-type]
+    rules = FetchRules(urls, LIMIT, seconds, redirects, queue_seconds=queue_seconds)
+    return There(rules, Deadlines(), names(pictures_example=["127.0.0.1"]))  # type: ignore[arg-type]
 
 
 def test_row_67_pictures_by_url_are_off_until_hosts_are_allowed(server: LiveServer) -> None:
@@ -91,9 +100,9 @@ def test_row_68_http_only_where_it_is_allowed() -> None:
 @pytest.mark.parametrize("address", bad_urls.PRIVATE_ADDRESSES)
 async def test_row_69_addresses_that_are_not_public_are_refused(address: str) -> None:
     assert not is_public(ip_address(address))
-    pictures = UrlPictures(FetchRules(RULES, LIMIT, 1), names(pictures_example=[address]))  # type: ignore[arg-type]
+    pictures = UrlPictures(FetchRules(RULES, LIMIT, 1), Deadlines(), names(pictures_example=[address]))  # type: ignore[arg-type]
     with pytest.raises(VisionError) as refused:
-        await pictures.fetch("http://pictures.example/a.png")
+        await pictures.fetch("http://pictures.example/a.png", "")
     assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
 
 
@@ -125,9 +134,16 @@ def test_row_70_urls_that_programs_understand_differently_are_refused(url: str) 
     assert refused.value.code == "invalid_url"
 
 
+@pytest.mark.parametrize("url", ["a" * 3000, "file:" + "a" * 3000, "https://pictures.example/" + "a" * 3000])
+def test_row_70_nothing_but_the_length_is_looked_at_in_a_url_that_is_too_long(url: str) -> None:
+    with pytest.raises(VisionError) as refused:
+        parse(url, RULES)
+    assert refused.value.code == "invalid_url"
+
+
 async def test_row_71_one_private_address_among_others_is_enough() -> None:
     both = names(twice_example=[str(PUBLIC), "10.0.0.1"])
-    pictures = UrlPictures(FetchRules(RULES, LIMIT, 1), both)  # type: ignore[arg-type]
+    pictures = UrlPictures(FetchRules(RULES, LIMIT, 1), Deadlines(), both)  # type: ignore[arg-type]
     assert await code_of(pictures, "http://twice.example/a.png") == "url_not_allowed"
 
 
@@ -141,7 +157,7 @@ async def test_row_71_the_address_that_was_checked_is_the_one_that_is_asked(remo
 
     pictures = on_this_machine(remote)
     pictures._resolve = resolve
-    assert bytes(await pictures.fetch("http://pictures.example/good.png")) == png()
+    assert bytes(await pictures.fetch("http://pictures.example/good.png", "")) == png()
     assert lookups == ["pictures.example"]
     assert remote.asked[-1] == ("/good.png", f"pictures.example:{remote.port}")
 
@@ -162,7 +178,7 @@ async def test_row_72_redirects_are_checked_and_counted(remote: Remote, path: st
 
 
 async def test_row_72_a_redirect_that_is_allowed_is_followed(remote: Remote) -> None:
-    assert bytes(await on_this_machine(remote, 1).fetch("http://pictures.example/to-good")) == png()
+    assert bytes(await on_this_machine(remote, 1).fetch("http://pictures.example/to-good", "")) == png()
 
 
 @pytest.mark.parametrize(
@@ -175,9 +191,149 @@ async def test_row_73_what_the_server_answers_is_told(remote: Remote, path: str,
 
 async def test_row_73_an_unknown_name_and_a_closed_port(remote: Remote) -> None:
     urls = UrlRules(frozenset({"*", "here.example"}), allows_http=True, allows_private=True)
-    pictures = UrlPictures(FetchRules(urls, LIMIT, 2), names(here_example=["127.0.0.1"]))  # type: ignore[arg-type]
+    pictures = UrlPictures(FetchRules(urls, LIMIT, 2), Deadlines(), names(here_example=["127.0.0.1"]))  # type: ignore[arg-type]
     assert await code_of(pictures, "http://nobody.example/a.png") == "image_upstream_error"
     assert await code_of(pictures, "http://here.example:1/a.png") == "image_upstream_error"
+
+
+@contextlib.contextmanager
+def deaf_port() -> Iterator[int]:
+    """A port that lets nobody in: those that it has no room for are not answered."""
+    with contextlib.ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            visitor = sockets.enter_context(socket.socket())
+            visitor.setblocking(False)
+            visitor.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_row_74_a_host_that_lets_nobody_in_is_given_up_before_the_time_for_a_picture_is_over() -> None:
+    urls = UrlRules(frozenset({"here.example"}), allows_http=True, allows_private=True)
+    rules = FetchRules(urls, LIMIT, seconds=5, connect_seconds=0.2)
+    pictures = UrlPictures(rules, Deadlines(), names(here_example=["127.0.0.1"]))  # type: ignore[arg-type]
+    with deaf_port() as port:
+        assert await code_of(pictures, f"http://here.example:{port}/a.png") == "image_upstream_error"
+
+
+HUNG_NAMES = """
+import runpy, socket, sys, time
+known = socket.getaddrinfo
+socket.getaddrinfo = lambda host, *rest, **more: time.sleep(3600) if "hung" in str(host) else known(host, *rest, **more)
+sys.argv = sys.argv[3:]
+runpy.run_module("fixtures.serve", run_name="__main__")
+"""
+
+
+def test_row_74_names_that_are_never_found_cost_only_their_fetches_and_hold_up_no_stop(start_server: Start) -> None:
+    settings = {"VISION_URL_HOSTS": "*", "VISION_URL_SECONDS": "0.5"}
+    server = start_server(settings, under=(sys.executable, "-c", HUNG_NAMES))
+    hung = {"url": "https://hung.example/a.png"}
+    with ThreadPoolExecutor() as threads:
+        fetches = [threads.submit(server.client.get, "/ocr", params=hung) for _ in range(AT_ONCE)]
+        assert {fetch.result().json()["code"] for fetch in fetches} == {"image_fetch_timeout"}
+    assert post_image_url(server, "data:image/png;base64," + PICTURE).status == 200
+    assert server.stop() == 0
+
+
+async def test_row_74_lookups_that_hang_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: is_over.wait() and [(0, 0, 0, "", ("8.8.8.8", 0))])
+    lookups = Lookups()
+    before = threading.active_count()
+    for _ in range(MOST_LOOKUPS + 3):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(lookups("hung.example", 443), 0.01)
+    assert threading.active_count() <= before + MOST_LOOKUPS
+    is_over.set()
+    assert await lookups("hung.example", 443) == [ip_address("8.8.8.8")]
+    eventually(lambda: threading.active_count() <= before)
+
+
+async def stopped(tasks: list[asyncio.Task[bytearray]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_row_83_who_fetches_little_does_not_wait_behind_who_fetches_much(remote: Remote) -> None:
+    pictures = on_this_machine(remote, seconds=1)
+    url = "http://pictures.example/silent"
+    slow = [asyncio.create_task(pictures.fetch(url, "greedy")) for _ in range(AT_ONCE + MOST_WAITING // 2)]
+    await asyncio.sleep(0)
+    assert bytes(await pictures.fetch("http://pictures.example/good.png", "polite")) == png()
+    assert not slow[-1].done()
+    assert slow[0].done()
+    await stopped(slow)
+
+
+async def test_row_83_when_too_many_wait_the_client_that_has_most_of_them_is_refused(remote: Remote) -> None:
+    pictures = on_this_machine(remote, seconds=2)
+    url = "http://pictures.example/silent"
+    slow = [asyncio.create_task(pictures.fetch(url, "greedy")) for _ in range(AT_ONCE + MOST_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(VisionError) as refused:
+        await pictures.fetch(url, "greedy")
+    assert (refused.value.code, refused.value.retry_after) == ("queue_full", 1)
+    assert bytes(await pictures.fetch("http://pictures.example/good.png", "polite")) == png()
+    assert slow[-1].done()
+    with pytest.raises(VisionError) as displaced:
+        slow[-1].result()
+    assert displaced.value.code == "queue_full"
+    await stopped(slow)
+    assert bytes(await pictures.fetch("http://pictures.example/good.png", "greedy")) == png()
+
+
+async def test_row_83_nobody_waits_for_ever_for_a_place_to_fetch(remote: Remote) -> None:
+    pictures = on_this_machine(remote, seconds=3, queue_seconds=0.3)
+    url = "http://pictures.example/silent"
+    slow = [asyncio.create_task(pictures.fetch(url, f"client {number}")) for number in range(AT_ONCE)]
+    await asyncio.sleep(0)
+    assert await code_of(pictures, url) == "queue_full"
+    await stopped(slow)
+
+
+def in_chat(server: LiveServer, url: str, key: str) -> int:
+    return server.client.post(OPENAI, json=body_with_url(url), headers={"X-API-Key": key}).status_code
+
+
+def on_ocr(server: LiveServer, url: str, key: str) -> int:
+    return server.client.get("/ocr", params={"url": url}, headers={"X-API-Key": key}).status_code
+
+
+def on_analyze_image(server: LiveServer, url: str, key: str) -> int:
+    return server.client.post(
+        "/analyze_image", json={"url": url, "prompt": "kind"}, headers={"X-API-Key": key}
+    ).status_code
+
+
+@pytest.mark.parametrize("ask", [in_chat, on_ocr, on_analyze_image])
+def test_row_83_keys_take_turns_at_fetching(start_server: Start, remote: Remote, ask) -> None:  # type: ignore[no-untyped-def]
+    hosts = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
+    server = start_server({**hosts, "VISION_API_KEYS": "greedy,polite", "VISION_URL_SECONDS": "1"})
+    asked = len(remote.asked)
+    with ThreadPoolExecutor(4 * AT_ONCE) as threads:
+        slow = [threads.submit(on_ocr, server, remote.url("/silent"), "greedy") for _ in range(4 * AT_ONCE)]
+        eventually(lambda: len(remote.asked) >= asked + AT_ONCE)
+        assert ask(server, remote.url("/good.png"), "polite") == 200
+        assert {fetch.result() for fetch in slow} == {504}
+    paths = [path for path, _ in remote.asked[asked:]]
+    assert paths.count("/silent") == 4 * AT_ONCE
+    assert paths.index("/good.png") < 3 * AT_ONCE
+
+
+def test_row_86_a_fetch_is_answered_when_the_service_stops(start_server: Start, remote: Remote) -> None:
+    hosts = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
+    server = start_server({**hosts, "VISION_DRAIN_SECONDS": "0.3"})
+    asked = len(remote.asked)
+    with ThreadPoolExecutor() as threads:
+        fetch = threads.submit(server.client.get, "/ocr", params={"url": remote.url("/silent")})
+        eventually(lambda: len(remote.asked) > asked)
+        server.process.terminate()
+        answer = fetch.result()
+    assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
 
 
 @pytest.mark.parametrize("path", ["/silent", "/drip"])

@@ -1,4 +1,7 @@
-"""Writes tests/faults/seeds anew: the small files of the tables, one good picture a format, forms and JSON bodies."""
+"""Writes tests/faults/seeds anew: the small files of the tables, one good picture a format, forms and JSON bodies.
+
+Each folder is a kind of scenarios/targets.py, which says where such bodies go.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from faults.scenarios.bodies_of_routes import BODIES
+from faults.scenarios.targets import KINDS
 from faults.test_every_code import DEEP
 from fixtures import bad_pictures
 from fixtures.bad_pictures import NOISE
@@ -49,7 +54,25 @@ def forms() -> dict[str, bytes]:
     }
 
 
+def batches() -> dict[str, bytes]:
+    picture, text = (
+        part(data, f'form-data; name="files"; filename="{n}"') for n, data in enumerate((picture_bytes(), b"x"))
+    )
+    engine = field("engine", b"echo")
+    return {
+        "good": form(picture, picture, engine),
+        "mixed": form(
+            picture, text, part(picture_bytes()), part(picture_bytes(), 'form-data; name="files[]"; filename=""')
+        ),
+        "many": form(*[text] * 65, engine),
+        "none": form(engine),
+        "text": form(field("files", b"text"), engine),
+        "fields": form(picture, engine, field("language", b"en"), field("furigana", b"strip")),
+    }
+
+
 def json_bodies() -> dict[str, bytes]:
+    """What breaks any reader of JSON."""
     return {
         "good": b'{"model": "faulty"}',
         "nested": DEEP,
@@ -65,7 +88,13 @@ def json_bodies() -> dict[str, bytes]:
 
 
 def main() -> None:
-    for kind, found in {"pictures": pictures(), "forms": forms(), "json": json_bodies()}.items():
+    routes = {
+        kind: {name: json.dumps(body, ensure_ascii=False).encode() for name, body in bodies.items()}
+        for kind, bodies in BODIES.items()
+    }
+    known = {"pictures": pictures(), "forms": forms(), "batches": batches(), "json": json_bodies(), **routes}
+    assert known.keys() == KINDS.keys()
+    for kind, found in known.items():
         folder = FOLDER / kind
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in found.items():

@@ -33,7 +33,11 @@ def test_tensors_that_share_memory_are_all_there(tmp_path: Path) -> None:
         assert opened.metadata() == {"format": "pt"}
 
 
-@pytest.mark.parametrize("content", [Evil(), {"x": Evil()}, {"x": 5}, [torch.ones(1)], {5: torch.ones(1)}], ids=str)
+@pytest.mark.parametrize(
+    "content",
+    [Evil(), {"x": Evil()}, {"x": 5}, [torch.ones(1)], {5: torch.ones(1)}],
+    ids=["an object", "an object by name", "a number by name", "a list", "a name that is a number"],
+)
 def test_whatever_is_no_tensor_is_refused_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: object
 ) -> None:

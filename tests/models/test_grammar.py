@@ -166,6 +166,24 @@ SCHEMAS: dict[str, JsonObject] = {
     "joined recursion": {"properties": {"a": {"$ref": "#"}}, "allOf": [{"properties": {"b": {"type": "null"}}}]},
     "anything": thing(a={}, b=True, c={"type": "object"}),
     "no type": {"properties": {"a": {"minLength": 2}, "b": {"items": {"maximum": 3}}}, "required": ["a", "b"]},
+    "formats of others": {"format": "Home Assistant", **thing(
+        a={"type": "string", "format": "entity_id"}, b={"type": "string", "format": "ISO 3166-1 alpha-2"},
+        c={"enum": [1, "x"], "format": "int32"}, d={"anyOf": [{"type": "null"}, {"const": 3}], "format": "int64"},
+        e={"type": "string", "format": "url", "pattern": "^https"})},
+    "selected": thing(a={"type": "array", "items": {"type": "string", "enum": ["cool", "heat", "off"]},
+                         "uniqueItems": True}),
+    "many selected": {"type": "array", "items": {"enum": list(range(40))}, "uniqueItems": True, "minItems": 9},
+    "different": thing(
+        a={"type": "array", "items": {"$ref": "#/$defs/color"}, "uniqueItems": True, "minItems": 1, "maxItems": 2},
+        b={"uniqueItems": True, "items": {"type": "string"}},
+        c={"type": "array", "items": {"type": ["boolean", "null"]}, "uniqueItems": True, "minItems": 3},
+        d={"prefixItems": [{"type": "null"}], "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 1},
+        e={"type": "array", "items": {"type": "integer"}, "uniqueItems": False, "minItems": 2},
+        f={"allOf": [{"items": {"enum": list("abcdefghij")}, "uniqueItems": True}, {"minItems": 2}]},
+        h={"enum": [3, "x"], "uniqueItems": False},
+        g={"type": "array", "uniqueItems": True, "minItems": 2, "items": {"type": ["string", "null"], "oneOf": [
+            {"const": "x", "title": "X"}, {"$ref": "#/$defs/color"}, {"type": "null"}, {"const": 7}]}},
+    ) | {"$defs": {"color": {"enum": ["red", "blue", "red", {"k": 1, "l": 1.0}, {"l": 1, "k": 1}]}}},
     "zod": {"$schema": "https://json-schema.org/draft/2020-12/schema", "additionalProperties": False, **thing(
         mail={"type": "string", "format": "email", "pattern": ZOD_EMAIL},
         id={"type": "string", "format": "nanoid", "pattern": "^[a-zA-Z0-9_-]{21}$"},
@@ -274,6 +292,17 @@ def test_a_property_cannot_be_written_again_in_disguise(tiny: Kit) -> None:
     ({"type": "string", "minLength": 2, "maxLength": 2}, ['"é日"', '"\\n\\""'], ['"a"', '"abc"']),
     ({"oneOf": [{"properties": {"k": {"const": 1}}}, {"properties": {"k": {"const": 2}}}]}, ['{"k":1}'], ["{}"]),
     ({"type": "object", "properties": {"a": {}}}, ["{}", '{"a":[]}'], ['{"b":1}']),
+    ({"format": "entity_id"}, ['"a"', "3", "null", "[{}]"], []),
+    ({"uniqueItems": True, "items": {"enum": ["a", 1, [2]]}},
+     ["[]", '["a"]', '[[2],"a"]', '[1,"a",[2]]'], ['["a","a"]', "[1,[2],1]", '["b"]', '["a",1,[2],1]']),
+    ({"uniqueItems": True, "items": {"enum": [True, 1, "1"]}}, ['[1,"1",true]'], ["[true,1,true]"]),
+    ({"uniqueItems": True, "items": {"enum": list("abcdefghij")}},
+     ['["j","a","f"]', '["b","d","e","g"]', json.dumps(list("abcdefghij"))], ['["a","b","c","a"]', '["b","b"]']),
+    ({"uniqueItems": True, "items": {"enum": list("abcde")}, "minItems": 2, "maxItems": 3},
+     ['["e","a"]', '["c","e","a"]'], ["[]", '["a"]', '["a","b","c","d"]', '["a","b","a"]']),
+    ({"uniqueItems": True, "items": {"type": "string"}, "maxItems": 3}, ["[]", '["a"]'], ['["a","b"]']),
+    ({"uniqueItems": True}, ["[]", "[[1,1]]"], ["[1,2]"]),
+    ({"uniqueItems": True, "items": {"enum": ["a", "b"]}, "maxItems": 0}, ["[]"], ['["a"]']),
 ])  # fmt: skip
 def test_what_fits_is_told_exactly(tiny: Kit, schema: JsonObject, fits: list[str], does_not: list[str]) -> None:
     assert [text for text in fits if not tiny.can_write(of_schema(schema), text)] == []
@@ -284,12 +313,23 @@ REFUSED: dict[str, Any] = {
     **{word: {"type": "object", word: {}} for word in (
         "not", "if", "contains", "dependentRequired", "dependentSchemas", "dependencies", "unevaluatedProperties",
         "unevaluatedItems", "$dynamicRef")},
-    "uniqueItems": {"type": "array", "uniqueItems": True},
-    "lenient": {"type": "array", "uniqueItems": True, "x-guidance": {"lenient": True}},
+    "lenient": {"type": "array", "contains": {}, "x-guidance": {"lenient": True}},
+    "several different items": {"type": "array", "items": {"type": "string"}, "uniqueItems": True, "minItems": 2},
+    "more different items than there are": {"uniqueItems": True, "items": {"enum": ["zip", 1, 1.0]}, "minItems": 3},
+    "one constant written twice": {"uniqueItems": True, "minItems": 2, "items": {
+        "anyOf": [{"const": {"zip": 1, "code": 2}}, {"const": {"code": 2, "zip": 1}}]}},
+    "constants of two options": {"uniqueItems": True, "items": {"oneOf": [{"enum": [1, 2]}, {"enum": [2, 3]}]}},
+    "old tuple of different items": {"uniqueItems": True, "items": [{"enum": [1, 2]}, {"enum": [1, 2]}], "minItems": 2},
+    "no boolean": {"type": "array", "uniqueItems": "zip"},
+    "oneOf beside a foreign format": {"format": "zipcode", "oneOf": [{"properties": {"a": {"type": "null"}}},
+                                                                     {"properties": {"a": {"type": "boolean"}}}]},
     "old draft": {"$schema": "http://json-schema.org/draft-04/schema#", "contains": {"type": "null"}},
     "no schema": ["string"],
     "unknown type": {"type": "text"},
-    "unknown format": {"type": "string", "format": "zipcode"},
+    "format that is no text": {"type": "string", "format": {"zip": "code"}},
+    **{f"format {name}": {"type": "string", "format": name} for name in (
+        "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex", "relative-json-pointer",
+        "uri-reference", "uri-template")},
     "format with a pattern": {"type": "string", "format": "regex", "pattern": "a"},
     "remote reference": {"$ref": "http://127.0.0.1:1/schema.json"},
     "file reference": {"$ref": "file:///etc/passwd"},
@@ -370,6 +410,12 @@ HOSTILE: dict[str, JsonObject] = {
     "joined recursion": {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}], "$defs": {
         name: {"properties": {f"p{number}": {"$ref": f"#/$defs/{name}"} for number in range(60)}} for name in "ab"}},
     "joined enums": {"allOf": [{"enum": [f"v{number}" for number in range(2000)]}] * 2},
+    "many lists": {"properties": {f"p{number}": {"uniqueItems": True, "items": {"enum": list("abcdefghi")}}
+                                  for number in range(250)}},
+    "long lists": {"uniqueItems": True, "items": {"enum": list(range(4900))}, "minItems": 1000},
+    "long names of lists": {"uniqueItems": True, "items": {"enum": [f"{number:06000}" for number in range(9)]}},
+    "lists in lists": {"uniqueItems": True, "items": {"anyOf": [{"$ref": "#/$defs/a"}] * 250},
+                       "$defs": {"a": {"enum": ["a", *range(4000)], "type": "string"}}},
     "large multiple": {"type": "number", "minimum": 0, "maximum": 1e15, "multipleOf": 999_983},
     "many multiples": {"prefixItems": [{"type": "integer", "multipleOf": 1000}] * 60},
     "constant objects": {"enum": [{"k": number, "v": [number]} for number in range(1200)]},
@@ -382,7 +428,8 @@ HOSTILE: dict[str, JsonObject] = {
 }  # fmt: skip
 HANDLED = {
     "catastrophic pattern", "exponential pattern", "repeated pattern", "huge enum", "256 properties", "256 options",
-    "one of 250", "huge bound", "ambiguous", "deep chain", "constant objects",
+    "one of 250", "huge bound", "ambiguous", "deep chain", "constant objects", "many lists", "long lists",
+    "long names of lists",
 }  # fmt: skip
 
 
@@ -420,6 +467,10 @@ WEATHER = {"type": "object", "properties": {"city": {"type": "string"}, "days": 
 def tools(choice: str, parallel: bool = False, **schemas: Any) -> JsonObject:
     listed = [{"name": name, "parameters": schema} for name, schema in (schemas or {"weather": WEATHER}).items()]
     return {"type": "tools", "tools": [*listed, {"name": "stop"}], "choice": choice, "parallel": parallel}
+
+
+def or_form(form: JsonObject, choice: str = "auto", parallel: bool = True, **schemas: Any) -> JsonObject:
+    return {**tools(choice, parallel, **schemas), "otherwise": form}
 
 
 CALL = '{"name": "weather", "arguments": {"city": "Kyoto", "days": 3}}'
@@ -476,6 +527,77 @@ def test_with_auto_an_answer_is_words_or_calls(kit: Kit) -> None:
 ])  # fmt: skip
 def test_calls_have_one_form(tiny: Kit, choice: str, parallel: bool, text: str, can: bool) -> None:
     assert tiny.can_write(tools(choice, parallel), text) == can
+
+
+COUNT = thing(count={"type": "integer", "minimum": 0}, names={"type": "array", "items": {"type": "string"}})
+
+
+@pytest.mark.parametrize(("schema", "form"), [
+    (COUNT, of_schema(COUNT)), ({"type": "object"}, {"type": "json_object"}),
+    (SCHEMAS["pattern names"], of_schema(SCHEMAS["pattern names"])), ({"type": "array"}, of_schema({"type": "array"})),
+    (Tree.model_json_schema(), of_schema(Tree.model_json_schema())),
+])  # fmt: skip
+def test_with_auto_and_a_form_an_answer_is_calls_or_of_the_form(kit: Kit, schema: JsonObject, form: JsonObject) -> None:
+    told = {"calls": 0, "form": 0}
+    for seed in range(24):
+        answer = kit.answer(or_form(form), seed)
+        calls = tool_calls(answer)
+        told["form" if calls is None else "calls"] += 1
+        if calls is None:
+            check(answer, schema)
+        for call in calls or ():
+            check(json.dumps(call["arguments"]), WEATHER if call["name"] == "weather" else {"maxProperties": 0})
+    assert min(told.values()) > 0, told
+
+
+@pytest.mark.parametrize(("choice", "form", "text", "can"), [
+    ("auto", COUNT, '{"count": 3, "names": []}', True),
+    ("auto", COUNT, CALL, True),
+    ("auto", COUNT, f"[{CALL}, {STOP}]", True),
+    ("auto", COUNT, "Three.", False),
+    ("auto", COUNT, '{"count": 3}', False),
+    ("required", COUNT, CALL, True),
+    ("required", COUNT, '{"count": 3, "names": []}', False),
+    ("weather", COUNT, '{"count": 3, "names": []}', False),
+    ("auto", {}, '"Three."', True),
+    ("auto", {}, '[[], {"a": {"name": "other", "arguments": {}}}]', True),
+    ("auto", {}, '{"name": "Bob", "a": {"name": "other", "arguments": {}}}', True),
+    ("auto", {}, '{"arguments": {}}', True),
+    ("auto", {}, '{"name": "other", "arguments": {}}', False),
+    ("auto", {}, '{"arguments": {}, "name": "other"}', False),
+    ("auto", {}, '[{"name": "other", "arguments": {}}]', False),
+    ("auto", {}, '{"name": "stop", "arguments": {"a": 1}}', False),
+    ("auto", {"enum": [json.loads(CALL.replace("3", "9")), {"name": "Bob"}]}, CALL.replace("3", "9"), False),
+    ("auto", {"enum": [json.loads(CALL.replace("3", "9")), {"name": "Bob"}]}, '{"name": "Bob"}', True),
+    ("auto", {"additionalProperties": {"type": "string"}}, '{"name": "Bob", "arguments": "none"}', True),
+    ("auto", {"uniqueItems": True, "items": {"enum": list("abcdefghij")}}, '["b", "a"]', True),
+    ("auto", thing(name={}, arguments={}, id={}), '{"name": "stop", "arguments": {}, "id": 1}', True),
+])  # fmt: skip
+def test_an_answer_of_a_form_never_looks_like_a_call(
+    tiny: Kit, choice: str, form: JsonObject, text: str, can: bool
+) -> None:
+    assert tiny.can_write(or_form(of_schema(form), choice), text) == can
+
+
+def test_a_form_of_many_references_is_soon_known_to_be_no_call(tiny: Kit) -> None:
+    doubled = chain(40, lambda link: {"anyOf": [link, link]})
+    doubled["$defs"]["d40"] = {"type": "string"}
+    start = time.thread_time()
+    assert tiny.can_write(or_form(of_schema(doubled)), '"a"')
+    assert time.thread_time() - start < 3
+
+
+@pytest.mark.parametrize("form", [
+    thing(name={"type": "string"}, arguments={"type": "object"}), {"const": json.loads(CALL)}, {"type": "zip"},
+    {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"required": ["name", "arguments"]}}},
+])  # fmt: skip
+def test_a_form_is_refused_where_it_cannot_be_followed_or_only_looks_like_calls(tiny: Kit, form: JsonObject) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        tiny.grammars.constraint(or_form(of_schema(form)))
+    assert caught.value.param == "response_format"
+    tiny.grammars.constraint(or_form(of_schema(form), "required"))
+    with pytest.raises(InvalidToolSchema):
+        tiny.grammars.constraint(or_form(of_schema(form), weather={"not": {}}))
 
 
 @pytest.mark.parametrize("schema", [

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+import torch
 
+from fixtures.llama_tokenizer import llama_tokenizer
 from fixtures.tiny_models import LLAVA
 from llm_vision.models._decoding.text import TextStream
 
@@ -62,3 +64,23 @@ def test_what_only_begins_like_a_stop_text_comes_late_but_comes(tokenizer: Any) 
 def test_pieces_come_as_soon_as_they_are_certain(tokenizer: Any) -> None:
     pieces, _ = streamed(tokenizer, "A red circle and a blue cross.", ["###"])
     assert sum(bool(piece) for piece in pieces) > 5
+
+
+@pytest.fixture(params=["Llama's kind", "GPT-2's kind"])
+def any_tokenizer(request: pytest.FixtureRequest, tokenizer: Any) -> Any:
+    return llama_tokenizer().backend_tokenizer if request.param == "Llama's kind" else tokenizer
+
+
+@pytest.mark.parametrize("text", ["the cat 12 red.", "日本 é 🎉 x", "a  b"])
+def test_what_is_told_of_tokens_makes_the_text_again(any_tokenizer: Any, text: str) -> None:
+    ids = any_tokenizer.encode(text, add_special_tokens=False).ids
+    logarithms = torch.zeros(any_tokenizer.get_vocab_size())
+    told = [TextStream(any_tokenizer, ()).told(token, logarithms, 0) for token in ids]
+    assert b"".join(bytes(one["bytes"]) for one in told).decode().strip() == text
+    assert sum(one["token"].startswith(" ") for one in told) >= text.count(" ") - text.count("  ")
+
+
+def test_a_token_that_says_nothing_has_no_bytes(any_tokenizer: Any) -> None:
+    logarithms = torch.zeros(any_tokenizer.get_vocab_size())
+    end = any_tokenizer.token_to_id("</s>")
+    assert TextStream(any_tokenizer, ()).told(end, logarithms, 0)["token"] == "</s>"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import io
+import json
 import math
 import threading
 from collections.abc import Iterator
@@ -101,6 +102,51 @@ def test_it_does_not_matter_where_the_network_cuts(
     item = an_item()
     assert answer(model, item)["text"] == "".join(STRANGE)
     assert item.tokens == STRANGE
+
+
+TOOLS = {
+    "type": "tools",
+    "tools": [{"name": "paint", "parameters": {"type": "object"}}, {"name": "wait", "parameters": None}],
+    "choice": "auto",
+    "parallel": True,
+    "otherwise": {"type": "json_object"},
+}
+
+
+def calls(*pieces: tuple[int, str | None, str | None]) -> bytes:
+    """Events with pieces of calls: which one, its name, its arguments."""
+    return b"".join(
+        chunk(choices=[{"index": 0, "delta": {"tool_calls": [
+            {"index": index, "function": {"name": name, "arguments": arguments}}]}}])
+        for index, name, arguments in pieces
+    ) + piece(None, finish="tool_calls") + DONE  # fmt: skip
+
+
+def test_tools_are_passed_on_and_calls_come_back(server: FakeOpenAI, model: Upstream) -> None:
+    server.plans["hello"] = sends(
+        calls((0, "paint", ""), (0, None, '{"colour": '), (1, "wait", None), (0, None, '"red"}'))
+    )
+    found = answer(model, an_item(format=TOOLS))
+    assert json.loads(found["text"]) == [
+        {"name": "paint", "arguments": {"colour": "red"}},
+        {"name": "wait", "arguments": {}},
+    ]
+    assert found["finish_reason"] == "stop"
+    sent = server.asked[-1].body
+    assert [tool["function"]["name"] for tool in sent["tools"]] == ["paint", "wait"]
+    assert sent["tools"][1]["function"]["parameters"] == {"type": "object", "properties": {}}
+    assert (sent["tool_choice"], sent["parallel_tool_calls"]) == ("auto", True)
+    assert sent["response_format"] == {"type": "json_object"}
+    answer(model, an_item("named", format={**TOOLS, "choice": "paint", "otherwise": None}))
+    sent = server.asked[-1].body
+    assert sent["tool_choice"] == {"type": "function", "function": {"name": "paint"}}
+    assert "response_format" not in sent
+
+
+@pytest.mark.parametrize("arguments", ["{", "[]", "1", '{"x": NaN}', "[" * 100_000, '"text"'])
+def test_calls_that_cannot_be_understood_are_refused(server: FakeOpenAI, model: Upstream, arguments: str) -> None:
+    server.plans["hello"] = sends(calls((0, "paint", arguments)))
+    assert error(model, an_item(format=TOOLS)).code == "upstream_rejected"
 
 
 def test_what_the_server_does_not_tell_is_null(server: FakeOpenAI, model: Upstream) -> None:

@@ -1,4 +1,4 @@
-"""Tools as text: what models are told of them, and calls read back."""
+"""Tools as text: what models are told of them, calls read back, and told from other answers as they come."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_vision.models.tool_text import describe_tools, tool_calls
+from llm_vision.services.chat_messages import ToolWish, for_model, form_of, may_become_calls
 
 TOOLS = [
     {"name": "weather", "description": 'Tells\nthe "weather".', "parameters": {"properties": {"市": {}}}},
@@ -39,6 +40,16 @@ def test_a_model_is_told_how_to_call(choice: str, parallel: bool, said: list[str
     assert not any(words in last for words in unsaid)
 
 
+@pytest.mark.parametrize(("choice", "form", "said"), [
+    ("auto", None, False), ("auto", {"type": "json_object"}, True), ("required", {"type": "json_object"}, False),
+])  # fmt: skip
+def test_a_model_is_told_that_its_words_must_be_json(choice: str, form: dict[str, Any] | None, said: bool) -> None:
+    wish = ToolWish(tuple(TOOLS), choice, otherwise=form)
+    (turn,) = for_model([], wish)
+    assert turn["content"][0]["text"].endswith("must be JSON.") == said
+    assert form_of(wish)["otherwise"] == form
+
+
 CALL = {"name": "weather", "arguments": {"city": "京都", "days": [1, 2.5, None]}}
 
 
@@ -62,6 +73,22 @@ def test_several_calls_are_read_back() -> None:
 ])  # fmt: skip
 def test_other_texts_call_nothing(text: str) -> None:
     assert tool_calls(text) is None
+
+
+@pytest.mark.parametrize("text", [
+    json.dumps(CALL), json.dumps([CALL, CALL], indent=20), f" \n{json.dumps(CALL)}", json.dumps(CALL, sort_keys=True),
+])  # fmt: skip
+def test_what_becomes_calls_is_held_back_from_its_first_character_on(text: str) -> None:
+    assert all(may_become_calls(text[:length]) for length in range(len(text)))
+
+
+@pytest.mark.parametrize(("text", "known"), [
+    ("It rains.", "I"), ('{"count": 3}', '{"c'), ("{}", "{}"), ("[1]", "[1"), ('{"names": []}', '{"names'), ("3", "3"),
+    ('[[{"name": "a"', "[["),
+])  # fmt: skip
+def test_other_answers_are_known_at_their_first_difference(text: str, known: str) -> None:
+    assert not any(may_become_calls(text[:length]) for length in range(len(known), len(text) + 1))
+    assert may_become_calls(known[:-1])
 
 
 def test_a_number_beyond_all_can_be_written_as_json_again() -> None:

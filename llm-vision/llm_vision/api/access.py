@@ -22,6 +22,8 @@ ADMIN_ROUTES = frozenset({
     "/models/load", "/models/unload", "/models/download", "/models/delete", "/api/pull", "/api/delete",
 })  # fmt: skip
 
+FETCHES = ("GET", "/ocr")
+"""Reads a picture from an address: work, like a POST."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 
@@ -67,13 +69,13 @@ def is_loopback_name(name: str) -> bool:
         return False
 
 
-def check_origin(method: str, headers: Headers, rules: AccessRules) -> None:
+def check_origin(method: str, path: str, headers: Headers, rules: AccessRules) -> None:
     """Refuse what a foreign web page sends: a browser posts anywhere, whatever CORS says.
 
     Raises:
         Forbidden: the request comes from a page of another origin.
     """
-    if method in _SAFE_METHODS:
+    if method in _SAFE_METHODS and (method, path) != FETCHES:
         return
     origin = headers.get("origin")
     if origin in rules.origins:

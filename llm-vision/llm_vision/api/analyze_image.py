@@ -69,7 +69,7 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     async def make(on_piece: OnPiece) -> VisionAnswer:
         async with AsyncExitStack() as held:
             analyst = await held.enter_async_context(services.vision.admit(wish, client))
-            data = await services.url_pictures.fetch(form.url) if form.url else upload.picture
+            data = await services.url_pictures.fetch(form.url, client) if form.url else upload.picture
             picture = await held.enter_async_context(services.pictures.decoded(data, client))
             return await analyst.analyze(picture, on_piece)
 

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from ..errors import VisionError
+from ..errors import InternalError, VisionError
 from ..runtime.batching import OnPiece, Piece
 
 Answer = TypeVar("Answer")
@@ -125,8 +125,9 @@ class StreamedAnswer(Response):
             try:
                 async for event in self._events:
                     await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
-            except VisionError as error:
-                await send({"type": "http.response.body", "body": self._failure(error).encode(), "more_body": False})
+            except Exception as error:
+                told = error if isinstance(error, VisionError) else InternalError.unexpected()
+                await send({"type": "http.response.body", "body": self._failure(told).encode(), "more_body": False})
                 raise  # the gate counts it
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

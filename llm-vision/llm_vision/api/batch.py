@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -25,11 +26,13 @@ from .openapi import PICTURE_CODES, error_responses
 from .problem import error_body
 from .reading import read_crop, wish_of
 
+log = logging.getLogger(__name__)
+
 router = APIRouter(tags=["OCR"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {NDJSON: {"schema": {"type": "string"}}}},
-    **error_responses(*PICTURE_CODES),
+    **error_responses(*PICTURE_CODES, "unsupported_language"),
 }
 
 
@@ -46,6 +49,7 @@ async def ocr_batch(request: Request, services: ServicesDep) -> Response | list[
     Send `Accept: application/x-ndjson` for one entry a line, each as soon as it is there.
     """
     async with AsyncExitStack() as held:
+        held.enter_context(services.batches.place(request.state.client))
         files, form = await held.enter_async_context(read_batch(request, OcrForm, services.max_file_bytes))
         wish = wish_of(form)
         services.ocr.choose(wish)  # what is wrong with the request itself is told at once
@@ -87,6 +91,7 @@ class _Batch:
 
     def _failure(self, index: int, error: VisionError) -> BatchEntry:
         self._services.metrics.error_answered(error.code)
+        log.info("file %d of a batch was not read", index, extra={"code": error.code})
         return BatchEntry(index=index, error=error_body(error, self._request_id))
 
     async def _reading(self, part: Part) -> Reading:

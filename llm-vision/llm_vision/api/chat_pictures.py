@@ -12,7 +12,6 @@ from ..images.data_uri import decode_base64, decode_data_uri, is_data_uri
 from ..images.raw import RawImage
 from .dependencies import Services
 
-MOST_PICTURES = 8
 MOST_PIXELS = 50_000_000
 """Of all pictures of a request together."""
 
@@ -49,12 +48,12 @@ async def decoded(sources: Sequence[Source], services: Services, client: str) ->
         TooManyFiles, ImageTooLarge: there are too many, or they are too large together.
         VisionError: what is wrong with one of them.
     """
-    if len(sources) > MOST_PICTURES:
-        raise TooManyFiles(f"{len(sources)} pictures; the limit is {MOST_PICTURES}", param="messages")
+    if len(sources) > services.max_pictures:
+        raise TooManyFiles(f"{len(sources)} pictures; the limit is {services.max_pictures}", param="messages")
     async with AsyncExitStack() as held:
         found: list[RawImage] = []
         for source in sources:
-            data = await _bytes_of(source, services)
+            data = await _bytes_of(source, services, client)
             found.append(await held.enter_async_context(services.pictures.decoded(data, client)))
             pixels = sum(picture.width * picture.height for picture in found)
             if pixels > MOST_PIXELS:
@@ -62,7 +61,7 @@ async def decoded(sources: Sequence[Source], services: Services, client: str) ->
         yield found
 
 
-async def _bytes_of(source: Source, services: Services) -> bytearray:
+async def _bytes_of(source: Source, services: Services, client: str) -> bytearray:
     if isinstance(source, FrameSource):
         raise StreamNotFound("no live stream has this id", param=source.param)
     most = services.max_file_bytes
@@ -71,7 +70,7 @@ async def _bytes_of(source: Source, services: Services) -> bytearray:
     if source.may_be_base64:
         return await asyncio.to_thread(decode_base64, source.text, most, source.param)
     try:
-        return await services.url_pictures.fetch(source.text)
+        return await services.url_pictures.fetch(source.text, client)
     except VisionError as error:
         error.param = source.param
         raise

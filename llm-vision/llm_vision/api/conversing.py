@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..runtime.batching import OnPiece, Piece
 from ..services.chat import ChatAnswer, ChatWish
+from ..services.chat_messages import may_become_calls
 from .answering import Answering
 from .chat_pictures import Source, decoded
 from .dependencies import Services
@@ -36,12 +38,14 @@ async def words(answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIte
     Raises:
         VisionError: the answer broke off.
     """
-    held = ""
+    held, told = "", list[dict[str, Any]]()
     async for piece in answering.pieces():
         held += piece.text
-        if may_call and held.lstrip()[:1] in ("", "{", "["):
+        told += piece.logprobs
+        if may_call and may_become_calls(held):
             continue
-        yield Piece(held, piece.logprobs)
-        held = ""
+        may_call = False
+        yield Piece(held, tuple(told))
+        held, told = "", []
     if held and not (await answering.answer()).calls:
-        yield Piece(held)
+        yield Piece(held, tuple(told))

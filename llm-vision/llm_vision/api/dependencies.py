@@ -12,6 +12,7 @@ from ..runtime.downloads import Downloads
 from ..runtime.pool import ModelPool
 from ..runtime.turns import FairPlaces
 from ..services.availability import Availability
+from ..services.batches import BatchPlaces
 from ..services.chat import ChatService
 from ..services.deadlines import Deadlines
 from ..services.default_vlm import DefaultVlm
@@ -41,8 +42,11 @@ class Services:
     lifecycle: Lifecycle
     deadlines: Deadlines
     load_seconds: float
+    batches: BatchPlaces
     batch_seconds: float
     max_file_bytes: int
+    max_pictures: int
+    """Of a chat request."""
     large_bodies: FairPlaces
     """One large body is parsed at a time."""
 

@@ -30,4 +30,4 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         raise MethodNotAllowed("this route does not answer this method; GET /docs lists what it answers")
     if error.status_code < 500:
         raise MalformedHttp("the request cannot be read")
-    raise InternalError("something went wrong on our side; the log has it")
+    raise InternalError.unexpected()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,15 +22,21 @@ class BodyRules:
 
     Args:
         max_bytes: its size.
+        larger: its size on routes that take more, by their path.
         seconds: time from the head of the request to the end of the body.
         budget: what all bodies share.
         deadlines: where the time counts.
     """
 
     max_bytes: int
+    larger: Mapping[str, int]
     seconds: float
     budget: BodyBudget
     deadlines: Deadlines
+
+    def limit(self, path: str) -> int:
+        """Largest body on a route, in bytes."""
+        return self.larger.get(path, self.max_bytes)
 
 
 class Exchange:
@@ -39,15 +46,26 @@ class Exchange:
         self._receive = receive
         self._send = send
         self._rules = rules
+        self._limit = rules.limit(scope["path"])
         self._body_bytes = 0
         self._body_ends_at = asyncio.get_running_loop().time() + rules.seconds
         self._disconnect: asyncio.Task[Message] | None = None
+        self._first: Message | None = None
         self.scope = scope
         self.request_id = request_id
         self.body_ended = asyncio.Event()
         self.status: int | None = None
         self.code: str | None = None
         self.is_answered = False
+
+    async def begin(self) -> None:
+        """Take the end of a body that is none: routes that never ask for it could not be told that their client left.
+
+        Raises:
+            ClientClosed: the client left already.
+        """
+        if not self._announces_body:
+            self._first = await self.receive()
 
     async def receive(self) -> Message:
         """The next part of the body.
@@ -57,6 +75,9 @@ class Exchange:
             RequestTimeout, ShuttingDown: it comes too slowly.
             ClientClosed: the client left before its end.
         """
+        if self._first:
+            first, self._first = self._first, None
+            return first
         if self.body_ended.is_set():
             return await asyncio.shield(self.disconnected())
         left = self._body_ends_at - asyncio.get_running_loop().time()
@@ -73,8 +94,8 @@ class Exchange:
         return RequestTimeout(f"the body took longer than {self._rules.seconds:g} s")
 
     def _count(self, size: int) -> None:
-        if self._body_bytes + size > self._rules.max_bytes:
-            raise too_large(self._rules.max_bytes)
+        if self._body_bytes + size > self._limit:
+            raise too_large(self._limit)
         self._rules.budget.take(size)
         self._body_bytes += size
 
@@ -103,9 +124,12 @@ class Exchange:
     @property
     def has_unread_body(self) -> bool:
         """Whether more of the body may come, in front of the connection's next request."""
+        return self._announces_body and not self.body_ended.is_set()
+
+    @property
+    def _announces_body(self) -> bool:
         headers = Headers(scope=self.scope)
-        announced = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
-        return announced and not self.body_ended.is_set()
+        return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
 
     @property
     def method(self) -> str:

@@ -12,6 +12,10 @@ from ..errors import InvalidParameter, InvalidText, UnknownParameter, VisionErro
 
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
+LONGEST_DETAIL = 500  # characters
+_OWN_WORDS = {"union_tag_invalid": "this `type` is not known here"}
+"""For errors whose text pydantic writes with the value that was sent."""
+
 Fields = TypeVar("Fields", bound=BaseModel)
 
 
@@ -58,4 +62,4 @@ def invalid_parameter(errors: Sequence[Mapping[str, Any]]) -> VisionError:
     name = ".".join(names)[:100] or "body"
     if first["type"] == "extra_forbidden":
         return UnknownParameter("a field is not known here; GET /docs lists those that are")
-    return InvalidParameter(f"{name}: {first['msg']}", param=name)
+    return InvalidParameter(f"{name}: {_OWN_WORDS.get(first['type'], first['msg'])}"[:LONGEST_DETAIL], param=name)

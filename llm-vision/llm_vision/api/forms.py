@@ -24,7 +24,7 @@ URL_FIELD = "url"
 FOREIGN_FIELD = "upload"
 """The client that calls it so is ImageTrans, whose plugins expect answers in shapes of their own."""
 BATCH_FIELDS = ("files", "file", "files[]")
-MOST_FILES = 256
+MOST_FILES = 64
 """Of a batch; all together are one body, whose size has a limit of its own."""
 _LONGEST_DATA_HEAD = 1024  # characters
 
@@ -58,6 +58,7 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
         check_is_json(request.headers["content-type"])
         data, form = await parsed_body(request, lambda body: _parse_json(body, fields, max_file_bytes))
     elif kind.startswith("image/") or kind == "application/octet-stream":
+        _refuse_two_pictures(request.query_params, fields)
         data, form = await read_body(request), check_fields(fields, request.query_params)
     else:
         raise UnsupportedMediaType(

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from .. import logs
 from ..errors import ClientClosed, InternalError, ShuttingDown, VisionError
 from ..metrics import Metrics
-from .access import AccessRules, check_host, check_key, check_origin, client_of, may_manage
+from .access import FETCHES, AccessRules, check_host, check_key, check_origin, client_of, may_manage
 from .exchange import BodyRules, Exchange
 from .limits import check_announced_body, check_head
 from .problem import problem_response
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _OPEN_WHILE_DRAINING = frozenset({"/livez", "/health", "/readyz"})
 _LIMITED_METHODS = frozenset({"POST", "DELETE"})  # probes, lists and metrics are free
-_FETCHES = ("GET", "/ocr")
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,13 @@ class Gate:
     async def _answer(self, exchange: Exchange, headers: Headers) -> None:
         try:
             self._check(exchange.scope, headers)
+            await exchange.begin()
             await self._run_until_client_leaves(exchange)
         except VisionError as error:
             await self._refuse(exchange, error)
         except Exception:
             log.exception("unexpected error")
-            await self._refuse(exchange, InternalError("something went wrong on our side; the log has it"))
+            await self._refuse(exchange, InternalError.unexpected())
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Everything that can be known before the body is read, cheapest first."""
@@ -85,12 +85,12 @@ class Gate:
             raise ShuttingDown("the service is shutting down")
         check_head(scope)
         check_host(headers, self._rules.access)
-        check_origin(method, headers, self._rules.access)
+        check_origin(method, path, headers, self._rules.access)
         check_key(method, path, headers, self._rules.access)
-        check_announced_body(headers, self._rules.body.max_bytes)
+        check_announced_body(headers, self._rules.body.limit(path))
         scope["state"]["client"] = client_of(scope, headers, self._rules.access)
         scope["state"]["may_manage"] = may_manage(headers, self._rules.access)
-        if method in _LIMITED_METHODS or (method, path) == _FETCHES:
+        if method in _LIMITED_METHODS or (method, path) == FETCHES:
             self._rules.rate.take(scope["state"]["client"])
 
     async def _run_until_client_leaves(self, exchange: Exchange) -> None:
@@ -116,7 +116,6 @@ class Gate:
             exchange.status = error.status
             return
         if exchange.status is not None:  # the answer has begun: it can only be cut off
-            log.warning("an answer was cut off", extra={"code": error.code})
             return
         close = exchange.has_unread_body or isinstance(error, ShuttingDown)
         response = problem_response(error, exchange.request_id, exchange.scope["path"], close=close)

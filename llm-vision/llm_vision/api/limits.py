@@ -61,6 +61,8 @@ def check_head(scope: Scope) -> None:
     """
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_BYTES:
         raise uri_too_long()
+    if not scope["path"].startswith("/") and (scope["method"], scope["path"]) != ("OPTIONS", "*"):
+        raise MalformedHttp("the request target is no path")
     header_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
     if len(scope["headers"]) > MAX_HEADERS or header_bytes > MAX_HEADER_BYTES:
         raise headers_too_large()

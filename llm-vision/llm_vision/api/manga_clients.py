@@ -102,7 +102,7 @@ async def mangatan(
     request: Request, services: ServicesDep, url: Annotated[str, Query(description="The page's address")] = ""
 ) -> list[dict[str, Any]]:
     """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
-    data = await services.url_pictures.fetch(url)
+    data = await services.url_pictures.fetch(url, request.state.client)
     page = await read_page(data, services, request.state.client, OcrWish(None, "ja", Furigana.STRIP))
     return [{"text": found.text, "tightBoundingBox": _share(found.block.box, page)} for found in page.blocks]
 

@@ -30,7 +30,7 @@ router = APIRouter(tags=["Ollama"])
 
 def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
     lines = {NDJSON: {"schema": {"$ref": f"#/components/schemas/{line.__name__}"}}}
-    return {200: {"content": lines}, **ollama_responses(*CHAT_CODES)}
+    return {200: {"content": lines}, **ollama_responses(*CHAT_CODES, "model_in_use")}
 
 
 @router.get("/", responses=error_responses(), response_class=PlainTextResponse, summary="Is the service there?")

@@ -198,7 +198,7 @@ def _stays(status: ModelStatus, services: Services) -> float:
 
 def _shown(status: ModelStatus, services: Services) -> ShownModel:
     spec, details = status.spec, _details(status)
-    takes_tools = "chat" in spec.tasks and spec.computes  # tools are not passed on to other servers
+    takes_tools = "chat" in spec.tasks and spec.computes  # of another server it is not known
     length = context_length(services.pool.files(spec.model_id))
     return ShownModel(
         license=spec.license,

@@ -61,8 +61,8 @@ async def chat_completions(
 
     answering = await begun(wish, model_id, pictures_of(body), services, request.state.client)
     if body.stream:
-        include_usage = body.stream_options is not None and body.stream_options.include_usage
-        chunks = Chunks(model_id, include_usage=include_usage, may_call=bool(body.tools))
+        include_usage = bool(body.stream_options and body.stream_options.include_usage)
+        chunks = Chunks(model_id, include_usage=include_usage, may_call=wish.tools is not None)
         request_id: str = request.state.request_id
         return StreamedAnswer(answering, chunks.events(answering), SSE, lambda error: failure_event(error, request_id))
     return JSONResponse(completion_of(await answering.whole()))

@@ -19,7 +19,6 @@ from ..schemas.openai import (
     ChunkChoice,
     Delta,
     DeltaCall,
-    FinishReason,
     Logprobs,
     MadeCall,
     PromptDetails,
@@ -73,18 +72,20 @@ class Chunks:
         if answer.calls:
             calls = [DeltaCall(index=number, **_call(call)) for number, call in enumerate(answer.calls)]
             yield self._event(Delta(tool_calls=calls))
-        yield self._event(Delta(), finish_reason=answer.finish_reason)
+        yield self._last_event(answer)
         if self._include_usage:
             yield _sse({**self._chunk([]), "usage": _usage(answer).model_dump()})
         yield "data: [DONE]\n\n"
 
-    def _event(
-        self, delta: Delta, logprobs: Sequence[dict[str, Any]] = (), finish_reason: FinishReason | None = None
-    ) -> str:
+    def _event(self, delta: Delta, logprobs: Sequence[dict[str, Any]] = ()) -> str:
         told = _logprobs(logprobs) if logprobs else None
-        choice = ChunkChoice(delta=delta, logprobs=told, finish_reason=finish_reason).model_dump()
+        choice = ChunkChoice(delta=delta, logprobs=told).model_dump(exclude={"confidence"})
         choice["delta"] = delta.model_dump(exclude_none=True)
         return _sse(self._chunk([choice]))
+
+    def _last_event(self, answer: ChatAnswer) -> str:
+        choice = ChunkChoice(delta=Delta(), finish_reason=answer.finish_reason, confidence=answer.confidence)
+        return _sse(self._chunk([{**choice.model_dump(), "delta": {}}]))
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         chunk = ChatChunk(id=self._id, created=self._created, model=self._model_id, choices=[]).model_dump()

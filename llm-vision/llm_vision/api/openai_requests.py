@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import InvalidParameter, PromptTooLong, VisionError
@@ -13,6 +13,8 @@ from ..schemas.openai import (
     ImagePart,
     JsonSchemaFormat,
     NamedTool,
+    RefusalPart,
+    SomeTools,
     StreamPart,
     TextPart,
     ToolCall,
@@ -25,6 +27,8 @@ from .json_body import parse_object
 
 MOST_CALL_CHARS = 262_144
 """Of the arguments of all earlier calls: they are parsed while other requests wait."""
+_ROLES = {"developer": "system", "function": "tool"}
+"""Other names of them."""
 
 
 def wish_of(body: ChatBody) -> ChatWish:
@@ -36,10 +40,8 @@ def wish_of(body: ChatBody) -> ChatWish:
     """
     calls = [call for message in body.messages for call in message.tool_calls or ()]
     _check_length(calls)
-    names = {call.id: call.function.name for call in calls}
-    tools = _tools(body)
-    if tools and body.response_format and body.response_format.type != "text":
-        raise InvalidParameter("send `tools` or `response_format`, not both", param="response_format")
+    names = {call.id: call.function.name for call in calls if call.id}
+    form = _format(body)
     return ChatWish(
         model_id=body.model,
         messages=tuple(_message(message, names) for message in body.messages),
@@ -50,9 +52,9 @@ def wish_of(body: ChatBody) -> ChatWish:
             stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
             seed=body.seed,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            format=_format(body),
+            format=form,
         ),
-        tools=tools,
+        tools=_tools(body, form),
     )
 
 
@@ -62,17 +64,18 @@ def pictures_of(body: ChatBody) -> list[Source]:
         _source(part, f"messages[{number}].content[{place}]")
         for number, message in enumerate(body.messages)
         for place, part in enumerate(_parts(message))
-        if not isinstance(part, TextPart)
+        if isinstance(part, ImagePart | StreamPart)
     ]
 
 
 def _source(part: ImagePart | StreamPart, param: str) -> Source:
     if isinstance(part, StreamPart):
         return FrameSource(part.stream.stream_id, f"{param}.stream")
-    return PictureSource(part.image_url.url, f"{param}.image_url")
+    url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+    return PictureSource(url, f"{param}.image_url")
 
 
-def _parts(message: ChatMessage) -> Sequence[TextPart | ImagePart | StreamPart]:
+def _parts(message: ChatMessage) -> Sequence[TextPart | RefusalPart | ImagePart | StreamPart]:
     if isinstance(message.content, str):
         return [TextPart(type="text", text=message.content)]
     return message.content or []
@@ -80,16 +83,24 @@ def _parts(message: ChatMessage) -> Sequence[TextPart | ImagePart | StreamPart]:
 
 def _message(message: ChatMessage, names: dict[str, str]) -> Message:
     parts = _parts(message)
-    pictures = sum(not isinstance(part, TextPart) for part in parts)
+    pictures = sum(isinstance(part, ImagePart | StreamPart) for part in parts)
     if pictures and message.role != "user":
         raise InvalidParameter("pictures belong into messages of the user", param="messages.content")
     return Message(
-        role="system" if message.role == "developer" else message.role,
-        text="\n".join(part.text for part in parts if isinstance(part, TextPart)),
+        role=_ROLES.get(message.role, message.role),
+        text="\n".join(_texts(parts)),
         pictures=pictures,
         calls=tuple(_call(call) for call in message.tool_calls or ()),
-        tool=names.get(message.tool_call_id or "", ""),
+        tool=names.get(message.tool_call_id or "", message.name or ""),
     )
+
+
+def _texts(parts: Sequence[TextPart | RefusalPart | ImagePart | StreamPart]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, TextPart):
+            yield part.text
+        elif isinstance(part, RefusalPart):
+            yield part.refusal
 
 
 def _check_length(calls: Sequence[ToolCall]) -> None:
@@ -106,24 +117,33 @@ def _call(call: ToolCall) -> Call:
     return Call(call.function.name, arguments)
 
 
-def _tools(body: ChatBody) -> ToolWish | None:
-    choice = body.tool_choice or "auto"
-    names = [tool.function.name for tool in body.tools or ()]
-    wanted = choice.function.name if isinstance(choice, NamedTool) else choice
-    if isinstance(choice, NamedTool) and wanted not in names:
-        raise InvalidParameter("tool_choice names none of the tools", param="tool_choice")
-    if not body.tools or choice == "none":
-        return None
-    if len(set(names)) < len(names):
+def _tools(body: ChatBody, form: dict[str, Any] | None) -> ToolWish | None:
+    known = {tool.function.name: tool.function.model_dump(exclude_none=True) for tool in body.tools or ()}
+    if len(known) < len(body.tools or ()):
         raise InvalidParameter("two tools have the same name", param="tools")
-    tools = tuple(tool.function.model_dump(exclude_none=True) for tool in body.tools)
-    return ToolWish(tools, wanted, parallel=body.parallel_tool_calls is not False)
+    allowed, choice = _choice(body)
+    if not set(allowed) <= set(known):
+        raise InvalidParameter("tool_choice names none of the tools", param="tool_choice")
+    if not known or choice == "none":
+        return None
+    tools = tuple(tool for name, tool in known.items() if name in (allowed or known))
+    return ToolWish(tools, choice, parallel=body.parallel_tool_calls is not False, otherwise=form)
+
+
+def _choice(body: ChatBody) -> tuple[list[str], str]:
+    """The tools that `tool_choice` names, and whether one may or must be called: `ToolWish.choice`."""
+    wanted = body.tool_choice or "auto"
+    if isinstance(wanted, NamedTool):
+        return [wanted.function.name], wanted.function.name
+    if isinstance(wanted, SomeTools):
+        return [tool.function.name for tool in wanted.allowed_tools.tools], wanted.allowed_tools.mode
+    return [], wanted
 
 
 def _format(body: ChatBody) -> dict[str, Any] | None:
     wanted = body.response_format
     if wanted is None or wanted.type == "text":
         return None
-    if isinstance(wanted, JsonSchemaFormat):
+    if isinstance(wanted, JsonSchemaFormat) and wanted.json_schema.schema_ is not None:
         return {"type": "json_schema", "schema": wanted.json_schema.schema_}
     return {"type": "json_object"}

@@ -2,58 +2,60 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
-from ..errors import VisionError
-from ..manga.lines import Point
+from ..errors import InvalidHost, QueueFull, ShuttingDown, VisionError
 from ..schemas.ocr import Furigana
 from ..services.ocr import OcrWish
-from ..services.pages import PageReading
-from .access import AccessRules, check_host, check_key, check_origin
+from .access import check_host, check_key, check_origin
 from .dependencies import Services
-from .manga_clients import EMBEDDED, characters_of, lines_of
+from .gate import Gate, GateRules
+from .limits import check_head
+from .manga_clients import EMBEDDED
+from .owocr_request import SocketRequest, scope_of
+from .owocr_result import as_owocr
 from .reading import read_page
 
 if TYPE_CHECKING:
-    from websockets.asyncio.server import ServerConnection
+    from websockets.asyncio.server import Server, ServerConnection
     from websockets.http11 import Request, Response
+
+    from .owocr_connection import PictureConnection
 
 log = logging.getLogger(__name__)
 
 ACKNOWLEDGED = "True"
 MOST_CONNECTIONS = 16
-_TRY_AGAIN_LATER = 1013
-_CAPABILITIES = {
-    "words": True,
-    "word_bounding_boxes": True,
-    "lines": True,
-    "line_bounding_boxes": True,
-    "paragraphs": True,
-    "paragraph_bounding_boxes": True,
-}
+MOST_WAITING = 16
+"""Connections that were not let in yet, or not let in."""
+_GOING_AWAY, _TRY_AGAIN_LATER = 1001, 1013
+_GOODBYE_SECONDS = 2.0
+_WISH = OcrWish(EMBEDDED, "ja", Furigana.STRIP)
 
 
 @dataclass(frozen=True)
 class SocketRules:
-    """Where it listens, and who may come."""
+    """Where it listens, and what every picture must pass."""
 
     host: str
     port: int
-    access: AccessRules
+    gate: GateRules
     max_bytes: int
     """Of a picture file."""
 
 
 class OwocrSocket:
-    """One connection after the other sends pictures; each is answered before the next one is taken.
+    """One connection after the other sends pictures; each passes the gate, and is answered before the next one is.
 
     Args:
         services: who reads.
@@ -63,104 +65,97 @@ class OwocrSocket:
     def __init__(self, services: Services, rules: SocketRules) -> None:
         self._services = services
         self._rules = rules
-        self._connections = 0
+        self._gate = Gate(self._read, rules.gate, services.metrics)
+        self._connections: set[PictureConnection] = set()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        """Listen for as long as the context lasts.
+        """Listen for as long as the context lasts; what is being read then is still answered.
 
         Raises:
             OSError: the port is taken.
         """
         from websockets.asyncio.server import serve  # noqa: PLC0415  (only who wants it pays for it)
 
-        rules = self._rules
-        async with serve(
-            self._talk,
+        from .owocr_connection import CrowdRules, PictureConnection  # noqa: PLC0415
+
+        rules, metrics = self._rules, self._services.metrics
+        crowd = CrowdRules(rules.gate.body, MOST_WAITING, self._note, metrics.connection_pushed_out)
+        connection_class = PictureConnection.configured(crowd)
+        server = await serve(
+            self._talk,  # type: ignore[arg-type]  # its connections are of the class below
             rules.host,
             rules.port,
             process_request=self._check,
             compression=None,  # pictures are compressed already, and a bomb of zeros would not count
+            close_timeout=_GOODBYE_SECONDS,
             max_size=rules.max_bytes,
             max_queue=1,
-        ):
-            log.info("owocr's WebSocket listens on port %d", rules.port)
+            create_connection=connection_class,
+            backlog=MOST_WAITING,  # as many are accepted at once
+        )
+        log.info("owocr's WebSocket listens on port %d", rules.port)
+        try:
             yield
+        finally:
+            self._services.lifecycle.drain()
+            for waiting in list(connection_class.waiting):
+                waiting.transport.abort()
+            await self._stop(server)
+
+    async def _stop(self, server: Server) -> None:
+        """Take nothing more, and say goodbye to all: to those that wait for an answer, behind it."""
+        server.close(close_connections=False)
+        idle = [connection for connection in self._connections if not connection.is_answering]
+        await asyncio.gather(*(connection.close(_GOING_AWAY) for connection in idle))
+        await server.wait_closed()
+
+    def _note(self, error: VisionError) -> None:
+        self._services.metrics.error_answered(error.code)
+        log.warning("a WebSocket was refused", extra={"code": error.code})
 
     def _check(self, connection: ServerConnection, request: Request) -> Response | None:
-        """What the gate asks of every HTTP request, too."""
-        headers = Headers(dict(request.headers.raw_items()))
+        """What the gate will ask of every picture, asked of the connection before."""
+        scope, rules = scope_of(request, connection), self._rules.gate
+        headers = Headers(scope=scope)
         try:
-            check_host(headers, self._rules.access)
-            check_origin("POST", headers, self._rules.access)
-            check_key("POST", "/", headers, self._rules.access)
+            if rules.is_draining():
+                raise ShuttingDown("the service is shutting down")
+            check_head(scope)
+            if len(headers.getlist("host")) > 1:
+                raise InvalidHost("send one Host header")
+            check_host(headers, rules.access)
+            check_origin("POST", "/", headers, rules.access)
+            check_key("POST", "/", headers, rules.access)
         except VisionError as error:
+            self._note(error)
             return connection.respond(HTTPStatus(error.status), f"{error.detail}\n")
         return None
 
-    async def _talk(self, connection: ServerConnection) -> None:
-        if self._connections >= MOST_CONNECTIONS:
+    async def _talk(self, connection: PictureConnection) -> None:
+        if len(self._connections) >= MOST_CONNECTIONS:
+            self._note(QueueFull("too many connections"))
             await connection.close(_TRY_AGAIN_LATER, "too many connections")
             return
-        self._connections += 1
+        connection.let_in()
+        self._connections.add(connection)
         try:
-            async for message in connection:
-                if isinstance(message, bytes):
-                    await connection.send(ACKNOWLEDGED)
-                    await connection.send(json.dumps(await self._answer(message, connection), ensure_ascii=False))
+            while (picture := await connection.next_picture()) is not None:
+                await self._answer(picture, connection)
+                if self._rules.gate.is_draining():
+                    await connection.close(_GOING_AWAY)
         finally:
-            self._connections -= 1
+            self._connections.discard(connection)
 
-    async def _answer(self, data: bytes, connection: ServerConnection) -> dict[str, Any]:
-        client = str(connection.remote_address[0]) if connection.remote_address else "unknown"
-        try:
-            page = await read_page(data, self._services, client, OcrWish(EMBEDDED, "ja", Furigana.STRIP))
-        except VisionError as error:
-            self._services.metrics.error_answered(error.code)
-            return {**_result(0, 0, []), "error": {"code": error.code, "message": error.detail}}
-        return as_owocr(page)
+    async def _answer(self, picture: bytes, connection: PictureConnection) -> None:
+        await connection.tell(ACKNOWLEDGED)
+        request = SocketRequest(picture, connection)
+        await self._gate(request.scope, request.receive, request.send)
+        if request.answer is not None:
+            await connection.tell(request.answer)
 
-
-def as_owocr(page: PageReading) -> dict[str, Any]:
-    """A page as owocr's OcrResult: places in shares of the picture, one word a character."""
-    paragraphs = []
-    for found in page.blocks:
-        lines = [
-            {
-                "bounding_box": _box(line.polygon, page),
-                "text": text,
-                "words": [
-                    {"text": character, "bounding_box": _box(corners, page), "separator": ""}
-                    for character, corners in characters_of(line, text)
-                ],
-            }
-            for line, text in lines_of([found])
-        ]
-        left, top, right, bottom = found.block.box
-        paragraphs.append(
-            {
-                "bounding_box": _box(((left, top), (right, bottom)), page),
-                "lines": lines,
-                "writing_direction": "TOP_TO_BOTTOM" if found.block.vertical else "LEFT_TO_RIGHT",
-            }
-        )
-    return _result(page.width, page.height, paragraphs)
-
-
-def _result(width: int, height: int, paragraphs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "image_properties": {"width": width, "height": height},
-        "engine_capabilities": _CAPABILITIES,
-        "paragraphs": paragraphs,
-    }
-
-
-def _box(corners: tuple[Point, ...], page: PageReading) -> dict[str, float]:
-    xs, ys = [x / page.width for x, _ in corners], [y / page.height for _, y in corners]
-    return {
-        "center_x": round((min(xs) + max(xs)) / 2, 5),
-        "center_y": round((min(ys) + max(ys)) / 2, 5),
-        "width": round(max(xs) - min(xs), 5),
-        "height": round(max(ys) - min(ys), 5),
-        "rotation_z": 0.0,
-    }
+    async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The route behind the gate."""
+        picture = (await receive())["body"]
+        page = await read_page(picture, self._services, scope["state"]["client"], _WISH)
+        await JSONResponse(as_owocr(page))(scope, receive, send)

@@ -38,7 +38,7 @@ class MalformedMultipart(BadRequest):
 
 
 class MultipartLimits(BadRequest):
-    code, when = "multipart_limits", "More than 16 parts (batch: 271), a field above 64 KiB, part headers above 16 KiB."
+    code, when = "multipart_limits", "More than 16 parts (batch: 79), a field above 64 KiB, part headers above 16 KiB."
 
 
 class MissingCredentials(VisionError):
@@ -151,7 +151,7 @@ class FileRequired(Unprocessable):
 
 
 class TooManyFiles(Unprocessable):
-    code, when = "too_many_files", "More than one `file`, or 256 `files`."
+    code, when = "too_many_files", "More than one `file`, or 64 `files`."
 
 
 class InvalidImage(Unprocessable):

@@ -9,6 +9,11 @@ class InternalError(VisionError):
     status = 500
     code, when = "internal_error", "Our fault; the log has the cause under the request's id."
 
+    @classmethod
+    def unexpected(cls) -> InternalError:
+        """What nobody has thought of."""
+        return cls("something went wrong on our side; the log has it")
+
 
 class InferenceFailed(VisionError):
     status = 500

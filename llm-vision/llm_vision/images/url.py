@@ -76,15 +76,17 @@ def parse(text: str, rules: UrlRules) -> PictureUrl:
 
     Raises:
         UrlSchemeNotAllowed: it is none of http and https, or http where that is not allowed.
-        InvalidUrl: it is written in a way that programs understand differently.
+        InvalidUrl: it is too long, or written in a way that programs understand differently.
         UrlNotAllowed: its host or port is not in the list, or it is an address in disguise.
     """
+    if len(text) > LONGEST:  # first: the patterns' time grows with it
+        raise InvalidUrl(f"the URL is longer than {LONGEST} characters", param="url")
     scheme = _SCHEME.match(text)
     if scheme is None or scheme[1].lower() not in PORTS or (scheme[1].lower() == "http" and not rules.allows_http):
         allowed = "https or http" if rules.allows_http else "https"
         raise UrlSchemeNotAllowed(f"the URL of a picture begins with {allowed}", param="url")
     match = _URL.fullmatch(scheme[1].lower() + text[len(scheme[1]) :])
-    if len(text) > LONGEST or match is None or "\\" in text:
+    if match is None or "\\" in text:
         raise InvalidUrl(
             "the URL is malformed, or has a user, a fragment or characters that do not belong there", param="url"
         )
@@ -114,7 +116,7 @@ def _host(text: str) -> str:
     if not text.isascii():
         raise UrlNotAllowed(NOT_ALLOWED, param="url")
     name = text.lower()
-    if not _NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
         raise InvalidUrl("the URL has no host name as they are written", param="url")
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         try:

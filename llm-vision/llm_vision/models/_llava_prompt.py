@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ class PromptWriter:
     def _without_marks(self, message: JsonObject) -> JsonObject:
         parts = [
             {"type": "text", "text": self._spelled(part["text"])} if part["type"] == "text" else part
-            for part in message["content"]
+            for part in _merged(message["content"])
         ]
         return {"role": message["role"], "content": parts}
 
@@ -148,7 +149,18 @@ def _with_system_folded(messages: Iterable[JsonObject]) -> Iterable[JsonObject]:
         if message["role"] == "system":
             waiting += [*message["content"], {"type": "text", "text": "\n"}]
         elif message["role"] == "user":
-            yield {"role": "user", "content": [*waiting, *message["content"]]}
+            yield {"role": "user", "content": _merged([*waiting, *message["content"]])}
             waiting = []
         else:
             yield message
+
+
+def _merged(parts: Iterable[JsonObject]) -> list[JsonObject]:
+    """Texts that follow each other as one: some templates write only the first of a turn."""
+    found: list[JsonObject] = []
+    for kind, run in groupby(parts, key=lambda part: part["type"]):
+        if kind == "text":
+            found.append({"type": "text", "text": "".join(part["text"] for part in run)})
+        else:
+            found += run
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from ._upstream_errors import not_understood, refused_in_stream
 from .base import JsonObject
+from .tool_text import AUTO, REQUIRED, tool_calls
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +48,24 @@ def chat_request(model: str, params: JsonObject, images: Sequence[NDArray[np.uin
         "stream": True,
         "stream_options": {"include_usage": True},
         **{name: params[name] for name in _SAMPLING if params.get(name) not in (None, [])},
-        **({"response_format": _response_format(params["format"])} if params.get("format") else {}),
+        **_form(params.get("format")),
+    }
+
+
+def _form(wanted: JsonObject | None) -> JsonObject:
+    """What an answer must look like, in the server's fields; what tools are for stands in the messages."""
+    if wanted is None:
+        return {}
+    if wanted["type"] != "tools":
+        return {"response_format": _response_format(wanted)}
+    nothing = {"type": "object", "properties": {}}
+    functions = [{"name": tool["name"], "parameters": tool["parameters"] or nothing} for tool in wanted["tools"]]
+    choice = wanted["choice"]
+    return {
+        "tools": [{"type": "function", "function": function} for function in functions],
+        "tool_choice": choice if choice in (AUTO, REQUIRED) else {"type": "function", "function": {"name": choice}},
+        "parallel_tool_calls": wanted["parallel"],
+        **_form(wanted.get("otherwise")),
     }
 
 
@@ -75,8 +94,19 @@ def data_uri(image: NDArray[np.uint8]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getbuffer()).decode()}"
 
 
+class _Function(BaseModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPiece(BaseModel):
+    index: int = 0
+    function: _Function = _Function()
+
+
 class _Delta(BaseModel):
     content: str | None = None
+    tool_calls: list[_CallPiece] | None = None
 
 
 class _Token(BaseModel):
@@ -118,6 +148,7 @@ class Answer:
 
     def __init__(self) -> None:
         self._pieces: list[str] = []
+        self._calls: dict[int, list[_Function]] = {}
         self._logprobs: list[float] = []
         self._usage: _Usage | None = None
         self._finish_reason: str | None = None
@@ -146,22 +177,43 @@ class Answer:
         self._finish_reason = choice.finish_reason or self._finish_reason
         if choice.logprobs and choice.logprobs.content:
             self._logprobs += [token.logprob for token in choice.logprobs.content]
+        for call in choice.delta.tool_calls or ():
+            self._calls.setdefault(call.index, []).append(call.function)
         text = choice.delta.content or ""
         self._pieces.append(text)
         return text
 
     def result(self) -> JsonObject:
-        """The result of a `chat` task."""
+        """The result of a `chat` task; calls are text, as those of our own models are.
+
+        Raises:
+            Failed: the arguments of a call are no JSON object.
+        """
         usage = self._usage
         return {
-            "text": "".join(self._pieces),
+            "text": self._calls_as_text() if self._calls else "".join(self._pieces),
             "confidence": self._confidence(),
             "finish_reason": "length" if self._finish_reason == "length" else "stop",
             "usage": usage and {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens},
         }
+
+    def _calls_as_text(self) -> str:
+        calls = [_call(pieces) for _, pieces in sorted(self._calls.items())]
+        text = json.dumps(calls, ensure_ascii=False)
+        if tool_calls(text) is None:
+            raise not_understood()
+        return text
 
     def _confidence(self) -> float | None:
         """exp of the mean log-probability; None where the server tells none."""
         if not self._logprobs:
             return None
         return min(1.0, math.exp(sum(self._logprobs) / len(self._logprobs)))
+
+
+def _call(pieces: Sequence[_Function]) -> JsonObject:
+    try:
+        arguments = json.loads("".join(piece.arguments or "" for piece in pieces) or "{}")
+    except (ValueError, RecursionError):
+        raise not_understood() from None
+    return {"name": "".join(piece.name or "" for piece in pieces), "arguments": arguments}

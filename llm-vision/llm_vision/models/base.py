@@ -169,6 +169,11 @@ class Model(ABC):
 class SteppedModel(Model):
     """A model that answers step by step, as language models do: requests join and leave between steps."""
 
+    @property
+    def can_join(self) -> bool:
+        """Whether the next request may join before the next step; no, where one after the other is sooner answered."""
+        return True
+
     @abstractmethod
     def join(self, item: Item) -> None:
         """Take a request in; an exception refuses it. Its pictures are not there any more afterwards."""

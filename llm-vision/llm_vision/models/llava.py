@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 
 GIGABYTE = 10**9
 PREFIX_BYTES = 512 * 1024 * 1024
-"""What was read before, kept for the next question: of a 7B model, the 620 tokens of one picture take 330 MB."""
+"""What was read before, kept for the next question: of LLaVA 1.5 7B, the 620 tokens of one picture take 330 MB."""
 FEATURE_BYTES = 64 * 1024 * 1024
 """Pictures that were looked at: one takes up to 24 MB (LLaVA 1.6, 2,880 tokens 4,096 wide)."""
-WORKING_BYTES = 1 * GIGABYTE + PREFIX_BYTES + FEATURE_BYTES
-"""Beside its weights: the libraries, a picture, the tokens of a few requests, and what is kept."""
+WORKING_BYTES = 1 * GIGABYTE + FEATURE_BYTES
+"""Beside its weights and prefixes: the libraries, a picture and its features, the tokens of a few requests."""
 LONGEST_STEP = 60.0
 """Seconds for one layer of the largest model, or for looking at the largest picture, on a slow processor."""
 
@@ -59,22 +59,24 @@ class Variant:
     alias: str | None = None
     """Its authors' own name for it, in a format that Transformers does not read."""
     max_batch: int = 4
-    several_pictures: bool = False
+    prefix_bytes: int = PREFIX_BYTES
+    """Room for prompts that were read: at least one of a picture, of 2,900 tokens for LLaVA 1.6."""
 
     @property
     def spec(self) -> ModelSpec:
         """What the gateway knows of it."""
+        working_bytes = WORKING_BYTES + self.prefix_bytes
         return ModelSpec(
             model_id=self.repo,
             title=self.title,
             tasks=frozenset({Task.CHAT}),
             license=self.license,
-            memory_bytes=int(self.parameters * 2 * GIGABYTE) + WORKING_BYTES,
+            memory_bytes=int(self.parameters * 2 * GIGABYTE) + working_bytes,
             max_batch=self.max_batch,
             devices=frozenset({"cpu", "cuda"}),
             weights=Weights(self.repo, Volume.LLAVA, self.kind),
             quantizable=frozenset({"cpu", "cuda"}),
-            working_bytes=WORKING_BYTES,
+            working_bytes=working_bytes,
             aliases=(self.alias,) if self.alias else (),
             is_stepped=True,
             longest_step=LONGEST_STEP,
@@ -89,15 +91,15 @@ VARIANTS = (
     Variant("llava-hf/llava-v1.6-mistral-7b-hf", "llava_next", "LLaVA 1.6 Mistral 7B", "Apache-2.0", 7.57, "MISTRAL",
             "liuhaotian/llava-v1.6-mistral-7b"),
     Variant("llava-hf/llava-v1.6-vicuna-7b-hf", "llava_next", "LLaVA 1.6 Vicuna 7B", _LLAMA, 7.06, "VICUNA",
-            "liuhaotian/llava-v1.6-vicuna-7b"),
+            "liuhaotian/llava-v1.6-vicuna-7b", prefix_bytes=3 * PREFIX_BYTES),
     Variant("llava-hf/llava-v1.6-vicuna-13b-hf", "llava_next", "LLaVA 1.6 Vicuna 13B", _LLAMA, 13.35, "VICUNA",
-            "liuhaotian/llava-v1.6-vicuna-13b"),
+            "liuhaotian/llava-v1.6-vicuna-13b", prefix_bytes=5 * PREFIX_BYTES),
     Variant("llava-hf/llava-v1.6-34b-hf", "llava_next", "LLaVA 1.6 34B", "Apache-2.0", 34.75, "CHATML",
-            "liuhaotian/llava-v1.6-34b"),
+            "liuhaotian/llava-v1.6-34b", prefix_bytes=2 * PREFIX_BYTES),
     Variant("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava_onevision", "LLaVA-OneVision 0.5B", "Apache-2.0", 0.89,
-            "CHATML", max_batch=8, several_pictures=True),
+            "CHATML", max_batch=8),
     Variant("llava-hf/llava-onevision-qwen2-7b-ov-hf", "llava_onevision", "LLaVA-OneVision 7B", "Apache-2.0", 8.03,
-            "CHATML", several_pictures=True),
+            "CHATML"),
 )  # fmt: skip
 _CLASSES = {
     "llava": ("LlavaForConditionalGeneration", "CLIPImageProcessorPil"),
@@ -134,7 +136,7 @@ class Llava(SteppedModel):
         language = LanguageModel(self._model.model.language_model, self._model.lm_head, ends)
         self._new_grammars = partial(_make_grammars, tokenizer, ends, self._model.lm_head.out_features)
         self._context = self._model.config.text_config.max_position_embeddings
-        self._prefixes = PrefixStore(PREFIX_BYTES)
+        self._prefixes = PrefixStore(self._variant.prefix_bytes)
         self._memory = PictureMemory(self._features, FEATURE_BYTES)
         self._decoding = Decoding(language, self._prefixes)
         with torch.inference_mode():
@@ -144,6 +146,11 @@ class Llava(SteppedModel):
     @cached_property
     def _grammars(self) -> Grammars:
         return self._new_grammars()
+
+    @property
+    def can_join(self) -> bool:
+        """Not while a prompt is being read: looking at another picture would keep its answer waiting."""
+        return not self._decoding.has_unread
 
     def join(self, item: Item) -> None:
         """Look at the pictures; the prompt is read in the following steps."""
@@ -178,7 +185,7 @@ class Llava(SteppedModel):
         """A request as the language model reads it.
 
         Raises:
-            InvalidParameter: there are other pictures than the messages say, or more than the model looks at.
+            InvalidParameter: there are other pictures than the messages say.
             InvalidToolSchema: an answer cannot be made to fit what is asked for.
             ContextLengthExceeded: there are more tokens than the model can read.
         """
@@ -186,8 +193,6 @@ class Llava(SteppedModel):
 
         from ._decoding.loop import Prompt
 
-        if len(item.images) > 1 and not self._variant.several_pictures:
-            raise InvalidParameter("this model looks at one picture at a time", param="messages")
         ids = self._writer.tokens(self._writer.write(item.params["messages"]))
         image_token = self._model.config.image_token_id
         if ids.count(image_token) != len(item.images):
@@ -221,7 +226,7 @@ class Llava(SteppedModel):
         return Row(
             item=item,
             sampler=Sampler(Sampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
-            stream=TextStream(self._tokenizer, params["stop"]),
+            stream=TextStream(self._tokenizer, params["stop"] if _may_say_words(params.get("format")) else ()),
             prompt_tokens=prompt_tokens,
             max_tokens=min(params["max_tokens"], self._context - prompt_tokens),
             top_logprobs=params.get("logprobs"),
@@ -241,6 +246,11 @@ def _make_grammars(tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) 
     from ._decoding.grammar import Grammars
 
     return Grammars(tokenizer, end_tokens, vocabulary)
+
+
+def _may_say_words(form: JsonObject | None) -> bool:
+    """Whether an answer may be anything but JSON, which a stop text must not cut off."""
+    return form is None or (form["type"] == "tools" and form["choice"] == "auto" and not form["otherwise"])
 
 
 def _tokens_of(picture: SeenPicture) -> list[int]:

@@ -100,9 +100,8 @@ class Upstream(SteppedModel):
             log.warning("the other server does not answer yet (%s)", type(error).__name__)
 
     def join(self, item: Item) -> None:
-        wanted = item.params.get("format") or {}
-        if item.params.get("choices") or wanted.get("type") == "tools":
-            raise UnsupportedTask("tools and choices are not passed on to another server", param="model")
+        if item.params.get("choices"):
+            raise UnsupportedTask("choices are not passed on to another server", param="model")
         answering = self._answer_while_wanted(item, item.images)
         self._answering[self._runner.get_loop().create_task(answering)] = item
 

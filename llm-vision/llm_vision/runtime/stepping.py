@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from typing import NoReturn
 
 from ..errors import ClientClosed, VisionError
@@ -23,23 +24,38 @@ class Stepping:
     def __init__(self, connection: Connection, model: SteppedModel) -> None:
         self._connection = connection
         self._model = model
+        self._arrived: deque[WorkItem] = deque()
+        """Those that have not joined yet."""
         self._joined_at: dict[Item, float] = {}
 
     def serve(self) -> NoReturn:
         """Take requests in and go on with all of them, until told to stop."""
         while True:
             self._take_messages()
+            self._join_arrived()
             self._step()
 
     def _take_messages(self) -> None:
         """All that have come; where nothing is to be done, the next one."""
-        while message := self._connection.waiting_message() if self._joined_at else self._connection.next_message():
+        connection = self._connection
+        while message := connection.waiting_message() if self._has_work else connection.next_message():
             header, payload = message
             if header["type"] == "stop":
-                self._connection.leave()
+                connection.leave()
             self._model.threads = header["threads"]
-            for item in items_of(self._connection, header, payload):
-                self._join(item)
+            self._arrived += items_of(connection, header, payload)
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self._joined_at or self._arrived)
+
+    def _join_arrived(self) -> None:
+        """Those that the model takes in before its next step; and those that have left, which ends them."""
+        for item in [item for item in self._arrived if item.cancelled]:
+            self._arrived.remove(item)
+            self._join(item)
+        while self._arrived and self._model.can_join:
+            self._join(self._arrived.popleft())
 
     def _join(self, item: WorkItem, *, is_retry: bool = False) -> None:
         if not is_retry:

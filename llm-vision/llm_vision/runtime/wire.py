@@ -48,10 +48,19 @@ def encode(header: Header, payload_bytes: int = 0) -> bytes:
         BadFrame: the header or payload is too large.
         ValueError: the header holds NaN, infinity or something that is not JSON.
     """
-    text = json.dumps(header, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    head = text.encode("utf-8", "replace")
+    head = _json(header)
     _check_lengths(len(head), payload_bytes)
     return _LENGTHS.pack(len(head), payload_bytes) + head
+
+
+def encoded_size(part: Header) -> int:
+    """Bytes that a part of a header takes."""
+    return len(_json(part))
+
+
+def _json(value: Header) -> bytes:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8", "replace")
 
 
 def _check_lengths(header_bytes: int, payload_bytes: int) -> None:

@@ -9,19 +9,20 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
-from ..errors import InferenceFailed, InsufficientMemory, QueueFull, VisionError, WorkerCrashed
+from ..errors import InferenceFailed, InsufficientMemory, PromptTooLong, QueueFull, VisionError, WorkerCrashed
 from .batching import RETRY_AFTER_SECONDS, BatchQueue, OnPiece, Piece, Ticket, WorkRequest, WorkResult
 from .process import EXIT_SECONDS
 from .running import Running
 from .shared import Shared
 from .ways import DEVICE_LOST, Way
-from .wire import Header
+from .wire import MAX_HEADER_BYTES, Header, encoded_size
 from .worker_limits import WorkerLimits, WorkerState
 from .worker_process import DeviceUnusable, Launch, Launches, WorkerProcess, request_error
 
 log = logging.getLogger(__name__)
 
 CRASH_BACKOFF_SECONDS = (0.0, 0.5, 2.0, 10.0)  # the first restart is at once: most crashes happen once
+ENTRY_BYTES = 4096  # of what else is told of a request
 CALM_SECONDS = 60.0  # a worker that has run this long starts its count of crashes anew
 
 
@@ -121,10 +122,13 @@ class Worker:
 
         Raises:
             QueueFull: too many wait, or this one has waited too long.
+            PromptTooLong: it is too large to be sent to the process.
             InferenceFailed, InsufficientMemory, WorkerCrashed, ModelLoadFailed: as their names say.
         """
         if self.state in (WorkerState.FAILED, WorkerState.STOPPED):
             raise WorkerCrashed("the model's process is gone", retry_after=RETRY_AFTER_SECONDS)
+        if encoded_size(request.params) > MAX_HEADER_BYTES // self._limits.max_batch - ENTRY_BYTES:
+            raise PromptTooLong("the texts of the request are too large for the model's process")
         loop = asyncio.get_running_loop()
         ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_piece, on_started)
         self._queue.put(ticket)
@@ -138,7 +142,7 @@ class Worker:
         finally:
             expiry.cancel()
 
-    async def stop(self, grace: float = 5.0) -> None:
+    async def stop(self, grace: float = 0.5) -> None:
         """End the process: politely within `grace` seconds, else by force."""
         self.state = WorkerState.STOPPED
         if self._supervisor:

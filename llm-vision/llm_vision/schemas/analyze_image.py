@@ -11,6 +11,9 @@ from .fallback import Fallback
 
 DEFAULT_PROMPT = "What's in this image?"
 DEFAULT_TOKENS, MOST_TOKENS = 512, 4096
+MOST_CHOICES = 32
+MOST_TURNS = 256
+"""That are looked at; what is answered has fewer."""
 
 
 class Turn(BaseModel):
@@ -22,12 +25,15 @@ class Turn(BaseModel):
     content: str
 
 
+_Turns = Annotated[list[Turn], Field(max_length=MOST_TURNS, fail_fast=True)]
+
+
 class Choices(BaseModel):
     """The field of that name, where it came as a text."""
 
     model_config = ConfigDict(extra="forbid")
 
-    choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(min_length=2, max_length=32)
+    choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(min_length=2, max_length=MOST_CHOICES)
 
 
 class History(BaseModel):
@@ -35,7 +41,7 @@ class History(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    history: list[Turn]
+    history: _Turns
 
 
 class AnalyzeForm(BaseModel):
@@ -47,7 +53,7 @@ class AnalyzeForm(BaseModel):
     """A question about the picture."""
     model: str | None = Field(None, max_length=256)
     """Model id that shall answer; the service chooses when it is left out."""
-    history: list[Turn] | str | None = None
+    history: _Turns | str | None = None
     """Earlier turns, as JSON: `[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]`."""
     temperature: float | None = Field(None, ge=0, le=1)
     """0 for the most probable answer, which is the default; higher for more varied ones."""
@@ -57,7 +63,7 @@ class AnalyzeForm(BaseModel):
     """Longest answer."""
     stream: bool = False
     """Server-sent events: `delta` with a piece of the answer in `text`, then `answer` with the whole, or `error`."""
-    choices: list[str] | str | None = None
+    choices: Annotated[list[str], Field(max_length=MOST_CHOICES, fail_fast=True)] | str | None = None
     """The only answers, 2 to 32 of them, as JSON: `["yes", "no"]`; `decision` tells how probable each is."""
     url: str | None = Field(None, max_length=4096)
     """Address of the picture in place of a file; off until `VISION_URL_HOSTS` allows hosts."""

@@ -30,6 +30,13 @@ class TextPart(_Part):
     text: str
 
 
+class RefusalPart(_Part):
+    """What the assistant said instead of an answer."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
 class ImageUrl(_Part):
     """Where a picture is."""
 
@@ -41,7 +48,7 @@ class ImagePart(_Part):
     """A picture of a message."""
 
     type: Literal["image_url"]
-    image_url: ImageUrl
+    image_url: ImageUrl | str
 
 
 class Stream(_Part):
@@ -68,23 +75,21 @@ class FunctionCall(_Part):
 class ToolCall(_Part):
     """A call of an earlier turn."""
 
-    id: str = Field("", max_length=256)
+    id: str | None = Field(None, max_length=256)
     type: Literal["function"] = "function"
     function: FunctionCall
+
+
+Part = Annotated[TextPart | ImagePart | StreamPart | RefusalPart, Field(discriminator="type")]
 
 
 class ChatMessage(_Part):
     """A turn."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: (
-        str
-        | Annotated[
-            list[Annotated[TextPart | ImagePart | StreamPart, Field(discriminator="type")]],
-            Field(max_length=MOST_PARTS),
-        ]
-        | None
-    ) = None
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    """`function` is what `tool` was called before."""
+    name: str | None = Field(None, max_length=256)
+    content: str | Annotated[list[Part], Field(max_length=MOST_PARTS)] | None = None
     tool_calls: list[ToolCall] | None = Field(None, max_length=MOST_TOOLS)
     tool_call_id: str | None = Field(None, max_length=256)
 
@@ -92,7 +97,7 @@ class ChatMessage(_Part):
 class StreamOptions(_Part):
     """How tokens are streamed."""
 
-    include_usage: bool = False
+    include_usage: bool | None = False
     """Whether a last chunk tells the usage."""
 
 
@@ -123,11 +128,24 @@ class NamedTool(_Part):
     function: NamedFunction
 
 
+class AllowedTools(_Part):
+    mode: Literal["auto", "required"] = "auto"
+    tools: list[NamedTool] = Field(min_length=1, max_length=MOST_TOOLS)
+
+
+class SomeTools(_Part):
+    """Those of the tools that may be called."""
+
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 class SchemaFormat(_Part):
     """The schema of an answer."""
 
     name: str = Field("answer", max_length=64)
-    schema_: dict[str, Any] = Field(alias="schema")
+    schema_: dict[str, Any] | None = Field(None, alias="schema")
+    """Any object where it is left out."""
 
 
 class TextFormat(_Part):
@@ -163,7 +181,7 @@ class ChatBody(_Part):
     top_logprobs: int | None = Field(None, ge=0, le=20)
     response_format: Annotated[TextFormat | ObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
     tools: list[FunctionTool] | None = Field(None, max_length=MOST_TOOLS)
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | SomeTools | None = None
     parallel_tool_calls: bool | None = True
 
 
@@ -285,6 +303,8 @@ class ChunkChoice(BaseModel):
     delta: Delta
     logprobs: Logprobs | None = None
     finish_reason: FinishReason | None = None
+    confidence: Confidence | None = None
+    """In the last one: as in a whole answer."""
 
 
 class ChatChunk(BaseModel):

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import PromptEmpty, PromptTooLong
+from ..errors import InvalidToolSchema, PromptEmpty, PromptTooLong
 from ..images.raw import RawImage
 from ..manga.lines import mean_confidence
 from ..models.base import JsonObject, ModelSpec, Task
@@ -16,12 +16,15 @@ from .availability import Availability
 from .chat_messages import Call, Message, ToolWish, calls_in, for_model, form_of
 from .default_vlm import DefaultVlm
 from .inference import Inference
+from .json_size import is_larger
 from .ocr import OcrService, OcrWish
 from .vision import Sampling, VisionLimits
 
 AUTO = "auto"
 """The name of the model that the service is set to."""
 MOST_MESSAGES = 256
+LONGEST_FORM = 256 * 1024
+"""Characters of the schema of an answer."""
 LONGEST_TALK = 8
 """Of all messages and tools together, in longest prompts."""
 
@@ -107,13 +110,23 @@ class ChatService:
             on_piece: called with each piece of the answer, as soon as it is there.
 
         Raises:
-            PromptEmpty, PromptTooLong, ModelNotFound, UnsupportedTask: the request is refused.
+            PromptEmpty, PromptTooLong, InvalidToolSchema, ModelNotFound, UnsupportedTask: the request is refused.
             VisionError: the model is not there, or did not answer.
         """
         spec = await self.spec(wish.model_id)
         self._check(wish.messages)
+        self._check_forms(wish)
         if Task.CHAT not in spec.tasks:
-            return await self._read(spec.model_id, client, pictures, on_piece)
+            answer = await self._read(spec.model_id, client, pictures, on_piece)
+        else:
+            answer = await self._converse(spec, wish, client, pictures, on_piece)
+        if wish.keep_alive is not None:
+            self._inference.keep(spec.model_id, wish.keep_alive)
+        return answer
+
+    async def _converse(
+        self, spec: ModelSpec, wish: ChatWish, client: str, pictures: Pictures, on_piece: OnPiece
+    ) -> ChatAnswer:
         self._availability.require(spec)
         messages = for_model(wish.messages, wish.tools)
         self._check_total(messages)
@@ -125,8 +138,6 @@ class ChatService:
             pictures() as images,
         ):
             result = await permit.run(spec.model_id, images, params, on_piece)
-        if wish.keep_alive is not None:
-            self._inference.keep(spec.model_id, wish.keep_alive)
         return _answer(spec.model_id, result, wish.tools)
 
     async def _read(self, engine: str, client: str, pictures: Pictures, on_piece: OnPiece) -> ChatAnswer:
@@ -151,6 +162,15 @@ class ChatService:
             if len(message.text) > longest:
                 detail = f"messages[{number}] has {len(message.text)} characters; the limit is {longest}"
                 raise PromptTooLong(detail, param=f"messages[{number}]")
+
+    def _check_forms(self, wish: ChatWish) -> None:
+        """What is written down only to be passed on, before it is."""
+        if is_larger(wish.sampling.format, LONGEST_FORM):
+            detail = f"the schema has more than {LONGEST_FORM} characters"
+            raise InvalidToolSchema(detail, param="response_format")
+        most = LONGEST_TALK * self._limits.max_prompt_chars
+        if wish.tools and is_larger(list(wish.tools.tools), most):
+            raise PromptTooLong(f"the tools have more than {most} characters", param="tools")
 
     def _check_total(self, turns: Sequence[JsonObject]) -> None:
         """Everything that a model would have to read, tools and calls as well."""

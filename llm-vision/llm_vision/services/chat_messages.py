@@ -7,7 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..models.base import JsonObject
-from ..models.tool_text import describe_tools, tool_calls
+from ..models.tool_text import AUTO, describe_tools, tool_calls
+
+_CALLS_BEGIN = ('{"name":', '{"arguments":', '[{"name":', '[{"arguments":')
+"""Without space."""
+_AS_JSON = "What you answer in words must be JSON."
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,15 @@ class ToolWish:
     choice: str
     """`auto`, `required` or a tool's name."""
     parallel: bool = True
+    otherwise: JsonObject | None = None
+    """The form of an answer that calls nothing, as of `Sampling.format`; None where it may be any words."""
 
 
 def for_model(messages: Sequence[Message], tools: ToolWish | None) -> list[JsonObject]:
     """Messages as the parameters of a `chat` task: what a tool said is told by the user, neighbours of one role are one
     turn.
     """
-    told = [Message("system", describe_tools(tools.tools, tools.choice, parallel=tools.parallel))] if tools else []
+    told = [Message("system", _told(tools))] if tools else []
     turns: list[JsonObject] = []
     for message in (*told, *messages):
         role, content = ("user" if message.role == "tool" else message.role), list(_content(message))
@@ -55,6 +61,11 @@ def for_model(messages: Sequence[Message], tools: ToolWish | None) -> list[JsonO
         else:
             turns.append({"role": role, "content": content})
     return turns
+
+
+def _told(wish: ToolWish) -> str:
+    told = describe_tools(wish.tools, wish.choice, parallel=wish.parallel)
+    return f"{told}\n{_AS_JSON}" if wish.otherwise and wish.choice == AUTO else told
 
 
 def _content(message: Message) -> Iterable[JsonObject]:
@@ -72,9 +83,25 @@ def _content(message: Message) -> Iterable[JsonObject]:
 def form_of(wish: ToolWish) -> JsonObject:
     """What an answer must look like, as a model is told."""
     tools = [{"name": tool["name"], "parameters": tool.get("parameters")} for tool in wish.tools]
-    return {"type": "tools", "tools": tools, "choice": wish.choice, "parallel": wish.parallel}
+    return {
+        "type": "tools",
+        "tools": tools,
+        "choice": wish.choice,
+        "parallel": wish.parallel,
+        "otherwise": wish.otherwise,
+    }
 
 
 def calls_in(text: str) -> tuple[Call, ...]:
-    """What an answer calls; nothing where it is only text."""
+    """What an answer calls; nothing where it is only text.
+
+    Its shape decides: what looks like a call is one. Where an answer may also be JSON of another form, the grammar
+    leaves out of that form what looks like a call, so that every call is one of a tool and fits its parameters.
+    """
     return tuple(Call(call["name"], call["arguments"]) for call in tool_calls(text) or ())
+
+
+def may_become_calls(text: str) -> bool:
+    """Whether an answer that begins like this can turn out to be calls."""
+    begun = "".join(text[:200].split())
+    return any(calls.startswith(begun[: len(calls)]) for calls in _CALLS_BEGIN)

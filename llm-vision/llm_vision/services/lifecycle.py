@@ -66,6 +66,10 @@ class Lifecycle:
             self._deadlines.drain(self._drain_seconds)
             self._downloads.drain()
 
+    def hurry(self) -> None:
+        """What runs has no more time: it is told so now."""
+        self._deadlines.drain(0)
+
     async def stop(self) -> None:
         """End everything."""
         self.drain()

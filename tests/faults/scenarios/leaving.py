@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import time
 from collections import Counter
@@ -13,8 +14,9 @@ from dataclasses import dataclass
 from faults.scenarios.overload import ONE_BY_ONE
 from fixtures.crowd import Timed, all_at_once, ask
 from fixtures.live import LiveServer
-from fixtures.requests import ocr_request
-from fixtures.waiting import is_alive, until
+from fixtures.raw_http import RawAnswer, read_from
+from fixtures.requests import ocr_request, picture_request
+from fixtures.waiting import NEVER, PATIENCE, is_alive, until
 
 
 async def _connect_and_send(server: LiveServer, data: bytes) -> asyncio.StreamWriter:
@@ -119,6 +121,35 @@ async def broken_load(server: LiveServer, count: int = 100) -> tuple[Counter[tup
     return outcomes, tries, Recovery(outcomes, 0.0, good.seconds, Counter([good.status]))
 
 
+MISHAPS = {"out_of_memory": "memory ran out", "lose_device": "a lost device", "full_disk": "a full disk"}
+"""What goes wrong with one request, in words."""
+
+
+async def mishap(server: LiveServer, do: str) -> float:
+    """A request that goes wrong; seconds from its answer to the next good one."""
+    await ask(server.port, ocr_request())
+    if do == "full_disk":
+        bad = await _on_a_full_disk(server)
+    else:
+        bad = await ask(server.port, ocr_request(do))
+    assert bad.status in (503, 507), bad
+    started = time.perf_counter()
+    while (await ask(server.port, ocr_request())).status != 200:
+        assert time.perf_counter() - started < PATIENCE, NEVER
+        await asyncio.sleep(0.05)
+    return time.perf_counter() - started
+
+
+async def _on_a_full_disk(server: LiveServer) -> Timed:
+    """A limit on the size of files stands for a disk without room."""
+    usual = resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, (600_000, usual[1]))
+    try:
+        return await ask(server.port, picture_request(b"\x89PNG" + bytes(3_000_000)))
+    finally:
+        resource.prlimit(server.process.pid, resource.RLIMIT_FSIZE, usual)
+
+
 @dataclass(frozen=True)
 class Shutdown:
     """What the clients of a service got that was told to stop."""
@@ -157,6 +188,38 @@ async def shutdown(server: LiveServer, running: int = 8) -> Shutdown:
     status = await asyncio.to_thread(server.process.wait, 60)
     alive = sum(child.is_running() for child in children)
     return Shutdown(answers, status, time.perf_counter() - told, alive, os.listdir(server.temporary))
+
+
+@dataclass(frozen=True)
+class Forced:
+    """How a service ended that was told twice to stop, while a request hung."""
+
+    first_waited: bool
+    """Whether it had waited for the request until then."""
+    seconds: float
+    """From the second signal to the end."""
+    exit_status: int
+    children_left: int
+    answer: RawAnswer
+    """To the request."""
+
+
+async def second_signal(server: LiveServer) -> Forced:
+    """SIGTERM, and again, with a request in the model that never ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(ocr_request("hang"))
+    await until(lambda: server.journal_has("started"))
+    children = server.children()
+    server.process.send_signal(signal.SIGTERM)
+    await asyncio.sleep(1.5)  # longer than the service tells everybody that it ends
+    first_waited = server.process.poll() is None
+    server.process.send_signal(signal.SIGTERM)
+    again = time.perf_counter()
+    status = await asyncio.to_thread(server.process.wait, 60)
+    seconds = time.perf_counter() - again
+    answer = await read_from(reader)
+    writer.close()
+    return Forced(first_waited, seconds, status, sum(is_alive(child) for child in children), answer)
 
 
 async def orphans(server: LiveServer) -> float:

@@ -67,6 +67,16 @@ async def steady_overload(
     return answers, probes
 
 
+QUEUE_SECONDS = 2
+QUEUE_SETTINGS = {"VISION_QUEUE_SECONDS": str(QUEUE_SECONDS)}
+
+
+async def long_queue(server: LiveServer, count: int = 33) -> list[Timed]:
+    """As many as may queue at once, who need three times as long as anybody may wait."""
+    await ask(server.port, model_request("load", ONE_BY_ONE))
+    return await all_at_once(server.port, [ocr_request("slow", ONE_BY_ONE)] * count)
+
+
 async def slow_load(server: LiveServer, seconds: float) -> list[Timed]:
     """Probes while a model loads."""
 

@@ -11,7 +11,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from ...errors import InvalidParameter, InvalidToolSchema, VisionError
-from .._schemas import SchemaWriter, UnusableSchema
+from .._schemas import SchemaWriter, UnusableSchema, apart_from_calls
 from ..base import JsonObject
 from ..tool_text import AUTO, REQUIRED
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST_CALLS = 16
 """Of tools, in one answer."""
 _TOO_COMPLICATED = "it is too complicated to be followed"
+_BESIDE_TOOLS = "; beside tools, an answer may not look like a call of one"
 _OBJECT = {"type": "object"}
 _NO_ARGUMENTS = {"type": "object", "properties": {}}
 _WHOLE = frozenset({"NoExtension", "EndOfSentence"})
@@ -61,29 +62,40 @@ class Grammars:
 
         Args:
             wanted: `{"type": "json_object"}`, `{"type": "json_schema", "schema": ...}` or `{"type": "tools", "tools":
-                [{"name": ..., "parameters": ...}], "choice": ..., "parallel": ...}`: one call as `tool_text` says, or,
-                in parallel, also a list of them.
+                [{"name": ..., "parameters": ...}], "choice": ..., "parallel": ..., "otherwise": ...}`: one call as
+                `tool_text` says, or, in parallel, also a list of them; where nothing must be called, also an answer of
+                the form `otherwise`, one of the first two, or else words. What looks like a call is one.
 
         Raises:
             InvalidParameter: the schema of `response_format` cannot be followed.
             InvalidToolSchema: the parameters of a tool cannot.
         """
-        is_tools = wanted["type"] == "tools"
-        refusal = _refused_tools if is_tools else _refused_format
+        if wanted["type"] != "tools":
+            return self._written(_ANSWER, lambda: _answer(wanted), _refused_format)
+        form = wanted.get("otherwise") if wanted["choice"] == AUTO else None
+        may_be_words = wanted["choice"] == AUTO and not form
+        calls = self._written(_ANSWER_OR_WORDS if may_be_words else _ANSWER, lambda: _calls(wanted), _refused_tools)
+        if not form:
+            return calls
+        self._written(_ANSWER, lambda: _no_calls(form), _refused_format, _BESIDE_TOOLS)  # nothing may be left of it
+        return self._written(_ANSWER, lambda: _calls(wanted, form), _refused_format)
+
+    def _written(
+        self, beginning: str, schema: Callable[[], JsonObject], refusal: Refusal, remark: str = ""
+    ) -> Constraint:
         try:
-            schema = _calls(wanted) if is_tools else _answer(wanted)
+            written = schema()
         except UnusableSchema as error:
             raise refusal(str(error)) from error
-        may_be_words = is_tools and wanted["choice"] == AUTO
         grammar = {
             "grammars": [
-                {"lark_grammar": _ANSWER_OR_WORDS if may_be_words else _ANSWER},
-                {"name": "answer", "json_schema": {**schema, "x-guidance": _WRITING}},
+                {"lark_grammar": beginning},
+                {"name": "answer", "json_schema": {**written, "x-guidance": _WRITING}},
             ]
         }
         matcher = LLMatcher(self._tokens, json.dumps(grammar), log_level=0, limits=_LIMITS)
         if matcher.is_error() or matcher.get_grammar_warnings():  # a warning says that something is not followed
-            raise refusal(f"the schema is malformed or allows no answer, or {_TOO_COMPLICATED}")
+            raise refusal(f"the schema is malformed or allows no answer, or {_TOO_COMPLICATED}{remark}")
         return Constraint(matcher, self._tokens.vocab_size, refusal)
 
 
@@ -150,19 +162,36 @@ def _refused_tools(detail: str) -> VisionError:
 
 def _answer(wanted: JsonObject) -> JsonObject:
     writer = SchemaWriter()
-    return writer.document(writer.add(wanted["schema"] if wanted["type"] == "json_schema" else _OBJECT))
+    return writer.document(writer.add(_schema_of(wanted)))
 
 
-def _calls(wanted: JsonObject) -> JsonObject:
-    """The schema of calls."""
+def _schema_of(form: JsonObject) -> Any:
+    return form["schema"] if form["type"] == "json_schema" else _OBJECT
+
+
+def _no_calls(form: JsonObject) -> JsonObject:
+    writer = SchemaWriter()
+    return writer.document(_added_form(form, writer))
+
+
+def _added_form(form: JsonObject, writer: SchemaWriter) -> JsonObject:
+    written = writer.add(_schema_of(form))
+    writer.document(written)  # checks that it can be looked at
+    return apart_from_calls(written, writer.definitions)
+
+
+def _calls(wanted: JsonObject, form: JsonObject | None = None) -> JsonObject:
+    """The schema of calls, and of the answers of a form that are none."""
     writer = SchemaWriter()
     choice = wanted["choice"]
     tools = [tool for tool in wanted["tools"] if choice in {AUTO, REQUIRED, tool["name"]}]
     writer.definitions["call"] = {"anyOf": [_call(tool, writer) for tool in tools]}
-    call = {"$ref": "#/$defs/call"}
-    if not wanted.get("parallel") or choice not in {AUTO, REQUIRED}:
-        return writer.document(call)
-    return writer.document({"anyOf": [call, {"type": "array", "items": call, "minItems": 1, "maxItems": MOST_CALLS}]})
+    options: list[JsonObject] = [{"$ref": "#/$defs/call"}]
+    if wanted.get("parallel") and choice in {AUTO, REQUIRED}:
+        options.append({"type": "array", "items": options[0], "minItems": 1, "maxItems": MOST_CALLS})
+    if form:
+        options.append(_added_form(form, writer))
+    return writer.document({"anyOf": options})
 
 
 def _call(tool: JsonObject, writer: SchemaWriter) -> JsonObject:

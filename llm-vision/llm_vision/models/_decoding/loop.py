@@ -143,6 +143,11 @@ class Decoding:
         self._ended: list[Ended] = []
         """What is to be told of yet: a step may fail behind the end of a row."""
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether a prompt is still to be read."""
+        return bool(self._waiting)
+
     def join(self, prompt: Prompt) -> None:
         """Let a request take part from the next step on."""
         self._waiting.append(prompt)

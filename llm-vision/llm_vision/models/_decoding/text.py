@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..base import JsonObject
 
 if TYPE_CHECKING:
     import torch
+
+
+_ANCHOR = "a"
+"""Stands in front of a token that is told: a decoder takes the space from the beginning of a text."""
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class TextStream:
@@ -47,9 +54,12 @@ class TextStream:
         }
 
     def _one(self, token: int, logarithms: torch.Tensor) -> JsonObject:
-        text = self._tokenizer.decode([token], skip_special_tokens=False)
+        anchor = self._tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
+        before, both = (self._tokenizer.decode(ids, skip_special_tokens=False) for ids in (anchor, [*anchor, token]))
+        text = both.removeprefix(before)
         is_whole = "\ufffd" not in text  # else it is a part of a character
-        return {"token": text, "logprob": float(logarithms[token]), "bytes": list(text.encode()) if is_whole else None}
+        coded = text.encode() if is_whole else _bytes_of(self._tokenizer.id_to_token(token))
+        return {"token": text, "logprob": float(logarithms[token]), "bytes": None if coded is None else list(coded)}
 
     def add(self, token: int) -> str:
         """The text that is certain now that this token has come."""
@@ -79,3 +89,18 @@ class TextStream:
         piece = piece if self.text else piece.lstrip()
         self.text += piece
         return piece
+
+
+def _bytes_of(piece: str) -> bytes | None:
+    """What a piece of a vocabulary stands for: a byte, or the bytes that GPT-2 writes as letters; None for others."""
+    if found := _BYTE.fullmatch(piece):
+        return bytes.fromhex(found[1])
+    letters = _byte_letters()
+    return bytes(letters[letter] for letter in piece) if set(piece) <= set(letters) else None
+
+
+@cache
+def _byte_letters() -> dict[str, int]:
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {letter: byte for byte, letter in bytes_to_unicode().items()}  # type: ignore[no-untyped-call]

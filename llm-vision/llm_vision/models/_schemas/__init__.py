@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from .likeness import apart_from_calls
 from .rewriting import SchemaWriter
 from .words import UnusableSchema
 
-__all__ = ["SchemaWriter", "UnusableSchema"]
+__all__ = ["SchemaWriter", "UnusableSchema", "apart_from_calls"]

@@ -37,9 +37,7 @@ REFUSED_FORMATS = frozenset({
     "idn-email", "idn-hostname", "iri", "iri-reference", "json-pointer", "regex", "relative-json-pointer",
     "uri-reference", "uri-template",
 })  # fmt: skip
-"""Those of JSON schema itself that are not here. Others say nothing by themselves: they come with patterns."""
-UNWRITTEN_FORMATS = frozenset({"password", "path", "file-path", "directory-path"})
-"""Formats of which every text is one."""
+"""The others that JSON schema defines. It says to pass over those that it does not."""
 _OF_ZOD = {
     "email": r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
     "duration": r"^P(?:(\d+W)|(?!.*W)(?=\d|T\d)(\d+Y)?(\d+M)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+([.,]\d+)?S)?)?)$",
@@ -47,6 +45,11 @@ _OF_ZOD = {
     r"(?:\.[a-zA-Z0-9](?:[-0-9a-zA-Z]{0,61}[0-9a-zA-Z])?)*\.?$",
 }
 """Patterns that zod writes beside formats, with lookarounds: every text of our formats fits them."""
+
+
+def is_defined(name: object) -> bool:
+    """Whether JSON schema defines the format; what is no name of one is not passed over either."""
+    return not isinstance(name, str) or name in FORMATS or name in REFUSED_FORMATS
 
 
 def says_nothing_more(name: str, pattern: object) -> bool:

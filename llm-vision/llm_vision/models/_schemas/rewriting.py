@@ -9,11 +9,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..base import JsonObject
-from . import numbers, values
+from . import numbers, unique, values
 from .limits import check, is_object
-from .patterns import translated
+from .properties import MOST_PROPERTIES, counted_properties, members, name_pattern, required_names
 from .unions import distinguishing_property
-from .words import IN_PLACE, OF_TYPE, VALUES, UnusableSchema, types_of, words_of
+from .words import ANY, IN_PLACE, OF_TYPE, VALUES, UnusableSchema, types_of, words_of
 
 LARGEST_SCHEMA = 64 * 1024
 """Bytes of JSON, of all schemas of a request together."""
@@ -21,12 +21,6 @@ MOST_NODES = 5000
 """Schemas and constants in them that are written at most."""
 DEEPEST = 40
 MOST_DEFINITIONS = 300
-MOST_PROPERTIES = 256
-"""Of one object; also the most options of one union."""
-MOST_PATTERNS = 4
-"""Of property names in one object: each is compared with each."""
-MOST_COUNTED_PROPERTIES = 64
-"""Of an object that says how many of them there must be."""
 
 Schema = JsonObject | bool
 
@@ -59,6 +53,7 @@ class SchemaWriter:
         self._documents: list[Any] = []
         self._waiting: list[tuple[str, Any, _Place]] = []
         self._nodes = 0
+        self._lists = unique.MOST_WRITTEN
         self._bytes = 0
 
     def add(self, schema: Any) -> JsonObject:
@@ -124,7 +119,7 @@ class SchemaWriter:
         inner = replace(place, is_open=place.is_open or joined > 1)
         parts: list[Schema] = [*self._typed(schema, inner)] if plain else []
         if VALUES & words:
-            constants = values.constants(schema, types_of(schema) if "type" in schema else _ANY)
+            constants = values.constants(schema, types_of(schema) if "type" in schema else ANY)
             self._count(values.weight(constants))
             parts.append({"enum": constants})
         parts += self._in_place(schema, words, inner, alternatives)
@@ -158,7 +153,7 @@ class SchemaWriter:
         if name == "object":
             return self._object(schema, place)
         if name == "array":
-            return self._array(schema, place.below())
+            return self._unique(schema, place.below()) if _is_unique(schema) else self._array(schema, place.below())
         if name == "integer" and not OF_TYPE["number"] & schema.keys():  # takes the library long to read, so only once
             self.definitions.setdefault(name, numbers.integer({}))
             return {"$ref": f"#/$defs/{name}"}
@@ -181,9 +176,25 @@ class SchemaWriter:
             written["items"] = self._written(items, place)
         return written
 
+    def _unique(self, schema: Mapping[str, Any], place: _Place) -> JsonObject:
+        """An array whose items are all different; of one item at most where not all items are known."""
+        least = values.least(schema, "minItems").get("minItems", 0)
+        most = values.counted(schema, "maxItems")
+        items = schema.get("items", True)
+        is_tuple = "prefixItems" in schema or isinstance(items, list)
+        found = None if is_tuple else unique.listed(items, lambda ref: _target(ref, place.document), self._count)
+        if found is not None:
+            budget = min(self._lists // 3, unique.MOST_JOINED if place.is_open else self._lists)
+            written, cost = unique.lists(found, least, len(found) if most is None else most, budget)
+            self._lists -= cost
+            return written
+        if least > 1:
+            raise UnusableSchema("of several items, uniqueItems is followed only where items is an enum, or constants")
+        return self._array({**schema, "maxItems": 1 if most is None else min(1, most)}, place)
+
     def _object(self, schema: Mapping[str, Any], place: _Place) -> JsonObject:
-        properties, patterns, rest = _members(schema)
-        required = list(dict.fromkeys([*_names(schema), *place.required]))
+        properties, patterns, rest = members(schema)
+        required = list(dict.fromkeys([*required_names(schema), *place.required]))
         is_closed = "properties" in schema and rest is None and not patterns and not place.is_open
         if is_closed and set(required) <= properties.keys():
             rest = False
@@ -193,13 +204,13 @@ class SchemaWriter:
             written["properties"] = {name: self._written(one, below) for name, one in properties.items()}
         if patterns:
             written["patternProperties"] = {
-                _name_pattern(pattern): self._written(one, below) for pattern, one in patterns.items()
+                name_pattern(pattern): self._written(one, below) for pattern, one in patterns.items()
             }
         if rest is not None:
             written["additionalProperties"] = self._written(rest, below)
         if required:
             written["required"] = required
-        return written | _counted_properties(schema, len(properties), len(required), rest is False and not patterns)
+        return written | counted_properties(schema, len(properties), len(required), rest is False and not patterns)
 
     def _count(self, nodes: int) -> None:
         self._nodes += nodes
@@ -207,66 +218,11 @@ class SchemaWriter:
             raise UnusableSchema(f"the schemas have more than {MOST_NODES} parts")
 
 
-_ANY = frozenset({"null", "boolean", "number", *OF_TYPE})
-
-
-def _members(schema: Mapping[str, Any]) -> tuple[JsonObject, JsonObject, Any]:
-    """Schemas of properties by name, by pattern, and of all others; None where that is not said."""
-    properties, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
-    rest = schema.get("additionalProperties")
-    if not isinstance(properties, dict) or not isinstance(patterns, dict):
-        raise UnusableSchema("properties and patternProperties must be objects")
-    if "propertyNames" in schema:
-        properties, patterns, rest = _with_names(schema["propertyNames"], properties, patterns, rest)
-    if len(properties) > MOST_PROPERTIES or len(patterns) > MOST_PATTERNS:
-        raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties, or {MOST_PATTERNS} patterns of names")
-    if properties and patterns:  # the library would join the schemas of a name and of its pattern, without limit
-        raise UnusableSchema("an object may have properties or patternProperties, not both")
-    return properties, patterns, rest
-
-
-def _name_pattern(pattern: str) -> str:
-    found, *others = translated(pattern)
-    if others:
-        raise UnusableSchema("a pattern of names speaks of control characters")
-    return found
-
-
-def _with_names(
-    names: Any, properties: JsonObject, patterns: JsonObject, rest: Any
-) -> tuple[JsonObject, JsonObject, Any]:
-    words = words_of(names) - {"type"} if isinstance(names, dict) else frozenset({"?"})
-    if names is True or (not words and types_of(names) >= {"string"}):
-        return properties, patterns, rest
-    others = True if rest is None else rest
-    if words & VALUES == words and not properties and not patterns:
-        return dict.fromkeys(values.constants(names, frozenset({"string"})), others), {}, False
-    if words == frozenset({"pattern"}) and not properties and not patterns:
-        return {}, {names["pattern"]: others}, False
-    raise UnusableSchema("propertyNames may be an enum or a pattern, in an object that names no properties itself")
-
-
-def _counted_properties(schema: Mapping[str, Any], named: int, required: int, is_closed: bool) -> JsonObject:
-    least, most = values.counted(schema, "minProperties") or 0, values.counted(schema, "maxProperties")
-    written: JsonObject = {}
-    if least > required + 1 and not (is_closed and least <= named):  # a model may write one name twice
-        raise UnusableSchema("minProperties may be one more than the required properties")
-    if least > required:
-        written["minProperties"] = least
-    if most is not None and not (is_closed and most >= named):
-        written["maxProperties"] = min(most, values.MOST_COUNTED)
-    if written and named > MOST_COUNTED_PROPERTIES:
-        raise UnusableSchema(f"an object with counted properties may name {MOST_COUNTED_PROPERTIES}")
-    return written
-
-
-def _names(schema: Mapping[str, Any]) -> list[str]:
-    required = schema.get("required", [])
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in required):
-        raise UnusableSchema("required must be a list of names")
-    if len(required) > MOST_PROPERTIES:
-        raise UnusableSchema(f"an object may name {MOST_PROPERTIES} properties")
-    return required
+def _is_unique(schema: Mapping[str, Any]) -> bool:
+    told = schema.get("uniqueItems", False)
+    if not isinstance(told, bool):
+        raise UnusableSchema("uniqueItems must be true or false")
+    return told
 
 
 def _list(schema: Mapping[str, Any], word: str) -> list[Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import values
-from .words import IN_PLACE, OF_TYPE, VALUES, UnusableSchema, types_of, words_of
+from .words import ANY, IN_PLACE, VALUES, UnusableSchema, types_of, words_of
 
 LONGEST_WAY = 16
 """References from one to the next."""
@@ -67,7 +67,7 @@ def _are_apart(sets: Iterable[Collection[str] | None]) -> bool:
 
 
 def _face(option: Any, types: frozenset[str], resolve: Resolve) -> _Face:
-    schema = _resolved(option, resolve)
+    schema = resolved(option, resolve)
     if schema is False:
         return _Face(frozenset(), frozenset(), {})
     if schema is True or IN_PLACE & words_of(schema):
@@ -77,7 +77,7 @@ def _face(option: Any, types: frozenset[str], resolve: Resolve) -> _Face:
     tags = {
         name: found
         for name, one in (properties.items() if isinstance(properties, dict) else ())
-        if (found := _constants(_resolved(one, resolve))) is not None
+        if (found := _constants(resolved(one, resolve))) is not None
     }
     found = _constants(schema)
     if found is not None:
@@ -92,16 +92,15 @@ def _general(types: frozenset[str]) -> frozenset[str]:
 def _constants(schema: Any) -> Values | None:
     if not isinstance(schema, dict) or not VALUES & schema.keys() or IN_PLACE & words_of(schema):
         return None
-    named = (
-        types_of({"type": schema["type"]}) if "type" in schema else frozenset({"null", "boolean", "number", *OF_TYPE})
-    )
+    named = types_of({"type": schema["type"]}) if "type" in schema else ANY
     try:
         return frozenset(json.dumps(value, sort_keys=True) for value in values.constants(schema, named))
     except UnusableSchema:
         return frozenset()
 
 
-def _resolved(schema: Any, resolve: Resolve) -> Any:
+def resolved(schema: Any, resolve: Resolve) -> Any:
+    """The schema, or what it refers to where it does nothing else."""
     for _ in range(LONGEST_WAY):
         if not isinstance(schema, dict) or words_of(schema) != {"$ref"}:
             break

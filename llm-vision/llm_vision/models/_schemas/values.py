@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ..base import JsonObject
-from .formats import FORMATS, REFUSED_FORMATS, UNWRITTEN_FORMATS, says_nothing_more
+from .formats import FORMATS, REFUSED_FORMATS, says_nothing_more
 from .numbers import EXACT, LARGEST_NUMBER
 from .patterns import is_writable, translated
 from .words import UnusableSchema, is_of_types
@@ -42,8 +42,8 @@ def _patterns(schema: Mapping[str, Any]) -> Iterable[str]:
         yield f"^(?:{FORMATS[name]})$"
         if says_nothing_more(name, schema.get("pattern")):
             return
-    elif name in REFUSED_FORMATS or (name is not None and not {name, *schema} & {*UNWRITTEN_FORMATS, "pattern"}):
-        raise UnusableSchema(f"format must be one of {', '.join(sorted(FORMATS))}")
+    elif name in REFUSED_FORMATS:
+        raise UnusableSchema(f"these formats cannot be followed: {', '.join(sorted(REFUSED_FORMATS))}")
     if "pattern" in schema:
         yield from translated(schema["pattern"])
 

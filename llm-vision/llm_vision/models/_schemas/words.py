@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .formats import is_defined
+
 
 class UnusableSchema(ValueError):
     """A schema that cannot be followed; the text says why, in our own words."""
@@ -13,7 +15,7 @@ class UnusableSchema(ValueError):
 OF_TYPE = {
     "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
     "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
-    "array": frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems"}),
+    "array": frozenset({"items", "prefixItems", "additionalItems", "minItems", "maxItems", "uniqueItems"}),
     "object": frozenset(
         {"properties", "patternProperties", "additionalProperties", "propertyNames", "required", "minProperties",
          "maxProperties"}
@@ -21,6 +23,8 @@ OF_TYPE = {
 }  # fmt: skip
 """Words that say something of one type only."""
 TYPES = frozenset({"null", "boolean", "integer", *OF_TYPE})
+ANY = TYPES - {"integer"}
+"""All values: integers are numbers."""
 VALUES = frozenset({"const", "enum"})
 IN_PLACE = frozenset({"$ref", "anyOf", "oneOf", "allOf"})
 """Words whose schemas speak of the same value."""
@@ -39,10 +43,10 @@ def words_of(schema: Mapping[str, Any]) -> frozenset[str]:
     Raises:
         UnusableSchema: one of them cannot be followed.
     """
-    if NOT_FOLLOWED & schema.keys() or schema.get("uniqueItems", False) is not False:
+    if NOT_FOLLOWED & schema.keys():
         names = ", ".join(sorted(NOT_FOLLOWED - {"extends", "disallow", "divisibleBy"}))
-        raise UnusableSchema(f"the schema uses a keyword that cannot be followed; these are: uniqueItems, {names}")
-    return ALL & schema.keys()
+        raise UnusableSchema(f"the schema uses a keyword that cannot be followed; these are: {names}")
+    return ALL & _telling(schema)
 
 
 def types_of(schema: Mapping[str, Any]) -> frozenset[str]:
@@ -57,8 +61,17 @@ def types_of(schema: Mapping[str, Any]) -> frozenset[str]:
         if not names or not all(isinstance(name, str) and name in TYPES for name in names):
             raise UnusableSchema(f"type must be one or several of {', '.join(sorted(TYPES))}")
         return frozenset(names) - ({"integer"} if "number" in names else set())
-    spoken = frozenset(name for name, words in OF_TYPE.items() if words & schema.keys())
-    return spoken or TYPES - {"integer"}
+    telling = _telling(schema)
+    spoken = frozenset(name for name, words in OF_TYPE.items() if words & telling)
+    return spoken or ANY
+
+
+def _telling(schema: Mapping[str, Any]) -> frozenset[str]:
+    """The words of a schema, without those that say nothing by their value."""
+    silent = set() if is_defined(schema.get("format")) else {"format"}
+    if schema.get("uniqueItems") is False:
+        silent.add("uniqueItems")
+    return frozenset(schema.keys() - silent)
 
 
 def type_of(value: Any) -> str:
