@@ -388,7 +388,8 @@ def test_what_openai_allows_is_taken(ready: LiveServer) -> None:
 
 
 def test_only_the_allowed_tools_are_called(ready: LiveServer) -> None:
-    wash = {"type": "function", "function": {"name": "wash"}}
+    nothing = {"type": "object", "properties": {}, "additionalProperties": False}
+    wash = {"type": "function", "function": {"name": "wash", "parameters": nothing}}
     some = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [wash]}}
     for _ in range(3):
         answer = post(ready, tools=[PAINT, wash], tool_choice=some, temperature=2.0).json()["choices"][0]
