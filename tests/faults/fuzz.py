@@ -109,6 +109,8 @@ async def _send_all(port: int, work: Iterator[tuple[int, str, bytes]], declared:
             is_closed = True
         else:
             _judge(number, route, answer, declared[route], outcome)
+            if (leak := answer.leak) and leak not in data:  # else it is the client's own words
+                outcome.leaks[number] = f"{route}: {leak!r}"
             is_closed = answer.is_closed
         if is_closed:
             writer.close()
@@ -122,8 +124,6 @@ def _judge(number: int, route: str, answer: RawAnswer, declared: Mapping[int, st
         outcome.server_errors.setdefault(f"{route} {answer.status} {answer.code}", []).append(number)
     if wrong := complaint(answer, declared):
         outcome.faults[number] = f"{route}: {wrong}"
-    if leak := answer.leak:
-        outcome.leaks[number] = f"{route}: {leak!r}"
 
 
 async def fuzz(server: LiveServer, count: int, first: int = 0) -> Outcome:

@@ -19,8 +19,6 @@ MOST_TURNS = 256
 class Turn(BaseModel):
     """What was said before about the picture."""
 
-    model_config = ConfigDict(extra="forbid")
-
     role: Literal["user", "assistant", "system"]
     content: str
 
