@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel
 
-from ..errors import InvalidParameter, VisionError
+from ..errors import InvalidParameter, MalformedJson, VisionError
 from ..runtime.batching import OnPiece
 from ..schemas.analyze_image import AnalyzeAnswer, AnalyzeForm, Choice, Choices, Decision, Delta, History, Usage
 from ..schemas.fallback import Fallback
@@ -129,5 +129,8 @@ def _listed(value: list[Any] | str | None, name: str, schema: type[Listed]) -> L
         VisionError: it is no such list.
     """
     if isinstance(value, str):
-        return validated(schema, parse_object(f'{{"{name}": {value}}}'.encode()))
+        found = parse_object(f'{{"{name}": {value}}}'.encode())
+        if found.keys() != {name}:  # more than one value
+            raise MalformedJson(f"{name} is not JSON")
+        return validated(schema, found)
     return validated(schema, {name: [one if isinstance(one, str) else one.model_dump() for one in value or []]})

@@ -29,15 +29,11 @@ _Turns = Annotated[list[Turn], Field(max_length=MOST_TURNS, fail_fast=True)]
 class Choices(BaseModel):
     """The field of that name, where it came as a text."""
 
-    model_config = ConfigDict(extra="forbid")
-
     choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(min_length=2, max_length=MOST_CHOICES)
 
 
 class History(BaseModel):
     """The field of that name, where it came as a text."""
-
-    model_config = ConfigDict(extra="forbid")
 
     history: _Turns
 
