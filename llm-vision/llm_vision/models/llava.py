@@ -23,6 +23,7 @@ from .base import (
     Weights,
 )
 from .registry import register_variants
+from .tool_text import may_be_words
 
 if TYPE_CHECKING:
     import torch
@@ -226,7 +227,7 @@ class Llava(SteppedModel):
         return Row(
             item=item,
             sampler=Sampler(Sampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
-            stream=TextStream(self._tokenizer, params["stop"] if _may_say_words(params.get("format")) else ()),
+            stream=TextStream(self._tokenizer, params["stop"] if may_be_words(params.get("format")) else ()),
             prompt_tokens=prompt_tokens,
             max_tokens=min(params["max_tokens"], self._context - prompt_tokens),
             top_logprobs=params.get("logprobs"),
@@ -246,11 +247,6 @@ def _make_grammars(tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) 
     from ._decoding.grammar import Grammars
 
     return Grammars(tokenizer, end_tokens, vocabulary)
-
-
-def _may_say_words(form: JsonObject | None) -> bool:
-    """Whether an answer may be anything but JSON, which a stop text must not cut off."""
-    return form is None or (form["type"] == "tools" and form["choice"] == "auto" and not form["otherwise"])
 
 
 def _tokens_of(picture: SeenPicture) -> list[int]:

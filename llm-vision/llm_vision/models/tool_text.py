@@ -43,6 +43,11 @@ def describe_tools(tools: Sequence[Mapping[str, Any]], choice: str = AUTO, paral
     return "\n".join(["You have these tools; their parameters are JSON schemas:", *lines, how])
 
 
+def may_be_words(form: Mapping[str, Any] | None) -> bool:
+    """Whether an answer of a form (`Grammars.constraint`; None for none) may be words rather than JSON."""
+    return form is None or (form["type"] == "tools" and form["choice"] == AUTO and not form.get("otherwise"))
+
+
 def tool_calls(text: str) -> list[JsonObject] | None:
     """The calls that an answer is, each with `name` and `arguments`; None where it is words, or was cut off.
 

@@ -12,8 +12,8 @@ from .fallback import Fallback
 DEFAULT_PROMPT = "What's in this image?"
 DEFAULT_TOKENS, MOST_TOKENS = 512, 4096
 MOST_CHOICES = 32
-MOST_TURNS = 256
-"""That are looked at; what is answered has fewer."""
+LONGEST_HISTORY = 256
+"""Turns that are looked at; what is answered has fewer."""
 
 
 class Turn(BaseModel):
@@ -23,7 +23,7 @@ class Turn(BaseModel):
     content: str
 
 
-_Turns = Annotated[list[Turn], Field(max_length=MOST_TURNS, fail_fast=True)]
+_Turns = Annotated[list[Turn], Field(max_length=LONGEST_HISTORY, fail_fast=True)]
 
 
 class Choices(BaseModel):

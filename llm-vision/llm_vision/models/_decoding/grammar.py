@@ -13,7 +13,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 from ...errors import InvalidParameter, InvalidToolSchema, VisionError
 from .._schemas import SchemaWriter, UnusableSchema, apart_from_calls
 from ..base import JsonObject
-from ..tool_text import AUTO, REQUIRED
+from ..tool_text import AUTO, REQUIRED, may_be_words
 
 if TYPE_CHECKING:
     import torch
@@ -73,8 +73,8 @@ class Grammars:
         if wanted["type"] != "tools":
             return self._written(_ANSWER, lambda: _answer(wanted), _refused_format)
         form = wanted.get("otherwise") if wanted["choice"] == AUTO else None
-        may_be_words = wanted["choice"] == AUTO and not form
-        calls = self._written(_ANSWER_OR_WORDS if may_be_words else _ANSWER, lambda: _calls(wanted), _refused_tools)
+        beginning = _ANSWER_OR_WORDS if may_be_words(wanted) else _ANSWER
+        calls = self._written(beginning, lambda: _calls(wanted), _refused_tools)
         if not form:
             return calls
         self._written(_ANSWER, lambda: _no_calls(form), _refused_format, _BESIDE_TOOLS)  # nothing may be left of it

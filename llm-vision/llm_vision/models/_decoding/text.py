@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from ..base import JsonObject
@@ -53,10 +53,15 @@ class TextStream:
             "top_logprobs": [self._one(other, logarithms) for other in best if math.isfinite(logarithms[other])],
         }
 
+    @cached_property
+    def _anchor(self) -> tuple[list[int], str]:
+        """Its tokens, and what they say alone."""
+        ids: list[int] = self._tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
+        return ids, self._tokenizer.decode(ids, skip_special_tokens=False)
+
     def _one(self, token: int, logarithms: torch.Tensor) -> JsonObject:
-        anchor = self._tokenizer.encode(_ANCHOR, add_special_tokens=False).ids
-        before, both = (self._tokenizer.decode(ids, skip_special_tokens=False) for ids in (anchor, [*anchor, token]))
-        text = both.removeprefix(before)
+        anchor, before = self._anchor
+        text = self._tokenizer.decode([*anchor, token], skip_special_tokens=False).removeprefix(before)
         is_whole = "\ufffd" not in text  # else it is a part of a character
         coded = text.encode() if is_whole else _bytes_of(self._tokenizer.id_to_token(token))
         return {"token": text, "logprob": float(logarithms[token]), "bytes": None if coded is None else list(coded)}
