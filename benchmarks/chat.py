@@ -206,11 +206,11 @@ def both(plan: Plan) -> Iterator[tuple[Server, Server]]:
 @contextmanager
 def serving(folder: Path) -> Iterator[httpx2.Client]:
     """A client of `transformers serve` that has loaded a checkpoint."""
-    from llm_vision.models import _hf
+    from llm_vision.models.loading import hf
 
     port = free_port()
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(folder), "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--device", "cpu", "--dtype", str(_hf.best_dtype("cpu")).removeprefix("torch.")]
+    command += ["--port", str(port), "--device", "cpu", "--dtype", str(hf.best_dtype("cpu")).removeprefix("torch.")]
     log_path = folder.parent / "peer.log"
     with log_path.open("wb") as log:
         process = subprocess.Popen([*command, "--log-level", "error"], stdout=log, stderr=log)

@@ -51,7 +51,7 @@ def _in_its_own_process(bits: str, folder: Path, device: str) -> dict[str, float
 
 
 def _used_bytes() -> int | None:
-    from llm_vision.runtime.device import find_gpus
+    from llm_vision.runtime.placement.device import find_gpus
 
     gpus = find_gpus()
     return gpus[0].total_bytes - gpus[0].free_bytes if gpus else None
@@ -62,15 +62,15 @@ def measure(bits: str, folder: Path, device: str) -> dict[str, float]:
     import torch
     from transformers import LlavaForConditionalGeneration
 
-    from llm_vision.models import _bnb, _hf
     from llm_vision.models.base import Quantization
+    from llm_vision.models.loading import bnb, hf
 
     family = LlavaForConditionalGeneration
     started = time.perf_counter()
     if bits == "none":
-        model = _hf.load_weights(family, folder, may_be_pickled=False, dtype=torch.bfloat16).to(device)
+        model = hf.load_weights(family, folder, may_be_pickled=False, dtype=torch.bfloat16).to(device)
     else:
-        model = _bnb.load(family, folder, device, Quantization(bits))
+        model = bnb.load(family, folder, device, Quantization(bits))
     load = time.perf_counter() - started
     loaded = (_used_bytes() or 0) / GIGABYTE
     with torch.inference_mode():

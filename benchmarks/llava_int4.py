@@ -80,15 +80,16 @@ def measure(way: str, folder: Path, threads: int) -> dict[str, float]:
     import torch
     from transformers import LlavaForConditionalGeneration
 
-    from llm_vision.models import _hf, _int4
+    from llm_vision.models.loading import hf
+    from llm_vision.models.loading.int4 import load as int4
 
     torch.set_num_threads(threads)
     family, dtype = LlavaForConditionalGeneration, torch.bfloat16
     started = time.perf_counter()
     if way == "bf16":
-        model = _hf.load_weights(family, folder, may_be_pickled=False, dtype=dtype)
+        model = hf.load_weights(family, folder, may_be_pickled=False, dtype=dtype)
     else:
-        model = _int4.load(family, folder, dtype)
+        model = int4.load(family, folder, dtype)
     figures = {"load": time.perf_counter() - started, "peak": _memory("VmHWM")}
     if way == "first":
         return figures

@@ -14,8 +14,8 @@ from PIL import Image
 from benchmarks.report import ROUNDS, Result, middle, report
 from fixtures.items import items_of
 from fixtures.japanese_crops import crops
-from llm_vision.models import manga_ocr
 from llm_vision.models.base import LoadContext
+from llm_vision.models.families.manga_ocr import model as manga_ocr
 
 TOKENS = 16
 VOCABULARY = 6144  # of kha-white/manga-ocr-base

@@ -14,7 +14,7 @@ from rapidfuzz.distance import Levenshtein
 from benchmarks.report import ROUNDS, Result, middle, report
 from fixtures.drawing import sample_bubbles
 from llm_vision.models.base import Item, LoadContext
-from llm_vision.models.rapidocr import RapidOcr
+from llm_vision.models.families.rapidocr.model import RapidOcr
 
 CROPS = 54
 MOST_RATIO = 0.3

@@ -19,12 +19,12 @@ from fixtures.comic_pages import ComicPage, draw_comic_page
 from fixtures.items import items_of
 from llm_vision.images.raw import RawImage
 from llm_vision.manga.splitting import MOST_LINES
-from llm_vision.models import manga_ocr
 from llm_vision.models.base import JsonObject, LoadContext, Model
-from llm_vision.models.rapidocr import RapidOcr
-from llm_vision.runtime.batching import WorkResult
-from llm_vision.services.ocr import Choice, OcrWish
-from llm_vision.services.pages import PageReader, PageWish
+from llm_vision.models.families.manga_ocr import model as manga_ocr
+from llm_vision.models.families.rapidocr.model import RapidOcr
+from llm_vision.runtime.worker.queue import WorkResult
+from llm_vision.services.reading.crops import Choice, OcrWish
+from llm_vision.services.reading.pages import PageReader, PageWish
 
 BLOCKS, TOKENS = 30, 16
 MOST_RECOGNITION, MOST_PAGE = 0.2, 0.4

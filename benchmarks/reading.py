@@ -18,8 +18,8 @@ from fixtures.drawing import HALO, KINDS, sample_bubbles
 from fixtures.items import items_of
 from llm_vision.manga.page import ReadBlock, read_by_lines
 from llm_vision.models.base import JsonObject, LoadContext
-from llm_vision.models.rapidocr import RapidOcr
-from llm_vision.services.pages import blocks_in
+from llm_vision.models.families.rapidocr.model import RapidOcr
+from llm_vision.services.reading.pages import blocks_in
 
 CROPS, PAGES = 600, 60
 BATCH = 8

@@ -20,8 +20,8 @@ from fixtures.japanese_crops import crops
 from fixtures.tiny_models import MANGA_OCR
 from llm_vision.manga.arbitration import is_doubtful, probability
 from llm_vision.models.base import LoadContext, Model
-from llm_vision.models.manga_ocr import MangaOcr
-from llm_vision.models.rapidocr import RapidOcr
+from llm_vision.models.families.manga_ocr.model import MangaOcr
+from llm_vision.models.families.rapidocr.model import RapidOcr
 
 CROPS = 800
 BATCH = 16

@@ -6,14 +6,14 @@ import json
 import re
 from pathlib import Path
 
-from llm_vision.app import create_app
+from llm_vision.app.create import create_app
 from llm_vision.errors import registry
 from llm_vision.settings import Settings
 
 FOLDER = Path(__file__).parent
 OPENAPI = FOLDER / "openapi.json"
 API_PAGE = FOLDER / "api.md"
-_TABLE = re.compile(r"(<!-- made by `make docs` from errors\.py -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLE = re.compile(r"(<!-- made by `make docs` from errors/ -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 def openapi() -> str:

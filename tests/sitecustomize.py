@@ -37,5 +37,5 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
 
 if "HF_TEST_EGRESS" in os.environ:
     sys.addaudithook(watch)
-if "HF_TEST_BREAK_DECODERS" in os.environ and any("decoder_child" in argument for argument in sys.orig_argv):
+if "HF_TEST_BREAK_DECODERS" in os.environ and any("decoders.child" in argument for argument in sys.orig_argv):
     os._exit(3)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from fixtures.raw_http import connect, read_answer
 from fixtures.waiting import eventually
-from llm_vision.http_protocol import ConnectionRules, DeadlineProtocol
+from llm_vision.http.connection import ConnectionRules, DeadlineProtocol
 
 GET = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 CLOSE = b"GET / HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n"

@@ -86,7 +86,7 @@ def test_ten_requests_at_once_start_one_download(start_server: Start, hub: Hub, 
     with ThreadPoolExecutor(10) as threads:
         answers = list(threads.map(lambda _: post(server, engine="manga-ocr"), range(10)))
     assert {answer.json()["code"] for answer in answers} == {"model_loading"}
-    assert len(server.children("download_child")) == 1
+    assert len(server.children("downloads.child")) == 1
     hub.go.set()
     assert download(server)[-1]["state"] == "done"
     assert hub.listings == 1
@@ -132,7 +132,7 @@ def test_where_it_is_forbidden_no_connection_is_tried(
     ):
         assert (answer.status_code, answer.json()["code"]) == (503, "model_load_failed")
     assert hub.requests == 0
-    assert not server.children("download_child")
+    assert not server.children("downloads.child")
 
 
 def test_without_a_network_the_next_requests_are_told_at_once(start_server: Start, hub: Hub, volume: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_download_that_runs_can_be_deleted(start_server: Start, hub: Hub, volu
     wait_for_bytes(server, THIRD)
     assert server.client.post("/models/delete", json=MODEL).status_code == 200
     assert not list((volume / ".downloads").glob("*/*"))
-    assert not server.children("download_child")
+    assert not server.children("downloads.child")
     assert of_model(server) is None
 
 

@@ -172,7 +172,7 @@ def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server:
     ((scene, question),) = scenes(1)
     for _ in range(2):
         assert post(server, scene, question.prompt).json()["model"] == LLAVA_ID
-        eventually(lambda: not server.children("child"))
+        eventually(lambda: not server.children("child.main"))
         assert info(server, LLAVA_ID)["state"] == "not_loaded"
 
 

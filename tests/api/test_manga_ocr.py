@@ -16,7 +16,7 @@ from fixtures.japanese_crops import Crop, crops
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
-from llm_vision.models.manga_ocr import MangaOcr
+from llm_vision.models.families.manga_ocr.model import MangaOcr
 
 Start = Callable[..., LiveServer]
 LAYOUTS = ("", "manga-ocr-base", "kha-white/manga-ocr-base", "models--kha-white--manga-ocr-base/snapshots/0123abcd")
@@ -134,7 +134,7 @@ def test_promise_03_damaged_weights_are_refused(damaged: LiveServer, volume: Pat
 
 def test_a_worker_that_crashed_is_replaced_and_reads_the_same(ready: LiveServer) -> None:
     before = post(ready).json()
-    for worker in ready.children("child"):
+    for worker in ready.children("child.main"):
         worker.kill()
     eventually(lambda: ready.metric('llm_vision_worker_restarts_total{model="manga-ocr"}') == 1)
     assert post(ready).json() == before

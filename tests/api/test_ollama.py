@@ -23,12 +23,12 @@ from fixtures.live import LiveServer, free_port
 from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
-from llm_vision.api.answering import Answering
-from llm_vision.api.ollama_answers import Lines, as_chat
-from llm_vision.api.ollama_files import changed_at, context_length
-from llm_vision.runtime.batching import OnPiece, Piece
-from llm_vision.schemas.models import ONE_YEAR
-from llm_vision.services.chat import ChatAnswer
+from llm_vision.api.manage.model_bodies import ONE_YEAR
+from llm_vision.api.ollama.answer import Lines, as_chat
+from llm_vision.api.ollama.files import changed_at, context_length
+from llm_vision.api.shared.answering import Answering
+from llm_vision.runtime.worker.queue import OnPiece, Piece
+from llm_vision.services.chat.service import ChatAnswer
 
 SCENE, ASKED = next(iter(held_out(1, seed=61, kind="count")))
 PICTURE = base64.b64encode(saved(SCENE.draw())).decode()

@@ -26,7 +26,7 @@ from fixtures.live import LiveServer, free_port
 from fixtures.raw_http import AT_ONCE, is_closed, send_raw
 from fixtures.requests import ocr_request
 from fixtures.waiting import eventually
-from llm_vision.api.owocr_socket import MOST_CONNECTIONS
+from llm_vision.api.manga_tools.owocr_socket import MOST_CONNECTIONS
 
 Start = Callable[..., LiveServer]
 
@@ -166,7 +166,7 @@ class Socket:
         """The reader's process does nothing until what is yielded is called, or the context ends."""
         with self.opened() as connection:
             ask(connection, EMPTY)
-        (reader,) = self.server.children("child")
+        (reader,) = self.server.children("child.main")
         reader.suspend()
         try:
             yield reader.resume

@@ -13,7 +13,7 @@ from fixtures.live import LiveServer, free_port, picture_bytes
 from fixtures.raw_http import connect
 from fixtures.requests import analyze_request
 from fixtures.waiting import eventually
-from llm_vision.models.upstream import KEY_VARIABLE
+from llm_vision.models.families.upstream.model import KEY_VARIABLE
 
 KEY = "sk-sesame=1"
 
@@ -64,7 +64,7 @@ def test_the_key_goes_to_that_server_and_nowhere_else(server: LiveServer, far: F
     assert by_model == {"tiny-vlm": f"Bearer {KEY}", "other": None}
     assert not any("sesame" in answer.text for answer in answers)
     assert "sesame" not in server.log
-    workers = {child.pid: " ".join(child.cmdline()) for child in server.children("child")}
+    workers = {child.pid: " ".join(child.cmdline()) for child in server.children("child.main")}
     assert not any("sesame" in command for command in workers.values())
     given = {command: KEY_VARIABLE in Path(f"/proc/{pid}/environ").read_text() for pid, command in workers.items()}
     assert sorted(given.values()) == [False, True]
@@ -73,7 +73,7 @@ def test_the_key_goes_to_that_server_and_nowhere_else(server: LiveServer, far: F
 
 def test_its_process_loads_no_model_library(server: LiveServer) -> None:
     ask(server, "hello")
-    for worker in server.children("child"):
+    for worker in server.children("child.main"):
         libraries = Path(f"/proc/{worker.pid}/maps").read_text()
         assert "libtorch" not in libraries
         assert "onnxruntime" not in libraries
@@ -114,7 +114,7 @@ def test_it_is_there_as_soon_as_the_server_is(start_server: Callable[..., LiveSe
 def test_a_crashed_worker_starts_again_with_its_key(server: LiveServer, far: FakeOpenAI) -> None:
     ask(server, "hello")
     before = server.metric("llm_vision_worker_restarts_total")
-    for worker in server.children("child"):
+    for worker in server.children("child.main"):
         if "far/vlm" in " ".join(worker.cmdline()):
             worker.kill()
     eventually(lambda: server.metric("llm_vision_worker_restarts_total") == before + 1)

@@ -1,90 +1,205 @@
-"""The import arrows of docs/architecture.md: app -> api -> services -> runtime -> models, and leaves."""
+"""The import rules of docs/architecture.md: who may import whom, who knows HTTP, who knows a model's library."""
 
 from __future__ import annotations
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 import llm_vision
 
 PACKAGE = Path(llm_vision.__file__).parent
-LEAVES = {"schemas", "images", "manga", "errors", "logs", "metrics", "upstreams"}
-MAY_IMPORT = {
-    "cli": {"app", "runtime", "server", "settings", "logs"},
-    "app": {"api", "catalog", "services", "runtime", "models", "settings", "errors", "images", "metrics"},
-    "catalog": {"models", "services", "settings"},
-    "server": {"api", "http_protocol"},
-    "http_protocol": {"api", "errors"},
-    "api": {"services", "runtime", "schemas", "images", "manga", "errors", "metrics", "logs"},
-    "services": {"runtime", "models", "images", "manga", "errors", "metrics"},
-    "runtime": {"models", "images", "errors", "metrics"},
-    "models": {"manga", "images", "errors"},
-    "settings": {"logs", "upstreams"},
-    **{leaf: {"errors", "logs"} for leaf in LEAVES},
-    "errors": set(),
-    "logs": set(),
-    "schemas": set(),
+LEAVES = ("images", "manga", "admission", "errors", "metrics", "logs")
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "cli": ("app", "http.server", "settings", "logs"),
+    "app": ("api", "http", "settings", "services", "runtime", "models", *LEAVES),
+    "settings": ("logs",),
+    "http": ("admission", "errors", "metrics", "logs"),
+    "api.routers": ("api",),
+    "api.shared": ("http", "services", *LEAVES),
+    "api.ocr": ("api.shared", "http", "services", *LEAVES),
+    "api.analyze": ("api.shared", "http", "services", *LEAVES),
+    "api.openai": ("api.shared", "http", "services", *LEAVES),
+    "api.ollama": ("api.shared", "http", "services", *LEAVES),
+    "api.manage": ("api.shared", "http", "services", *LEAVES),
+    "api.manga_tools": ("api.shared", "api.ocr", "http", "services", *LEAVES),
+    "services": (
+        *("runtime.work", "runtime.pool", "runtime.decoders", "runtime.downloads", "runtime.weights"),
+        *("runtime.placement", "models.base", "models.registry", "models.tasks", "models.tool_text", *LEAVES),
+    ),
+    "runtime.work": ("models.base", "images", "errors"),
+    "runtime.processes": ("errors",),
+    "runtime.placement": ("models.base", "errors"),
+    "runtime.weights": ("models.base", "errors"),
+    "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "errors"),
+    "runtime.decoders": ("runtime.processes", "images", "admission", "errors", "metrics"),
+    "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors"),
+    "runtime.worker": (
+        *("runtime.work", "runtime.placement", "runtime.weights", "runtime.processes"),
+        *("models.base", "models.registry", "images", "admission", "errors", "metrics"),
+    ),
+    "runtime.pool": (
+        *("runtime.work", "runtime.worker", "runtime.placement", "runtime.weights"),
+        *("models.base", "models.registry", "admission", "errors", "metrics"),
+    ),
+    "models.base": ("errors",),
+    "models.tasks": ("models.base", "errors"),
+    "models.tool_text": ("models.base", "errors"),
+    "models.registry": ("models.base",),
+    "models.decoding": ("models.base", "models.tasks", "errors"),
+    "models.grammar": ("models.base", "models.tasks", "models.tool_text", "errors"),
+    "models.loading": ("models.base", "errors"),
+    "models.families": (
+        *("models.base", "models.registry", "models.tasks", "models.tool_text", "models.decoding", "models.grammar"),
+        *("models.loading", "manga", "images", "errors"),
+    ),
+    "images": ("errors",),
+    "manga": ("errors",),
+    "admission": ("errors",),
+    "metrics": ("errors",),
+    "errors": (),
+    "logs": (),
+}
+"""Rooms by the longest name that fits; a room may always import itself. `app` alone is imported by nobody but `cli`."""
+BELOW_IN_SERVICES = {
+    "agents": {"chat", "analysis", "reading", "pictures", "model_care", "inference"},
+    "chat": {"analysis", "reading", "pictures", "model_care", "inference"},
+    "jobs": {"reading", "model_care", "inference"},
+    "watching": {"inference", "model_care", "pictures"},
+    "analysis": {"pictures", "model_care", "inference"},
+    "reading": {"pictures", "model_care", "inference"},
+    "lifecycle": {"model_care"},
+    "model_care": {"inference"},
+    "pictures": set(),
+    "inference": set(),
 }
 LIBRARIES_OF_MODELS = {
     "torch", "transformers", "onnxruntime", "rapidocr", "cv2", "bitsandbytes", "manga_ocr", "httpx2", "stamina",
     "huggingface_hub",
 }  # fmt: skip
-FILES = sorted(PACKAGE.rglob("*.py"))
+ROOMS_WITH_LIBRARIES = ("models.families", "models.decoding", "models.grammar", "models.loading")
+OTHERS_WITH_LIBRARIES = ("runtime.downloads.hub", "runtime.downloads.convert", "services.pictures.fetching")
+FRAMEWORKS = {"fastapi", "starlette", "uvicorn"}
 
 
-def layer_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def name_of(path: Path) -> str:
+    """`api.ocr.crop` for llm_vision/api/ocr/crop.py, and `api.ocr` for its `__init__.py`."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
 
 
-def imports_of(path: Path) -> set[str]:
-    """Absolute dotted names of everything that a file imports, wherever it does."""
-    found = set()
-    package = ("llm_vision", *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(ast.parse(path.read_text())):
+FILES = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in FILES.items()}
+
+
+def imports_of(name: str) -> Iterator[str]:
+    """Absolute dotted names of every module that a file imports, wherever it does, and for whatever."""
+    parts = ("llm_vision", *filter(None, name.split(".")))
+    package = parts if FILES[name].name == "__init__.py" else parts[:-1]
+    for node in ast.walk(TREES[name]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            found |= {f"{module}.{alias.name}" for alias in node.names} if module == "llm_vision" else {module}
-    return found
+            for alias in node.names:
+                inner = f"{module}.{alias.name}".removeprefix("llm_vision.")
+                yield f"llm_vision.{inner}" if inner in FILES else module
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_point_one_way(path: Path) -> None:
-    layer = layer_of(path)
-    if layer == "__init__":
-        return
-    layers = {name.split(".")[1] for name in imports_of(path) if name.startswith("llm_vision.")}
-    assert layers - {layer, "__version__"} <= MAY_IMPORT[layer]
+def our_imports_of(name: str) -> set[str]:
+    found = {module for module in imports_of(name) if module.startswith("llm_vision.")}
+    return {module.removeprefix("llm_vision.") for module in found} - {name}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_models_know_their_libraries(path: Path) -> None:
-    libraries = {name.split(".")[0] for name in imports_of(path)} & LIBRARIES_OF_MODELS
-    fetches = path.name == "url_pictures.py"
-    assert not libraries - ({"httpx2"} if fetches else set()) or layer_of(path) == "models"
+def is_in(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_api_and_the_start_know_http(path: Path) -> None:
-    frameworks = {name.split(".")[0] for name in imports_of(path)} & {"fastapi", "starlette", "uvicorn"}
-    assert not frameworks or layer_of(path) in {"api", "app", "server", "http_protocol"}
+def room_of(name: str) -> str:
+    return max((room for room in MAY_IMPORT if is_in(name, room)), key=len)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_files_and_functions_stay_short_and_say_what_they_are_for(path: Path) -> None:
-    source = path.read_text()
-    assert source.count("\n") <= 320
-    assert ast.get_docstring(ast.parse(source))
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno is not None
-            assert node.end_lineno - node.lineno <= 55, node.name
+def test_arrows_point_one_way() -> None:
+    wrong = [
+        f"{name} -> {module}"
+        for name in filter(None, FILES)
+        for module in our_imports_of(name)
+        if not any(is_in(module, room) for room in (room_of(name), *MAY_IMPORT[room_of(name)]))
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_services_know_only_those_below() -> None:
+    wrong = [
+        f"{name} -> {module}"
+        for name in FILES
+        if name.startswith("services.")
+        for module in our_imports_of(name)
+        if module.startswith("services.")
+        if module.split(".")[1] not in {name.split(".")[1], *BELOW_IN_SERVICES[name.split(".")[1]]}
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_a_family_of_models_knows_no_other() -> None:
+    wrong = [
+        f"{name} -> {module}"
+        for name in FILES
+        if name.startswith("models.families.")
+        for module in our_imports_of(name)
+        if module.startswith("models.families.") and module.split(".")[2] != name.split(".")[2]
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    graph: dict[str, set[str]] = defaultdict(set)
+    for name in FILES:
+        graph[name] |= our_imports_of(name) - {name.rpartition(".")[0]}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from None
+
+
+def test_only_models_know_their_libraries() -> None:
+    allowed = (*ROOMS_WITH_LIBRARIES, *OTHERS_WITH_LIBRARIES)
+    wrong = [
+        f"{name}: {module}"
+        for name in FILES
+        for module in imports_of(name)
+        if module.split(".")[0] in LIBRARIES_OF_MODELS and not any(is_in(name, room) for room in allowed)
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_only_http_api_and_the_start_know_http() -> None:
+    wrong = [
+        f"{name}: {module}"
+        for name in FILES
+        for module in imports_of(name)
+        if module.split(".")[0] in FRAMEWORKS and name.split(".")[0] not in ("http", "api", "app")
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_every_file_says_what_it_is_for() -> None:
+    assert not [name for name, tree in TREES.items() if not ast.get_docstring(tree)]
+
+
+def test_a_class_has_a_name_of_its_own() -> None:
+    """But for the bodies of the wire formats, which have their clients' names."""
+    places = defaultdict(list)
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef) and not name.endswith("bodies"):
+                places[node.name].append(name)
+    assert not {word: names for word, names in places.items() if len(names) > 1}
 
 
 def test_building_the_app_imports_no_model_library_and_opens_no_socket() -> None:
@@ -93,7 +208,7 @@ import sys
 forbidden = []
 network = ("socket.connect", "socket.getaddrinfo")
 sys.addaudithook(lambda event, args: forbidden.append(event) if event in network else None)
-from llm_vision.app import create_app
+from llm_vision.app.create import create_app
 from llm_vision.settings import Settings
 create_app(Settings())
 libraries = {name.split(".")[0] for name in sys.modules}

@@ -20,14 +20,14 @@ from fixtures.tiny_models import OF_MODEL, copied
 from llm_vision.errors import InferenceFailed, InvalidParameter
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, SteppedModel, Task
+from llm_vision.models.families.upstream.model import entry_of
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.models.upstream import entry_of
-from llm_vision.runtime.batching import WorkRequest
-from llm_vision.runtime.shared import CoreShare, Shared
-from llm_vision.runtime.ways import Way
-from llm_vision.runtime.worker import Worker
-from llm_vision.runtime.worker_limits import WorkerLimits
-from llm_vision.runtime.worker_process import Launch, Launches
+from llm_vision.runtime.placement.ways import Way
+from llm_vision.runtime.worker.limits import WorkerLimits
+from llm_vision.runtime.worker.process import Launch, Launches
+from llm_vision.runtime.worker.queue import WorkRequest
+from llm_vision.runtime.worker.shared import CoreShare, Shared
+from llm_vision.runtime.worker.worker import Worker
 
 CATALOG = Catalog.discover()
 PARAMS: dict[Task, JsonObject] = {

@@ -71,7 +71,7 @@ def test_promise_17_probes_are_open(locked: LiveServer, method: str, path: str) 
 def test_promise_17_keys_are_compared_in_constant_time() -> None:
     import inspect
 
-    from llm_vision.api import access
+    from llm_vision.http import access
 
     assert "compare_digest" in inspect.getsource(access._matches_any)
     assert "any([" in inspect.getsource(access._matches_any), "a generator would stop at the first match"

@@ -30,7 +30,7 @@ from fixtures.fake_hub import Hub
 from fixtures.live import LiveServer
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
-from llm_vision.runtime.process import _environment
+from llm_vision.runtime.processes.process import _environment
 
 LARGE = "model.safetensors"
 
@@ -57,7 +57,7 @@ def test_promise_03_what_was_fetched_when_the_service_ended_is_not_fetched_again
     first = start_server(on_hub(hub, volume))
     begin(first)
     wait_for_bytes(first, THIRD)
-    children = first.children("download_child")
+    children = first.children("downloads.child")
     first.process.send_signal(number)
     first.process.wait()
     eventually(lambda: not [child for child in children if child.is_running()])
@@ -223,7 +223,7 @@ def test_promise_03_a_download_process_that_is_killed_is_told_and_gone_on_with(
     server = start_server(on_hub(hub, volume))
     begin(server)
     wait_for_bytes(server, THIRD)
-    for child in server.children("download_child"):
+    for child in server.children("downloads.child"):
         child.kill()
     eventually(lambda: of_model(server)["state"] == "failed")
     assert "has ended" in of_model(server)["error"]

@@ -27,6 +27,6 @@ def test_promise_39_the_watch_sees_every_way_out(tmp_path: Path, code: str) -> N
 
 
 def test_promise_39_child_processes_are_watched() -> None:
-    from llm_vision.runtime.process import _environment
+    from llm_vision.runtime.processes.process import _environment
 
     assert {"PYTHONPATH", "HF_TEST_EGRESS", "HF_HUB_OFFLINE"} <= set(_environment({}))

@@ -89,7 +89,7 @@ def test_row_65_blank_picture_has_no_text(survivor: LiveServer) -> None:
 
 
 def decoders(server: LiveServer) -> list[psutil.Process]:
-    return server.children("decoder_child")
+    return server.children("decoders.child")
 
 
 def frozen_request(server: LiveServer) -> tuple[threading.Thread, list[RawAnswer], list[psutil.Process]]:

@@ -171,7 +171,7 @@ def test_row_83_the_greediest_client_gives_up_a_place(start_server: Start) -> No
 def test_row_83_prompts_that_need_no_model_have_places_too(start_server: Start) -> None:
     server = start_server({"VISION_QUEUE_SIZE": "0"})
     server.client.post("/analyze_image", files={"file": picture_bytes()}, data={"prompt": "What size?"})
-    decoders = server.children("decoder_child")
+    decoders = server.children("decoders.child")
     for decoder in decoders:
         decoder.suspend()
     body = form(part(picture_bytes(size=(64, 64))), field("prompt", b"What size is it?"))

@@ -24,10 +24,10 @@ from fixtures.problems import check, check_on
 from fixtures.raw_http import RawAnswer, request, send_raw
 from fixtures.remote_pictures import LIMIT, Remote, png
 from fixtures.waiting import eventually
+from llm_vision.admission.deadlines import Deadlines
 from llm_vision.errors import VisionError
-from llm_vision.images.url import NOT_ALLOWED, Address, UrlRules, is_public, parse
-from llm_vision.services.deadlines import Deadlines
-from llm_vision.services.url_pictures import AT_ONCE, MOST_LOOKUPS, MOST_WAITING, FetchRules, Lookups, UrlPictures
+from llm_vision.services.pictures.fetching import AT_ONCE, MOST_LOOKUPS, MOST_WAITING, FetchRules, Lookups, UrlPictures
+from llm_vision.services.pictures.urls import NOT_ALLOWED, Address, UrlRules, is_public, parse
 
 Start = Callable[..., LiveServer]
 

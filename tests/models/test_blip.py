@@ -20,7 +20,7 @@ from fixtures.number_format import number_format
 from fixtures.shapes import Scene
 from fixtures.tiny_models import BLIP, MANGA_OCR
 from llm_vision.models.base import JsonObject, LoadContext, UnusableWeights
-from llm_vision.models.blip import MAX_TOKENS, Blip
+from llm_vision.models.families.blip import MAX_TOKENS, Blip
 
 COUNT = 60
 

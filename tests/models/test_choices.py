@@ -12,7 +12,7 @@ from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.errors import InvalidParameter
 from llm_vision.models.base import JsonObject, LoadContext
-from llm_vision.models.llava import Llava
+from llm_vision.models.families.vlm.llava import Llava
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import sklearn
 from PIL import Image
 
 from llm_vision.models.base import Item, JsonObject, LoadContext
-from llm_vision.models.classifier import EfficientNetLite0
+from llm_vision.models.families.classifier import EfficientNetLite0
 
 SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 SCIKIT_LEARN = Path(sklearn.__file__).parent / "datasets" / "images"
@@ -101,7 +101,7 @@ def test_picture_in_a_corner_of_a_long_strip_is_seen_too(classifier: EfficientNe
 
 
 def test_names_are_wordnets_first_and_one_for_each_output(classifier: EfficientNetLite0) -> None:
-    from llm_vision.models.classifier import _class_names
+    from llm_vision.models.families.classifier import _class_names
 
     names = _class_names()
     assert len(names) == 1000

@@ -10,8 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from llm_vision.models._convert import convert
 from llm_vision.models.base import UnusableWeights
+from llm_vision.runtime.downloads.convert import convert
 
 
 class Evil:

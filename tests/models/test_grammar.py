@@ -19,8 +19,8 @@ from transformers import AutoTokenizer
 from fixtures.llama_tokenizer import llama_tokenizer
 from fixtures.tiny_models import LLAVA
 from llm_vision.errors import InvalidParameter, InvalidToolSchema, VisionError
-from llm_vision.models._decoding.grammar import Constraint, Grammars
 from llm_vision.models.base import JsonObject
+from llm_vision.models.grammar.grammar import Constraint, Grammars
 from llm_vision.models.tool_text import tool_calls
 
 WIDER = 77

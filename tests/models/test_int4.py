@@ -17,9 +17,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from fixtures.random_llavas import FAMILIES, IDS, config_of, logits, model_class, written
-from llm_vision.models import _hf, _int4, _int4_copy, _int4_linear
-from llm_vision.models._int4_linear import GROUP, KERNEL_ROWS, Int4Linear, Scratch, Shape, quantize, split, unit_height
 from llm_vision.models.base import UnusableWeights
+from llm_vision.models.loading import hf
+from llm_vision.models.loading.int4 import copy as int4_copy
+from llm_vision.models.loading.int4 import linear as _int4_linear
+from llm_vision.models.loading.int4 import load as int4
+from llm_vision.models.loading.int4.linear import (
+    GROUP,
+    KERNEL_ROWS,
+    Int4Linear,
+    Scratch,
+    Shape,
+    quantize,
+    split,
+    unit_height,
+)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -33,7 +45,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def loaded(folder: Path, family: str = "llava") -> Any:
-    return _int4.load(model_class(family), folder)
+    return int4.load(model_class(family), folder)
 
 
 def random_weight(outputs: int, inputs: int) -> torch.Tensor:
@@ -108,7 +120,8 @@ def test_few_and_many_rows_are_multiplied_by_the_same_weights(
 _LOAD = """
 import os, pathlib, signal, sys, torch
 from fixtures.random_llavas import IDS, logits, model_class
-from llm_vision.models import _int4, _int4_copy
+from llm_vision.models.loading.int4 import copy as int4_copy
+from llm_vision.models.loading.int4 import load as int4
 """
 
 
@@ -119,7 +132,7 @@ def run_python(script: str, *arguments: Path, **environment: str) -> int:
 
 
 def test_every_way_of_packing_gives_the_same(checkpoint: Path, tmp_path: Path) -> None:
-    script = "model = _int4.load(model_class('llava'), pathlib.Path(sys.argv[1]))\n"
+    script = "model = int4.load(model_class('llava'), pathlib.Path(sys.argv[1]))\n"
     script += "torch.save([logits(model, IDS), logits(model, IDS[:, :3])], sys.argv[2])"
     ours = [logits(loaded(checkpoint), IDS), logits(loaded(checkpoint), IDS[:, :3])]
     for capability in ("default", "avx2"):
@@ -132,7 +145,7 @@ def test_every_way_of_packing_gives_the_same(checkpoint: Path, tmp_path: Path) -
 @pytest.mark.parametrize("original", [True, False], ids=["names as published", "names of Transformers 5"])
 def test_every_family_loads_and_answers_nearly_as_in_bf16(family: str, original: bool, tmp_path: Path) -> None:
     folder = written(family, tmp_path, original_names=original)
-    plain = _hf.load_weights(model_class(family), folder, may_be_pickled=False, dtype=torch.bfloat16)
+    plain = hf.load_weights(model_class(family), folder, may_be_pickled=False, dtype=torch.bfloat16)
     model = loaded(folder, family)
     assert any(isinstance(module, Int4Linear) for module in model.model.language_model.modules())
     assert all(isinstance(module, nn.Linear) for module in (model.lm_head, model.model.multi_modal_projector.linear_1))
@@ -145,7 +158,7 @@ def test_every_family_loads_and_answers_nearly_as_in_bf16(family: str, original:
 
 def test_nothing_is_left_without_numbers(family: str, tmp_path: Path) -> None:
     folder = written(family, tmp_path)
-    plain = _hf.load_weights(model_class(family), folder, may_be_pickled=False, dtype=torch.bfloat16)
+    plain = hf.load_weights(model_class(family), folder, may_be_pickled=False, dtype=torch.bfloat16)
     buffers = dict(plain.named_buffers())
     for model in (loaded(folder, family), loaded(folder, family)):
         assert not any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers()))
@@ -208,8 +221,8 @@ def test_a_changed_checkpoint_gets_another_copy(checkpoint: Path, tmp_path: Path
 
 
 def test_a_copy_that_was_killed_halfway_is_never_used(checkpoint: Path) -> None:
-    script = "_int4_copy._write_besides = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
-    script += "_int4.load(model_class('llava'), pathlib.Path(sys.argv[1]))"
+    script = "int4_copy._write_besides = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+    script += "int4.load(model_class('llava'), pathlib.Path(sys.argv[1]))"
     assert run_python(script, checkpoint) == -signal.SIGKILL
     (left,) = checkpoint.glob(".int4*")
     assert (left / "model.safetensors").exists()
@@ -234,8 +247,8 @@ def test_a_volume_that_takes_no_copy_is_no_reason_to_fail(
 
     full = shutil._ntuple_diskusage(100, 100, 0)  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
-        patch.setattr(_int4_copy.tempfile, "mkdtemp", read_only) if name == "mkdtemp" else None
-        patch.setattr(_int4_copy.shutil, "disk_usage", lambda _: full) if name == "disk_usage" else None
+        patch.setattr(int4_copy.tempfile, "mkdtemp", read_only) if name == "mkdtemp" else None
+        patch.setattr(int4_copy.shutil, "disk_usage", lambda _: full) if name == "disk_usage" else None
         found = logits(loaded(checkpoint), IDS)
     assert not list(checkpoint.glob(".int4*"))
     assert torch.equal(logits(loaded(checkpoint), IDS), found)

@@ -20,7 +20,7 @@ from fixtures.shapes import EXACT_KINDS, KINDS, Question, Scene, held_out, quest
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from llm_vision.errors import ClientClosed, ContextLengthExceeded, InvalidParameter
 from llm_vision.models.base import JsonObject, LoadContext, Quantization, UnusableWeights
-from llm_vision.models.llava import VARIANTS, Llava, check_folder
+from llm_vision.models.families.vlm.llava import VARIANTS, Llava, check_folder
 
 COUNT = 500
 MODELS = {LLAVA_ID: LLAVA, LLAVA_NEXT_ID: LLAVA_NEXT}
@@ -174,10 +174,10 @@ def test_bitsandbytes_leaves_alone_what_it_must(model_id: str, asked: Asked) -> 
     from bitsandbytes.nn import Linear4bit
     from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
-    from llm_vision.models import _bnb
+    from llm_vision.models.loading import bnb
 
     family = LlavaForConditionalGeneration if model_id == LLAVA_ID else LlavaNextForConditionalGeneration
-    model = _bnb.load(family, MODELS[model_id], "cpu", Quantization.FOUR)
+    model = bnb.load(family, MODELS[model_id], "cpu", Quantization.FOUR)
     quantised = {name for name, module in model.named_modules() if isinstance(module, Linear4bit)}
     assert len(quantised) == 7 * model.config.text_config.num_hidden_layers
     assert all(name.startswith("model.language_model.layers.") for name in quantised)

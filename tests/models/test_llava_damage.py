@@ -9,7 +9,7 @@ import pytest
 from fixtures.damages import Damage, damages_of
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from llm_vision.models.base import LoadContext, Quantization, UnusableWeights
-from llm_vision.models.llava import Llava
+from llm_vision.models.families.vlm.llava import Llava
 
 NAME = "language_model.model.layers.0.mlp.down_proj.weight"
 DAMAGES: dict[str, Damage] = {

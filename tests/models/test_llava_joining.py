@@ -13,7 +13,7 @@ from fixtures.shapes import held_out
 from fixtures.stepped import Heard, serve
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.models.base import LoadContext
-from llm_vision.models.llava import Llava
+from llm_vision.models.families.vlm.llava import Llava
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from fixtures.items import PlainItem
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.errors import ClientClosed
 from llm_vision.models.base import LoadContext
-from llm_vision.models.llava import Llava
+from llm_vision.models.families.vlm.llava import Llava
 
 
 @pytest.fixture(scope="module")

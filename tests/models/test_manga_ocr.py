@@ -16,7 +16,7 @@ from fixtures.japanese_crops import Crop, crops
 from fixtures.number_format import number_format
 from fixtures.tiny_models import MANGA_OCR, copied
 from llm_vision.models.base import JsonObject, LoadContext, Quantization
-from llm_vision.models.manga_ocr import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
+from llm_vision.models.families.manga_ocr.model import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
 
 COUNT = 500
 

@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 
 from fixtures.comic_pages import draw_comic_page
 from fixtures.drawing import block_size, draw_block
-from llm_vision.images.panels import find_panels
-from llm_vision.models._line_ink import cut, ink_spans, ruby_strip
-from llm_vision.models._page_tiles import joined, tiles
-from llm_vision.models._polygons import Polygon
+from llm_vision.models.families.rapidocr.line_ink import cut, ink_spans, ruby_strip
+from llm_vision.models.families.rapidocr.panels import find_panels
+from llm_vision.models.families.rapidocr.polygons import Polygon
+from llm_vision.models.families.rapidocr.tiles import joined, tiles
 
 
 def polygon(left: float, top: float, right: float, bottom: float) -> Polygon:

@@ -15,9 +15,9 @@ from PIL import Image
 from fixtures.encoding import saved
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
-from llm_vision.images.kind import PictureKind, picture_kind
 from llm_vision.models.base import Item, LoadContext
-from llm_vision.models.classifier import EfficientNetLite0
+from llm_vision.models.families.classifier import EfficientNetLite0
+from llm_vision.services.analysis.kind import PictureKind, picture_kind
 
 SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 SCIKIT_LEARN = Path(sklearn.__file__).parent / "datasets" / "images"

@@ -13,7 +13,7 @@ from fixtures.drawing import draw_bubble, draw_screentone, sample_bubbles, worn
 from fixtures.pages import draw_page
 from fixtures.sentences import FURIGANA
 from llm_vision.models.base import Item, JsonObject, LoadContext
-from llm_vision.models.rapidocr import RapidOcr
+from llm_vision.models.families.rapidocr.model import RapidOcr
 
 
 class PictureItem(Item):

@@ -13,11 +13,11 @@ from fixtures.chats import ask, chat, said, user
 from fixtures.number_format import number_format
 from fixtures.shapes import Question, Scene, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID
-from llm_vision.models._decoding.cache import TokenCache
-from llm_vision.models._decoding.prefixes import PrefixStore
-from llm_vision.models._llava_pictures import PictureMemory
 from llm_vision.models.base import Item, JsonObject, LoadContext
-from llm_vision.models.llava import Llava
+from llm_vision.models.decoding.cache import TokenCache
+from llm_vision.models.decoding.prefixes import PrefixStore
+from llm_vision.models.families.vlm.llava import Llava
+from llm_vision.models.families.vlm.pictures import PictureMemory
 
 
 @pytest.fixture(scope="module")

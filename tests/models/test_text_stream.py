@@ -10,7 +10,7 @@ import torch
 
 from fixtures.llama_tokenizer import llama_tokenizer
 from fixtures.tiny_models import LLAVA
-from llm_vision.models._decoding.text import TextStream
+from llm_vision.models.decoding.text import TextStream
 
 
 @pytest.fixture(scope="module")

@@ -34,9 +34,9 @@ from fixtures.items import PlainItem
 from fixtures.live import free_port
 from fixtures.scenes import draw_comic
 from llm_vision.errors import VisionError
-from llm_vision.models import upstream
 from llm_vision.models.base import JsonObject, LoadContext
-from llm_vision.models.upstream import KEY_VARIABLE, Upstream
+from llm_vision.models.families.upstream import model as upstream
+from llm_vision.models.families.upstream.model import KEY_VARIABLE, Upstream
 
 STRANGE = ["日本", "語😀", "\u2028", "\u0085\u000b", "a\nb\r\n", "é"]
 """Several bytes to a character, and characters that some call ends of lines."""

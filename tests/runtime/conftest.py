@@ -14,13 +14,13 @@ from llm_vision.images.raw import RawImage
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import Model, ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.batching import WorkRequest
-from llm_vision.runtime.pool import ModelPool, PoolLimits
-from llm_vision.runtime.shared import CoreShare, Shared
-from llm_vision.runtime.ways import Ladder, Way
-from llm_vision.runtime.worker import Worker
-from llm_vision.runtime.worker_limits import WorkerLimits
-from llm_vision.runtime.worker_process import Launch, Launches
+from llm_vision.runtime.placement.ways import Ladder, Way
+from llm_vision.runtime.pool.pool import ModelPool, PoolLimits
+from llm_vision.runtime.worker.limits import WorkerLimits
+from llm_vision.runtime.worker.process import Launch, Launches
+from llm_vision.runtime.worker.queue import WorkRequest
+from llm_vision.runtime.worker.shared import CoreShare, Shared
+from llm_vision.runtime.worker.worker import Worker
 
 
 def request(do: str = "echo", /, **params: object) -> WorkRequest:

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
+from llm_vision.admission.places import Admission, Places, admit_everywhere
 from llm_vision.errors import QueueFull
-from llm_vision.runtime.admissions import Admission, Places, admit_everywhere
 
 
 class Crowd:

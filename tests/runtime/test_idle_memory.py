@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import psutil
-from llm_vision.runtime.idle_memory import give_back
+from llm_vision.runtime.processes.idle_memory import give_back
 me = psutil.Process()
 held = [bytes(60_000) for _ in range(4000)]
 last = bytes(60_000)  # keeps the heap from shrinking by itself

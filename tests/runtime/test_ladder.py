@@ -14,8 +14,8 @@ from fixtures.faulty_models import GPU_FAULTS, BrokenLoad, FaultyBatch, KilledLo
 from fixtures.waiting import until
 from llm_vision.errors import InsufficientMemory, ModelLoadFailed, WorkerCrashed
 from llm_vision.models.base import Quantization
-from llm_vision.runtime.ways import Way
-from llm_vision.runtime.worker import Worker, WorkerState
+from llm_vision.runtime.placement.ways import Way
+from llm_vision.runtime.worker.worker import Worker, WorkerState
 
 from .conftest import make_worker, request
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fixtures.faulty_models import ALL
+from llm_vision.admission.places import admit_everywhere
 from llm_vision.errors import ModelLoadFailed, VisionError
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.admissions import admit_everywhere
-from llm_vision.runtime.pool import ModelPool, PoolLimits
-from llm_vision.runtime.ways import Ladder, Way
-from llm_vision.runtime.worker_limits import WorkerState
+from llm_vision.runtime.placement.ways import Ladder, Way
+from llm_vision.runtime.pool.pool import ModelPool, PoolLimits
+from llm_vision.runtime.worker.limits import WorkerState
 
 MODELS = ["faulty", "second", "one-by-one"]
 MAX_LOADED = 2

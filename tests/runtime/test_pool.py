@@ -11,9 +11,9 @@ import pytest
 
 from conftest import Journal
 from fixtures.waiting import until
+from llm_vision.admission.places import admit_everywhere
 from llm_vision.errors import InsufficientMemory, ModelInUse, ModelLoadFailed, ModelNotFound, QueueFull, ShuttingDown
-from llm_vision.runtime.admissions import admit_everywhere
-from llm_vision.runtime.pool import ModelPool
+from llm_vision.runtime.pool.pool import ModelPool
 from runtime.conftest import PoolKit, request
 
 

@@ -11,9 +11,9 @@ from conftest import Journal
 from fixtures.talker import Talker
 from fixtures.waiting import until
 from llm_vision.errors import ContextLengthExceeded, InferenceFailed, InsufficientMemory, WorkerCrashed
-from llm_vision.runtime.batching import WorkResult
-from llm_vision.runtime.ways import Way
-from llm_vision.runtime.worker import Worker
+from llm_vision.runtime.placement.ways import Way
+from llm_vision.runtime.worker.queue import WorkResult
+from llm_vision.runtime.worker.worker import Worker
 from runtime.conftest import make_worker, request
 
 GPU, CPU = Way("cuda:0"), Way("cpu")

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from llm_vision.admission.turns import FairPlaces
 from llm_vision.images.raw import RawImage
-from llm_vision.runtime.batching import BatchQueue, Ticket, WorkRequest
-from llm_vision.runtime.turns import FairPlaces
+from llm_vision.runtime.worker.queue import BatchQueue, Ticket, WorkRequest
 
 
 class Visitors:

@@ -8,8 +8,8 @@ import pytest
 
 from fixtures.faulty_base import a_spec
 from llm_vision.models.base import ModelSpec, Quantization, Task
-from llm_vision.runtime.device import Gpu
-from llm_vision.runtime.ways import DevicePolicy, Ladder, Way, ladder
+from llm_vision.runtime.placement.device import Gpu
+from llm_vision.runtime.placement.ways import DevicePolicy, Ladder, Way, ladder
 
 GB = 10**9
 LARGE = 14 * GB

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from llm_vision.models.base import UnusableWeights
-from llm_vision.runtime.manifest import Manifest, is_weight_file, read_manifest, write_manifest
-from llm_vision.runtime.weight_check import proven
+from llm_vision.runtime.weights.manifest import Manifest, is_weight_file, read_manifest, write_manifest
+from llm_vision.runtime.weights.proof import proven
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from llm_vision.errors import ModelLoadFailed
 from llm_vision.models.base import Volume, Weights
-from llm_vision.models.manga_ocr import MangaOcr
-from llm_vision.runtime.weights import WeightStore
+from llm_vision.models.families.manga_ocr.model import MangaOcr
+from llm_vision.runtime.weights.store import WeightStore
 
 REPO = Weights("owner/name", Volume.MANGA_OCR, "kind")
 

@@ -23,15 +23,15 @@ from llm_vision.errors import (
     WorkerCrashed,
 )
 from llm_vision.metrics import Metrics
-from llm_vision.models.upstream import entry_of
-from llm_vision.runtime.batching import WorkRequest
-from llm_vision.runtime.device import find_gpus
-from llm_vision.runtime.shared import CoreShare, Shared
-from llm_vision.runtime.ways import DevicePolicy, Way
-from llm_vision.runtime.weights import WeightStore
-from llm_vision.runtime.worker import Worker, WorkerState
-from llm_vision.runtime.worker_factory import WorkerFactory
-from llm_vision.runtime.worker_limits import WorkerLimits
+from llm_vision.models.families.upstream.model import entry_of
+from llm_vision.runtime.placement.device import find_gpus
+from llm_vision.runtime.placement.ways import DevicePolicy, Way
+from llm_vision.runtime.weights.store import WeightStore
+from llm_vision.runtime.worker.factory import WorkerFactory
+from llm_vision.runtime.worker.limits import WorkerLimits
+from llm_vision.runtime.worker.queue import WorkRequest
+from llm_vision.runtime.worker.shared import CoreShare, Shared
+from llm_vision.runtime.worker.worker import Worker, WorkerState
 from runtime.conftest import make_worker, picture, request
 
 

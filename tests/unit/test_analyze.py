@@ -13,13 +13,13 @@ from PIL import Image
 
 from fixtures.pixels import raw_image
 from llm_vision.errors import QueueFull
-from llm_vision.images.colors import NamedColor
-from llm_vision.images.kind import PictureKind
 from llm_vision.images.raw import RawImage
 from llm_vision.models.base import Task
-from llm_vision.services.analyze import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
-from llm_vision.services.answers import NO_MODEL, Label, PictureFacts, compose_answer
-from llm_vision.services.prompts import EVERYTHING, Fact, understand
+from llm_vision.services.analysis.answers import NO_MODEL, Label, PictureFacts, compose_answer
+from llm_vision.services.analysis.colors import NamedColor
+from llm_vision.services.analysis.embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
+from llm_vision.services.analysis.kind import PictureKind
+from llm_vision.services.analysis.prompts import EVERYTHING, Fact, understand
 
 DEFAULT_PROMPT = "What's in this image?"
 COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"

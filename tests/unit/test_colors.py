@@ -10,8 +10,8 @@ import skimage
 from PIL import Image, ImageDraw
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from llm_vision.images.cielab import difference, to_lab
-from llm_vision.images.colors import main_colors
+from llm_vision.services.analysis.cielab import difference, to_lab
+from llm_vision.services.analysis.colors import main_colors
 
 SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 

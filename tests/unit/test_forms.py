@@ -8,9 +8,9 @@ import random
 
 import pytest
 
-from llm_vision.api.forms import _parse_json
+from llm_vision.api.ocr.bodies import OcrForm
+from llm_vision.api.shared.uploads import _parse_json
 from llm_vision.errors import InvalidParameter
-from llm_vision.schemas.ocr import OcrForm
 
 PIECE = 1024 * 1024
 

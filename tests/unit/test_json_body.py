@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_vision.api.json_body import MAX_TOKENS, parse_object
 from llm_vision.errors import InvalidText, JsonTooDeep, MalformedJson, PayloadTooLarge
+from llm_vision.http.bodies.json_body import MAX_TOKENS, parse_object
 
 texts = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]))
 values = st.recursive(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_vision.services.json_size import is_larger
+from llm_vision.services.chat.json_size import is_larger
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
-from llm_vision.images.kind import PictureKind, TextLine, measure, picture_kind
+from llm_vision.services.analysis.kind import PictureKind, TextLine, measure, picture_kind
 
 SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 WHITE_PAGE = Image.new("RGB", (1000, 1400), "white")

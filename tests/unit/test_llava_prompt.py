@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fixtures.llama_tokenizer import llama_tokenizer
-from llm_vision.models._llava_prompt import PromptWriter
 from llm_vision.models.base import JsonObject
+from llm_vision.models.families.vlm.prompt import PromptWriter
 
 FIRST_TEXT_ONLY = (
     "{% for message in messages %}{% if message['role'] == 'system' %}<<SYS>>{{ message['content'][0]['text'] }}"

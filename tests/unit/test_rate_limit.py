@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_vision.api.rate_limit import MOST_CLIENTS, RateLimit
+from llm_vision.admission.rate_limit import MOST_CLIENTS, RateLimit
 from llm_vision.errors import RateLimited
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_vision.server import listen
+from llm_vision.http.server import listen
 from llm_vision.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +216,7 @@ def test_small_answers_are_not_held_back() -> None:
 
 def test_a_model_that_never_loads_is_tried_for_ever() -> None:
     from llm_vision.errors import ModelLoadFailed
-    from llm_vision.runtime.load_failures import LoadFailures
+    from llm_vision.runtime.weights.failures import LoadFailures
 
     failures = LoadFailures(tuple)
     for _ in range(2000):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_vision.models.tool_text import describe_tools, tool_calls
-from llm_vision.services.chat_messages import ToolWish, for_model, form_of, may_become_calls
+from llm_vision.services.chat.messages import ToolWish, for_model, form_of, may_become_calls
 
 TOOLS = [
     {"name": "weather", "description": 'Tells\nthe "weather".', "parameters": {"properties": {"市": {}}}},
@@ -98,7 +98,7 @@ def test_a_number_beyond_all_can_be_written_as_json_again() -> None:
 
 def test_the_gateway_reads_tools_and_schemas_without_a_models_libraries() -> None:
     script = """
-import sys, llm_vision.models.tool_text, llm_vision.models._schemas
+import sys, llm_vision.models.tool_text, llm_vision.models.grammar.schemas
 print(sorted({name.split(".")[0] for name in sys.modules} & {"torch", "numpy", "llguidance", "transformers"}))
 """
     answer = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd="/")

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from . import (
-    analyze_image,
-    batch,
-    docs,
-    downloads,
-    health,
-    manga_clients,
-    models,
-    ocr,
-    ollama,
-    ollama_models,
-    openai,
-    page,
-)
+from .analyze import routes as analyze
+from .manage import docs_page, downloads, health, models
+from .manga_tools import routes as manga_tools
+from .ocr import batch, crop, page
+from .ollama import chat as ollama_chat
+from .ollama import models as ollama_models
+from .openai import routes as openai
 
 ROUTERS = (
-    ocr.router,
+    crop.router,
     page.router,
     batch.router,
-    manga_clients.router,
-    analyze_image.router,
+    manga_tools.router,
+    analyze.router,
     openai.router,
-    ollama.router,
+    ollama_chat.router,
     ollama_models.router,
     models.router,
     downloads.router,
     health.router,
-    docs.router,
+    docs_page.router,
 )

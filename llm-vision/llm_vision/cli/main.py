@@ -57,8 +57,8 @@ def _variable(problem: ErrorDetails) -> str:
 
 
 def _serve(settings: Settings) -> int:
-    from ..app import create_app  # noqa: PLC0415  (bad settings are told without importing everything)
-    from ..server import Seconds, listen, serve  # noqa: PLC0415
+    from ..app.create import create_app  # noqa: PLC0415  (bad settings are told without importing everything)
+    from ..http.server import Seconds, listen, serve  # noqa: PLC0415
 
     logs.configure(settings.log_level, settings.log_format)
     if not settings.is_loopback and not (settings.api_keys or settings.admin_keys):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..app import download
+from ..app.create import download
 from ..settings import Settings
 
 if TYPE_CHECKING:
-    from ..runtime.downloads import DownloadStatus
+    from ..runtime.downloads.downloads import DownloadStatus
 
 EX_FAILED = 1
 _MIB = 1024 * 1024

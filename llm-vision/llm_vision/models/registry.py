@@ -1,4 +1,4 @@
-"""Which models there are: every file of this folder that registers one."""
+"""Which models there are: every entry of `families/` that registers one."""
 
 from __future__ import annotations
 
@@ -70,14 +70,10 @@ class Catalog(Mapping[str, CatalogEntry]):
 
     @classmethod
     def discover(cls) -> Catalog:
-        """Import the modules of `llm_vision.models` and return what they registered.
-
-        A name that starts with an underscore is a part of a model, which only its worker process imports.
-        """
-        package = importlib.import_module(__package__)
+        """Import the entries of `llm_vision.models.families` and return what they registered."""
+        package = importlib.import_module(f"{__package__}.families")
         for module in pkgutil.iter_modules(package.__path__):
-            if not module.name.startswith("_"):
-                importlib.import_module(f"{__package__}.{module.name}")
+            importlib.import_module(f"{package.__name__}.{module.name}")
         return cls([entry for _, entry in sorted(_registered.items())])
 
     def with_task(self, task: Task) -> list[ModelSpec]:

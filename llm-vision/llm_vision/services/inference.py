@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from ..admission.deadlines import Deadlines
+from ..admission.places import Admission, Places, admit_everywhere
 from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import JsonObject, ModelSpec, Task
-from ..runtime.admissions import Admission, Places, admit_everywhere
-from ..runtime.batching import RETRY_AFTER_SECONDS, OnPiece, WorkRequest, WorkResult
-from ..runtime.pool import ModelPool
-from .deadlines import Deadlines
+from ..runtime.pool.pool import ModelPool
+from ..runtime.worker.queue import RETRY_AFTER_SECONDS, OnPiece, WorkRequest, WorkResult
 
 Wanted = tuple[str, Task]
 _RETRY_LOADING = 10  # seconds

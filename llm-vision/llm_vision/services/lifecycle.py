@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from ..admission.deadlines import Deadlines
 from ..errors import VisionError
-from ..runtime.decoders import Decoders
-from ..runtime.downloads import Downloads
-from ..runtime.pool import ModelPool
-from .deadlines import Deadlines
+from ..runtime.decoders.decoders import Decoders
+from ..runtime.downloads.downloads import Downloads
+from ..runtime.pool.pool import ModelPool
 
 log = logging.getLogger(__name__)
 

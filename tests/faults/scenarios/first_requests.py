@@ -76,7 +76,7 @@ def burst(server: LiveServer, calls: Sequence[Call]) -> Burst:
     peak = Peak(server)
     answers = at_once(server, calls)
     loads = tuple(after - earlier for after, earlier in zip(_loads(server), before, strict=True))
-    return Burst(loads, len(server.children("child")), answers, peak.end())
+    return Burst(loads, len(server.children("child.main")), answers, peak.end())
 
 
 def _loads(server: LiveServer) -> tuple[int, ...]:

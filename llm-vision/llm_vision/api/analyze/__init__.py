@@ -1,0 +1,1 @@
+"""Questions about a picture over HTTP."""

@@ -1,0 +1,136 @@
+"""POST /analyze_image answers a question about a picture."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel
+
+from ...errors import InvalidParameter, MalformedJson, VisionError
+from ...http.bodies.fields import validated
+from ...http.bodies.json_body import parse_object
+from ...http.media_types import SSE
+from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
+from ...http.problem import error_body
+from ...runtime.worker.queue import OnPiece
+from ...services.analysis.service import Sampling, Turn, VisionAnswer, VisionWish
+from ..shared.answering import Answering, StreamedAnswer
+from ..shared.dependencies import ServicesDep
+from ..shared.fallback import Fallback
+from ..shared.uploads import picture_body, read_upload
+from .bodies import AnalyzeAnswer, AnalyzeForm, Choice, Choices, Decision, Delta, History, Usage
+
+Listed = TypeVar("Listed", bound=BaseModel)
+
+router = APIRouter(tags=["Analysis"])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {SSE: {"schema": {"type": "string"}}}},
+    **error_responses(
+        *PICTURE_CODES,
+        *URL_CODES,
+        "prompt_too_long",
+        "context_length_exceeded",
+        "upstream_rejected",
+        "upstream_unavailable",
+    ),
+}
+
+
+@router.post(
+    "/analyze_image",
+    response_model=AnalyzeAnswer,
+    responses=_ANSWERS,
+    openapi_extra=picture_body(AnalyzeForm),
+    summary="Ask about a picture",
+)
+async def analyze_image(request: Request, services: ServicesDep) -> Response | AnalyzeAnswer:
+    """Answer a prompt about a picture.
+
+    A vision-language model answers: the one that is named, or the one that the service is set to. While that one's
+    weights are missing, and none was named, the answer is made of facts (kind, size, likely things, colours, text),
+    `degraded` is true and `notice` says what is missing.
+    """
+    upload = await read_upload(request, AnalyzeForm, services.max_file_bytes)
+    form, client = upload.fields, request.state.client
+    wish = VisionWish(
+        form.model,
+        form.prompt,
+        may_fall_back=form.fallback is Fallback.AUTO,
+        history=tuple(Turn(turn.role, turn.content) for turn in _listed(form.history, "history", History).history),
+        sampling=Sampling(form.temperature, form.top_p, form.max_tokens),
+        choices=_choices_of(form),
+    )
+
+    async def make(on_piece: OnPiece) -> VisionAnswer:
+        async with AsyncExitStack() as held:
+            analyst = await held.enter_async_context(services.vision.admit(wish, client))
+            data = await services.url_pictures.fetch(form.url, client) if form.url else upload.picture
+            picture = await held.enter_async_context(services.pictures.decoded(data, client))
+            return await analyst.analyze(picture, on_piece)
+
+    answering = Answering(make)
+    await answering.begin()
+    if form.stream:
+        request_id: str = request.state.request_id
+        return StreamedAnswer(answering, _events(answering), SSE, lambda error: _failure(error, request_id))
+    return _as_answer(await answering.whole())
+
+
+async def _events(answering: Answering[VisionAnswer]) -> AsyncIterator[str]:
+    async for piece in answering.pieces():
+        yield _event("delta", Delta(text=piece.text))
+    yield _event("answer", _as_answer(await answering.answer()))
+
+
+def _failure(error: VisionError, request_id: str) -> str:
+    return _event("error", error_body(error, request_id))
+
+
+def _event(name: str, data: BaseModel) -> str:
+    return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
+
+
+def _as_answer(found: VisionAnswer) -> AnalyzeAnswer:
+    shares = found.probabilities
+    return AnalyzeAnswer(
+        analysis=found.text,
+        confidence=found.confidence,
+        model=found.model_id,
+        usage=Usage.of(**found.usage) if found.usage else None,
+        decision=Decision(
+            choice=found.text,
+            probabilities=[Choice(choice=choice, probability=share) for choice, share in shares.items()],
+        )
+        if shares
+        else None,
+        degraded=found.notice is not None,
+        notice=found.notice,
+    )
+
+
+def _choices_of(form: AnalyzeForm) -> tuple[str, ...]:
+    if not form.choices:
+        return ()
+    choices = _listed(form.choices, "choices", Choices).choices
+    if len(set(choices)) < len(choices):
+        raise InvalidParameter("two choices are the same", param="choices")
+    return tuple(choices)
+
+
+def _listed(value: list[Any] | str | None, name: str, schema: type[Listed]) -> Listed:
+    """A list that comes as JSON within a form, or as a part of a JSON body.
+
+    Raises:
+        VisionError: it is no such list.
+    """
+    if isinstance(value, str):
+        found = parse_object(f'{{"{name}": {value}}}'.encode())
+        if found.keys() != {name}:  # more than one value
+            raise MalformedJson(f"{name} is not JSON")
+        return validated(schema, found)
+    return validated(schema, {name: [one if isinstance(one, str) else one.model_dump() for one in value or []]})

@@ -1,0 +1,1 @@
+"""Models, downloads, health and documentation over HTTP."""

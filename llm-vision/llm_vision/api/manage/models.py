@@ -1,0 +1,80 @@
+"""/models: which models there are, and loading and unloading them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+
+from ...http.bodies.json_body import json_body
+from ...http.openapi import BODY_CODES, error_responses
+from ...runtime.pool.slots import ModelStatus
+from ...services.model_care.loading import late
+from ..shared.dependencies import Services, ServicesDep
+from ..shared.uploads import json_request
+from .downloads import info_of
+from .model_bodies import LoadBody, ModelBody, ModelInfo, ModelList, UnloadAnswer
+
+router = APIRouter(prefix="/models", tags=["Models"])
+
+
+@router.get("", responses=error_responses(), summary="All models")
+async def models(services: ServicesDep) -> ModelList:
+    """Every model, whether it is in memory, where, and until when."""
+    await services.default_vlm.choose()
+    return ModelList(models=[_info(status, services) for status in services.pool.status()])
+
+
+@router.post(
+    "/load",
+    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory", "storage_full"),
+    openapi_extra=json_request(LoadBody),
+    summary="Load a model into memory",
+)
+async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
+    """Load a model now; answers when it is ready. Where its weights are missing, their download begins instead."""
+    services.availability.require(services.pool.spec(body.model), retry_failed=True)
+    async with services.deadlines.within(services.load_seconds, late):
+        await services.pool.load(body.model, body.keep_alive)
+    return _info_of(services.pool.spec(body.model).model_id, services)
+
+
+@router.post(
+    "/unload",
+    responses=error_responses(*BODY_CODES, "model_in_use", "model_loading"),
+    openapi_extra=json_request(ModelBody),
+    summary="Remove a model from memory",
+)
+async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> UnloadAnswer:
+    """Unload a model that is not in use."""
+    async with services.deadlines.within(services.load_seconds, late):
+        return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
+
+
+def _info_of(model_id: str, services: Services) -> ModelInfo:
+    return next(_info(status, services) for status in services.pool.status() if status.spec.model_id == model_id)
+
+
+def _info(status: ModelStatus, services: Services) -> ModelInfo:
+    spec = status.spec
+    default = services.default_vlm.current
+    download = services.downloads.status(spec)
+    return ModelInfo(
+        id=spec.model_id,
+        title=spec.title,
+        tasks=sorted(spec.tasks),
+        license=spec.license,
+        embedded=spec.embedded,
+        aliases=list(spec.aliases),
+        chosen_because=default.why if default and default.model_id == spec.model_id else None,
+        state=status.state,
+        in_use=status.leases,
+        queued=status.queue_length,
+        device=status.device,
+        quantization=status.quantization,
+        device_notice=status.device_notice,
+        memory_bytes=status.memory_bytes or spec.memory_bytes,
+        expires_in=status.expires_in,
+        last_error=status.last_error,
+        download=info_of(download) if download else None,
+    )

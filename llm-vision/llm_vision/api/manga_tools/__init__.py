@@ -1,0 +1,1 @@
+"""The wire formats of manga tools: owocr, ImageTrans, Mangatan."""

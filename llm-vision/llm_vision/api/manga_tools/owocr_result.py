@@ -1,0 +1,64 @@
+"""What owocr's WebSocket answers: places in shares of the picture, one word a character."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...manga.lines import Point
+from ...services.reading.pages import PageReading
+from .routes import characters_of, lines_of
+
+_CAPABILITIES = {
+    "words": True,
+    "word_bounding_boxes": True,
+    "lines": True,
+    "line_bounding_boxes": True,
+    "paragraphs": True,
+    "paragraph_bounding_boxes": True,
+}
+
+
+def as_owocr(page: PageReading) -> dict[str, Any]:
+    """A page as owocr's OcrResult."""
+    paragraphs = []
+    for found in page.blocks:
+        lines = [
+            {
+                "bounding_box": _box(line.polygon, page),
+                "text": text,
+                "words": [
+                    {"text": character, "bounding_box": _box(corners, page), "separator": ""}
+                    for character, corners in characters_of(line, text)
+                ],
+            }
+            for line, text in lines_of([found])
+        ]
+        left, top, right, bottom = found.block.box
+        paragraphs.append(
+            {
+                "bounding_box": _box(((left, top), (right, bottom)), page),
+                "lines": lines,
+                "writing_direction": "TOP_TO_BOTTOM" if found.block.vertical else "LEFT_TO_RIGHT",
+            }
+        )
+    return result_of(page.width, page.height, paragraphs)
+
+
+def result_of(width: int, height: int, paragraphs: list[dict[str, Any]]) -> dict[str, Any]:
+    """An OcrResult of paragraphs that are in its form already."""
+    return {
+        "image_properties": {"width": width, "height": height},
+        "engine_capabilities": _CAPABILITIES,
+        "paragraphs": paragraphs,
+    }
+
+
+def _box(corners: tuple[Point, ...], page: PageReading) -> dict[str, float]:
+    xs, ys = [x / page.width for x, _ in corners], [y / page.height for _, y in corners]
+    return {
+        "center_x": round((min(xs) + max(xs)) / 2, 5),
+        "center_y": round((min(ys) + max(ys)) / 2, 5),
+        "width": round(max(xs) - min(xs), 5),
+        "height": round(max(ys) - min(ys), 5),
+        "rotation_z": 0.0,
+    }

@@ -1,0 +1,1 @@
+"""Reading over HTTP: a crop, a page, a batch."""

@@ -1,0 +1,82 @@
+"""POST /ocr reads a crop; GET /languages lists what can be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from ...http.openapi import PICTURE_CODES, error_responses
+from ...services.reading.crops import Reading
+from ..manga_tools.routes import answer_imagetrans, is_imagetrans
+from ..shared.dependencies import ServicesDep
+from ..shared.uploads import picture_body, read_upload
+from .bodies import Language, Languages, OcrAnswer, OcrForm, RubyPair
+from .reading import read_crop, wish_of
+
+router = APIRouter(tags=["OCR"])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
+    **error_responses(*PICTURE_CODES, "unsupported_language"),
+}
+
+
+@router.post(
+    "/ocr",
+    response_model=OcrAnswer,
+    responses=_ANSWERS,
+    openapi_extra=picture_body(OcrForm),
+    summary="Read a crop",
+)
+async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
+    """Read the text of a speech bubble, caption or other crop, in reading order.
+
+    Send `Accept: text/plain` for the text alone.
+    """
+    upload = await read_upload(request, OcrForm, services.max_file_bytes)
+    if is_imagetrans(upload):
+        return await answer_imagetrans(upload, services, request.state.client)
+    reading = await read_crop(upload.picture, services, request.state.client, wish_of(upload.fields))
+    if prefers_plain_text(request.headers.get("accept", "")):
+        return PlainTextResponse(reading.text)
+    return as_answer(reading)
+
+
+def as_answer(reading: Reading) -> OcrAnswer:
+    """A reading as JSON."""
+    return OcrAnswer(
+        text=reading.text,
+        language=reading.language,
+        confidence=reading.confidence,
+        engine=reading.engine,
+        no_text=not reading.text,
+        degraded=reading.degraded,
+        notice=reading.notice,
+        ruby=None if reading.ruby is None else [RubyPair(**pair) for pair in reading.ruby],
+    )
+
+
+@router.head("/ocr", summary="Is there an OCR service here?", response_class=Response)
+async def ocr_exists() -> Response:
+    """Answers without a body; some clients ask this as a health check."""
+    return Response(media_type="text/plain")
+
+
+@router.get("/languages", responses=error_responses(), summary="Languages that can be read")
+async def languages(services: ServicesDep) -> Languages:
+    """Every language code that /ocr takes, and the engines that read it."""
+    known = services.ocr.languages().items()
+    return Languages(languages=[Language(code=code, name=name, engines=engines) for code, (name, engines) in known])
+
+
+def prefers_plain_text(accept: str) -> bool:
+    """Whether text/plain stands in an Accept header before JSON or anything."""
+    for part in accept.split(","):
+        kind = part.partition(";")[0].strip().lower()
+        if kind in ("application/json", "application/*", "*/*"):
+            return False
+        if kind in ("text/plain", "text/*"):
+            return True
+    return False

@@ -1,0 +1,96 @@
+"""POST /ocr/page reads a whole page."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from ...http.openapi import PICTURE_CODES, error_responses
+from ...images.annotate import numbered
+from ...manga.mokuro import page_object
+from ...manga.page import ReadBlock
+from ...services.reading.pages import PageReading, PageWish
+from ..shared.dependencies import ServicesDep
+from ..shared.uploads import picture_body, read_upload
+from .bodies import RubyPair
+from .crop import prefers_plain_text
+from .page_bodies import Alternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine, ReadingOrder
+from .reading import wish_of
+
+router = APIRouter(tags=["OCR"])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {
+            "text/plain": {"schema": {"type": "string"}},
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+        }
+    },
+    **error_responses(*PICTURE_CODES, "unsupported_language"),
+}
+
+
+@router.post(
+    "/ocr/page",
+    response_model=PageAnswer,
+    responses=_ANSWERS,
+    openapi_extra=picture_body(PageForm),
+    summary="Read a whole page",
+)
+async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAnswer:
+    """Find the texts of a page, put them into reading order and read them: manga, comics, facing pages, tall strips."""
+    upload = await read_upload(request, PageForm, services.max_file_bytes)
+    form = upload.fields
+    async with (
+        services.pages.admit(PageWish(wish_of(form), form.reading_order), request.state.client) as reader,
+        services.pictures.decoded(upload.picture, request.state.client) as picture,
+    ):
+        page = await reader.read(picture)
+        if form.format is PageFormat.IMAGE:
+            boxes = [(block.block.box, str(number + 1)) for number, block in enumerate(page.blocks)]
+            return Response(await asyncio.to_thread(numbered, picture, boxes), media_type="image/png")
+    if form.format is PageFormat.MOKURO:
+        return JSONResponse(page_object(page.width, page.height, page.blocks))
+    if form.format is PageFormat.TEXT or prefers_plain_text(request.headers.get("accept", "")):
+        return PlainTextResponse(page.text)
+    return as_answer(page)
+
+
+def as_answer(page: PageReading) -> PageAnswer:
+    """A page as JSON."""
+    return PageAnswer(
+        width=page.width,
+        height=page.height,
+        blocks=[_as_block(block, order) for order, block in enumerate(page.blocks)],
+        text=page.text,
+        language=page.language,
+        engine=page.engine,
+        reading_order=ReadingOrder.RTL if page.right_to_left else ReadingOrder.LTR,
+        degraded=page.degraded,
+        notice=page.notice,
+    )
+
+
+def _as_block(found: ReadBlock, order: int) -> PageBlock:
+    lines = zip(found.block.lines, found.line_texts, strict=True)
+    return PageBlock(
+        box=found.block.box,
+        vertical=found.block.vertical,
+        font_size=found.block.font_size,
+        lines=[
+            PageLine(polygon=line.polygon, text=text, confidence=line.confidence if line.text else None)
+            for line, text in lines
+        ],
+        text=found.text,
+        confidence=found.confidence,
+        engine=found.engine,
+        order=order,
+        alternatives=[
+            Alternative(text=other.text, confidence=other.confidence, engine=other.engine)
+            for other in found.alternatives
+        ],
+        ruby=None if found.rubies is None else [RubyPair(base=pair.base, ruby=pair.ruby) for pair in found.rubies],
+    )

@@ -1,0 +1,39 @@
+"""What the routes that read text share: a request is admitted, then its picture decoded, then read."""
+
+from __future__ import annotations
+
+from ...services.reading.crops import OcrWish, Reading
+from ...services.reading.pages import PageReading, PageWish
+from ..shared.dependencies import Services
+from ..shared.fallback import Fallback
+from .bodies import OcrForm
+
+Picture = bytes | bytearray
+
+
+def wish_of(form: OcrForm) -> OcrWish:
+    """What a form asks for."""
+    return OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
+
+
+async def read_crop(data: Picture, services: Services, client: str, wish: OcrWish) -> Reading:
+    """What a picture file says, read as a crop.
+
+    Raises:
+        VisionError: it cannot be read.
+    """
+    async with services.ocr.admit(wish, client) as reader, services.pictures.decoded(data, client) as picture:
+        return await reader.read(picture)
+
+
+async def read_page(data: Picture, services: Services, client: str, wish: OcrWish) -> PageReading:
+    """What a picture file says, read as a page.
+
+    Raises:
+        VisionError: it cannot be read.
+    """
+    async with (
+        services.pages.admit(PageWish(wish, "auto"), client) as reader,
+        services.pictures.decoded(data, client) as picture,
+    ):
+        return await reader.read(picture)

@@ -1,0 +1,267 @@
+"""Bodies of Ollama's API under /api, as far as it is spoken here; other fields are ignored."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ..manage.model_bodies import ONE_YEAR
+from ..openai.request_bodies import LONGEST_STOP, MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, Function
+from ..shared.confidence import Confidence
+
+FOR_EVER = -1.0
+LATEST = ":latest"
+_DURATION = re.compile(r"(?P<sign>-?)(?P<parts>(\d+(\.\d+)?(ms|s|m|h))+)")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _duration(value: Any) -> Any:
+    """Seconds of a number or of a text like `5m` or `1h30m`; anything negative is for ever, an empty text is none."""
+    if value == "":
+        return None
+    try:
+        seconds = _seconds(value) if isinstance(value, str) else value
+        if isinstance(seconds, int | float) and not isinstance(seconds, bool):
+            return FOR_EVER if seconds < 0 else float(seconds)
+    except (ValueError, OverflowError):
+        raise ValueError("send seconds, or a text like 5m or 1h30m") from None
+    return value
+
+
+def _seconds(text: str) -> float:
+    found = _DURATION.fullmatch(text.strip())
+    if not found:
+        return float(text)
+    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(found["parts"]))
+    return -seconds if found["sign"] else seconds
+
+
+def _without_tag(name: str) -> str:
+    """A model's name as ours: there are no tags here but `latest`."""
+    return name.removesuffix(LATEST)
+
+
+KeepAlive = Annotated[
+    Annotated[float, Field(ge=FOR_EVER, le=ONE_YEAR, allow_inf_nan=False)] | None,
+    BeforeValidator(_duration, json_schema_input_type=float | str | None),
+]
+ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_tag)]
+_Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
+_Images = Annotated[list[str], Field(max_length=64)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+
+class Options(_Part):
+    """How tokens are chosen."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    """0, the most probable answer, when it is left out."""
+    top_p: float | None = Field(None, gt=0, le=1)
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
+    num_predict: int | None = Field(None, ge=-2, le=MOST_TOKENS)
+    """Longest answer in tokens; negative for as long as the model can."""
+    stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS)] | None = None
+
+
+class ModelBody(_Part):
+    """The model that is meant."""
+
+    model: ModelName
+    """`name` is another name for it."""
+    stream: bool | None = True
+    """Lines of JSON as soon as they are there, or one object."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        """Clients written in Go send both names, one of them empty."""
+        if isinstance(values, dict) and not values.get("model") and values.get("name"):
+            return {**values, "model": values["name"]}
+        return values
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether lines are wanted: unless they are refused."""
+        return self.stream is not False
+
+
+class _Wish(ModelBody):
+    format: Literal["json", ""] | dict[str, Any] | None = None
+    """`json`, or a JSON schema."""
+    options: Options | None = None
+    keep_alive: KeepAlive = None
+    """Seconds, or a text like `5m`, that the model stays in memory afterwards; 0 unloads it, -1 keeps it for ever."""
+
+
+class CalledFunction(_Part):
+    name: Annotated[str, Field(min_length=1, max_length=64)]
+    arguments: dict[str, Any] | None = None
+
+
+class ToolCall(_Part):
+    """A call of an earlier turn."""
+
+    function: CalledFunction
+
+
+class Tool(_Part):
+    """A tool: only functions are known."""
+
+    type: Literal["function", ""] | None = None
+    function: Function
+
+
+class ChatMessage(_Part):
+    """A turn."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | None = ""
+    images: _Images | None = None
+    """Base64."""
+    tool_calls: list[ToolCall] | None = Field(None, max_length=MOST_TOOLS)
+    tool_name: str | None = Field(None, max_length=64)
+
+
+class ChatBody(_Wish):
+    """A request of POST /api/chat."""
+
+    messages: list[ChatMessage] | None = Field(None, max_length=MOST_MESSAGES)
+    """None to load the model only, or to unload it with `keep_alive` 0."""
+    tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
+
+
+class GenerateBody(_Wish):
+    """A request of POST /api/generate."""
+
+    prompt: str | None = None
+    """None to load the model only, or to unload it with `keep_alive` 0."""
+    system: str | None = None
+    images: _Images | None = None
+    """Base64."""
+
+
+class Details(BaseModel):
+    parent_model: str = ""
+    format: str
+    family: str
+    families: list[str]
+    parameter_size: str = ""
+    quantization_level: str = ""
+
+
+class LocalModel(BaseModel):
+    """A model whose weights are there."""
+
+    name: str
+    model: str
+    modified_at: str
+    size: int
+    """Bytes."""
+    digest: str
+    """Of its id and revision: one for each version."""
+    details: Details
+
+
+class LocalModels(BaseModel):
+    models: list[LocalModel]
+
+
+class LoadedModel(BaseModel):
+    """A model in memory."""
+
+    name: str
+    model: str
+    size: int
+    """Bytes of memory."""
+    digest: str
+    details: Details
+    expires_at: str
+    size_vram: int
+    context_length: int | None = None
+    """Tokens; left out where it is not known."""
+
+
+class LoadedModels(BaseModel):
+    models: list[LoadedModel]
+
+
+class ShownModel(BaseModel):
+    """What is known of a model."""
+
+    license: str
+    modelfile: str = ""
+    parameters: str = ""
+    template: str = ""
+    details: Details
+    model_info: dict[str, Any]
+    capabilities: list[str]
+    modified_at: str
+
+
+class Version(BaseModel):
+    version: str
+
+
+class WantedFunction(BaseModel):
+    name: str
+    arguments: dict[str, Any]
+
+
+class WantedCall(BaseModel):
+    """A call that a model wants to be made."""
+
+    function: WantedFunction
+
+
+class AnswerMessage(BaseModel):
+    role: Literal["assistant"] = "assistant"
+    content: str
+    tool_calls: list[WantedCall] | None = None
+
+
+class AnswerEnd(BaseModel):
+    """How an answer went, in its last line. Durations are in nanoseconds."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    done_reason: str | None = None
+    total_duration: int | None = None
+    load_duration: int | None = None
+    prompt_eval_count: int | None = None
+    prompt_eval_duration: int | None = None
+    eval_count: int | None = None
+    eval_duration: int | None = None
+    confidence: Confidence | None = None
+    """0..1, exp of the tokens' mean log-probability: how fluent the model was, not how right; null when not known."""
+
+
+class _Answer(AnswerEnd):
+    """A line of an answer; the last one tells how it went. Durations are in nanoseconds."""
+
+    model: str
+    created_at: str
+    done: bool
+
+
+class ChatAnswerLine(_Answer):
+    message: AnswerMessage
+
+
+class GenerateAnswerLine(_Answer):
+    response: str
+    context: list[int] | None = None
+
+
+class PullLine(BaseModel):
+    """How far a download is."""
+
+    status: str
+    digest: str | None = None
+    total: int | None = None
+    completed: int | None = None

@@ -1,0 +1,114 @@
+"""Ollama's API: GET /, by which clients tell who is there, POST /api/chat and /api/generate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from starlette.datastructures import State
+
+from ...errors import Forbidden, VisionError
+from ...http.bodies.json_body import json_body
+from ...http.media_types import NDJSON
+from ...http.openapi import CHAT_CODES, error_responses, ollama_responses
+from ...services.chat.service import ChatWish
+from ...services.model_care.loading import late
+from ...services.pictures.sources import PictureSource
+from ..shared.answering import StreamedAnswer
+from ..shared.chat_answers import begun
+from ..shared.dependencies import Services, ServicesDep
+from ..shared.uploads import json_request
+from .answer import Lines, as_chat, as_generated, line_of
+from .bodies import ChatAnswerLine, ChatBody, GenerateAnswerLine, GenerateBody
+from .request import chat_pictures, chat_wish, generate_pictures, generate_wish
+
+router = APIRouter(tags=["Ollama"])
+
+
+def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
+    lines = {NDJSON: {"schema": {"$ref": f"#/components/schemas/{line.__name__}"}}}
+    return {200: {"content": lines}, **ollama_responses(*CHAT_CODES, "model_in_use")}
+
+
+@router.get("/", responses=error_responses(), response_class=PlainTextResponse, summary="Is the service there?")
+@router.head("/", include_in_schema=False)
+async def heartbeat() -> PlainTextResponse:
+    """What Ollama says: its command line asks before each command."""
+    return PlainTextResponse("Ollama is running")
+
+
+@router.post(
+    "/api/chat",
+    response_model=ChatAnswerLine,
+    responses=_answers(ChatAnswerLine),
+    openapi_extra=json_request(ChatBody),
+    summary="Converse about pictures",
+)
+async def chat(
+    request: Request, body: Annotated[ChatBody, json_body(ChatBody, any_type=True)], services: ServicesDep
+) -> Response:
+    """The answer to a conversation, a line of JSON a piece; without messages, the model is loaded or unloaded."""
+    wish = chat_wish(body, may_manage=request.state.may_manage)
+    return await _answer(_Asked(wish, chat_pictures(body), body.is_streamed, as_chat), services, request.state)
+
+
+@router.post(
+    "/api/generate",
+    response_model=GenerateAnswerLine,
+    responses=_answers(GenerateAnswerLine),
+    openapi_extra=json_request(GenerateBody),
+    summary="Answer a prompt",
+)
+async def generate(
+    request: Request, body: Annotated[GenerateBody, json_body(GenerateBody, any_type=True)], services: ServicesDep
+) -> Response:
+    """The answer to a prompt, a line of JSON a piece; without a prompt, the model is loaded or unloaded."""
+    wish = generate_wish(body, may_manage=request.state.may_manage)
+    asked = _Asked(wish, generate_pictures(body), body.is_streamed, as_generated)
+    return await _answer(asked, services, request.state)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    wish: ChatWish
+    pictures: list[PictureSource]
+    stream: bool
+    shape: Callable[[str], dict[str, Any]]
+    """Where the route's lines have their text."""
+
+
+async def _answer(asked: _Asked, services: Services, asking: State) -> Response:
+    wish = asked.wish
+    lines = Lines((await services.chat.spec(wish.model_id)).model_id, asked.shape)
+    if not wish.messages:
+        if not asking.may_manage:
+            raise Forbidden("loading and unloading need a key of VISION_ADMIN_KEYS")
+        return _whole(await _load_or_unload(wish, lines, services), stream=asked.stream)
+
+    answering = await begun(wish, lines.model_id, asked.pictures, services, asking.client)
+    if asked.stream:
+        events = lines.events(answering, may_call=wish.tools is not None)
+        return StreamedAnswer(answering, events, NDJSON, _failure)
+    return JSONResponse(await lines.whole(answering))
+
+
+async def _load_or_unload(wish: ChatWish, lines: Lines, services: Services) -> dict[str, Any]:
+    """Without anything to answer, only the memory is meant."""
+    async with services.deadlines.within(services.load_seconds, late):
+        if wish.keep_alive == 0:
+            await services.pool.unload(lines.model_id)
+            return lines.empty("unload")
+        services.availability.require(services.pool.spec(lines.model_id), retry_failed=True)
+        await services.pool.load(lines.model_id, wish.keep_alive)
+        return lines.empty("load")
+
+
+def _whole(line: dict[str, Any], *, stream: bool) -> Response:
+    return Response(line_of(line), media_type=NDJSON if stream else "application/json")
+
+
+def _failure(error: VisionError) -> str:
+    return line_of({"error": error.detail})

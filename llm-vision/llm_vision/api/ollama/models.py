@@ -1,0 +1,240 @@
+"""Ollama's API: which models there are, what is known of them, downloading and deleting them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from collections.abc import AsyncIterator
+from functools import cache
+from typing import Annotated, Any
+
+import psutil
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from ...http.bodies.json_body import json_body
+from ...http.media_types import NDJSON
+from ...http.openapi import BODY_CODES, ollama_responses
+from ...runtime.downloads.downloads import DownloadStatus
+from ...runtime.pool.slots import KEEP_FOR_EVER, ModelStatus
+from ..manage.downloads import remove
+from ..manage.model_bodies import ONE_YEAR
+from ..shared.dependencies import Services, ServicesDep
+from ..shared.uploads import json_request
+from .answer import line_of, timestamp
+from .bodies import (
+    Details,
+    LoadedModel,
+    LoadedModels,
+    LocalModel,
+    LocalModels,
+    ModelBody,
+    PullLine,
+    ShownModel,
+    Version,
+)
+from .files import changed_at, context_length
+
+router = APIRouter(prefix="/api", tags=["Ollama"])
+API_VERSION = "0.12.0"
+"""Of Ollama, whose API this is: clients look at it to know what they may use."""
+_FOR_EVER = 100 * ONE_YEAR
+"""Seconds: the command line says "Forever" from 20 years on."""
+
+Body = Annotated[ModelBody, json_body(ModelBody, any_type=True)]
+
+
+@router.get("/version", responses=ollama_responses(), summary="Version of the API")
+async def api_version() -> Version:
+    """The version of Ollama whose API is spoken here; GET /version tells the service's own."""
+    return Version(version=API_VERSION)
+
+
+@router.get("/tags", responses=ollama_responses(), summary="Models whose weights are there")
+async def local_models(services: ServicesDep) -> LocalModels:
+    """Models that answer questions or read text, and need no download."""
+    return LocalModels(models=await asyncio.to_thread(_local, services))
+
+
+@router.get("/ps", responses=ollama_responses(), response_model_exclude_none=True, summary="Models in memory")
+async def loaded_models(services: ServicesDep) -> LoadedModels:
+    """Models that answer questions or read text, and are in memory."""
+    return LoadedModels(models=await asyncio.to_thread(_in_memory, services))
+
+
+@router.post(
+    "/show",
+    responses=ollama_responses(*BODY_CODES),
+    openapi_extra=json_request(ModelBody),
+    summary="What is known of a model",
+)
+async def show_model(body: Body, services: ServicesDep) -> ShownModel:
+    """Licence, kind and capabilities."""
+    return await asyncio.to_thread(_shown, await _status_of(body.model, services), services)
+
+
+@router.post(
+    "/pull",
+    response_model=PullLine,
+    responses={
+        200: {"content": {NDJSON: {"schema": {"$ref": "#/components/schemas/PullLine"}}}},
+        **ollama_responses(*BODY_CODES, "unsupported_task", "model_load_failed", "storage_full"),
+    },
+    openapi_extra=json_request(ModelBody),
+    summary="Download a model's weights",
+)
+async def pull_weights(body: Body, services: ServicesDep) -> Response:
+    """Download weights, a line of JSON at a time; at once where they are there. It goes on when the client leaves."""
+    spec = await services.chat.spec(body.model)
+    is_there = services.availability.size_bytes(spec) is not None
+    if not is_there:
+        services.downloads.begin(spec, retry_failed=True)
+    if body.is_streamed:
+        return StreamingResponse(_pulling(spec.model_id, services, is_there=is_there), media_type=NDJSON)
+    if not is_there:
+        await _pulled(spec.model_id, services)
+    return JSONResponse({"status": "success"})
+
+
+async def _pulling(model_id: str, services: Services, *, is_there: bool) -> AsyncIterator[str]:
+    yield line_of({"status": "pulling manifest"})
+    if not is_there:
+        async for status in services.downloads.follow(services.pool.spec(model_id)):
+            if status.error:
+                yield line_of({"error": status.error.detail})
+                return
+            yield line_of(_progress(model_id, status))
+    yield line_of({"status": "success"})
+
+
+async def _pulled(model_id: str, services: Services) -> None:
+    """Wait for a download.
+
+    Raises:
+        VisionError: it has failed.
+    """
+    async for status in services.downloads.follow(services.pool.spec(model_id)):
+        if error := status.error:
+            raise type(error)(error.detail, retry_after=error.retry_after)  # the status may be told to others, too
+
+
+def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
+    line = PullLine(
+        status=f"pulling {model_id}",
+        digest=_digest(model_id, None),
+        total=status.bytes_total,
+        completed=status.bytes_done,
+    )
+    return line.model_dump(exclude_none=True)
+
+
+@router.delete(
+    "/delete",
+    responses=ollama_responses(
+        *BODY_CODES, "unsupported_task", "model_in_use", "weights_not_downloaded", "model_loading"
+    ),
+    openapi_extra=json_request(ModelBody),
+    summary="Delete downloaded weights",
+)
+async def delete_weights(body: Body, services: ServicesDep) -> Response:
+    """Delete weights that this service has downloaded; a model in memory is unloaded first."""
+    await remove((await services.chat.spec(body.model)).model_id, services)
+    return Response()
+
+
+def _known(services: Services) -> list[ModelStatus]:
+    ids = set(services.chat.model_ids())
+    return [status for status in services.pool.status() if status.spec.model_id in ids]
+
+
+async def _status_of(name: str, services: Services) -> ModelStatus:
+    model_id = (await services.chat.spec(name)).model_id
+    return next(status for status in services.pool.status() if status.spec.model_id == model_id)
+
+
+def _local(services: Services) -> list[LocalModel]:
+    sizes = [(status, services.availability.size_bytes(status.spec)) for status in _known(services)]
+    return [
+        LocalModel(
+            name=status.spec.model_id,
+            model=status.spec.model_id,
+            modified_at=_changed_at(status, services),
+            size=size,
+            digest=_digest_of(status),
+            details=_details(status),
+        )
+        for status, size in sizes
+        if size is not None
+    ]
+
+
+def _in_memory(services: Services) -> list[LoadedModel]:
+    return [_loaded(status, services) for status in _known(services) if status.state == "ready"]
+
+
+def _loaded(status: ModelStatus, services: Services) -> LoadedModel:
+    model_id = status.spec.model_id
+    return LoadedModel(
+        name=model_id,
+        model=model_id,
+        size=status.memory_bytes,
+        digest=_digest_of(status),
+        details=_details(status),
+        expires_at=timestamp(time.time() + _stays(status, services)),
+        size_vram=status.memory_bytes if (status.device or "cpu") != "cpu" else 0,
+        context_length=context_length(services.pool.files(model_id)),
+    )
+
+
+def _stays(status: ModelStatus, services: Services) -> float:
+    """Seconds that a model will be in memory; one that is in use begins to count when it is not."""
+    if status.expires_in is not None:
+        return status.expires_in
+    keep_alive = services.pool.keep_alive(status.spec.model_id)
+    return _FOR_EVER if keep_alive == KEEP_FOR_EVER else keep_alive
+
+
+def _shown(status: ModelStatus, services: Services) -> ShownModel:
+    spec, details = status.spec, _details(status)
+    takes_tools = "chat" in spec.tasks and spec.computes  # of another server it is not known
+    length = context_length(services.pool.files(spec.model_id))
+    return ShownModel(
+        license=spec.license,
+        details=details,
+        model_info={
+            "general.architecture": details.family,
+            "general.basename": spec.model_id,
+            **({f"{details.family}.context_length": length} if length else {}),
+        },
+        capabilities=["completion", "vision", *(["tools"] if takes_tools else [])],
+        modified_at=_changed_at(status, services),
+    )
+
+
+def _changed_at(status: ModelStatus, services: Services) -> str:
+    """When a model's files have changed; the service's start where there are none."""
+    changed = changed_at(services.pool.files(status.spec.model_id))
+    return timestamp(_start_of_service() if changed is None else changed)
+
+
+@cache
+def _start_of_service() -> float:
+    return psutil.Process(os.getpid()).create_time()
+
+
+def _digest_of(status: ModelStatus) -> str:
+    weights = status.spec.weights
+    return _digest(status.spec.model_id, weights.revision if weights else None)
+
+
+def _digest(model_id: str, revision: str | None) -> str:
+    return hashlib.sha256(f"{model_id}@{revision or ''}".encode()).hexdigest()
+
+
+def _details(status: ModelStatus) -> Details:
+    weights = status.spec.weights
+    family = weights.kind if weights else status.spec.model_id
+    file_format = "safetensors" if weights else "onnx" if status.spec.embedded else ""
+    return Details(format=file_format, family=family, families=[family], quantization_level=status.quantization or "")

@@ -1,0 +1,125 @@
+"""An answer in the shapes of OpenAI's chat completions, whole and in chunks."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from ...errors import VisionError
+from ...http.problem import error_body
+from ...services.chat.messages import Call
+from ...services.chat.service import ChatAnswer
+from ..shared.answering import Answering
+from ..shared.chat_answers import words
+from .request_bodies import (
+    AnswerMessage,
+    CalledFunction,
+    ChatChunk,
+    ChatCompletion,
+    ChatUsage,
+    Choice,
+    ChunkChoice,
+    Delta,
+    DeltaCall,
+    Logprobs,
+    MadeCall,
+    PromptDetails,
+)
+
+
+def completion_of(answer: ChatAnswer) -> dict[str, Any]:
+    """The whole answer."""
+    calls = [MadeCall(**_call(call)) for call in answer.calls] or None
+    choice = Choice(
+        message=AnswerMessage(content=None if calls else answer.text, tool_calls=calls),
+        logprobs=_logprobs(answer.logprobs) if answer.logprobs is not None else None,
+        finish_reason=answer.finish_reason,
+        confidence=answer.confidence,
+    )
+    whole = ChatCompletion(
+        id=_new_id(), created=int(time.time()), model=answer.model_id, choices=[choice], usage=_usage(answer)
+    ).model_dump()
+    if calls is None:
+        del whole["choices"][0]["message"]["tool_calls"]  # clients tell by the key
+    return whole
+
+
+class Chunks:
+    """The chunks of one answer.
+
+    Args:
+        model_id: who answers.
+        include_usage: whether a last one tells the usage.
+        may_call: whether the text may turn out to be calls of tools.
+    """
+
+    def __init__(self, model_id: str, *, include_usage: bool, may_call: bool) -> None:
+        self._model_id = model_id
+        self._include_usage = include_usage
+        self._may_call = may_call
+        self._id = _new_id()
+        self._created = int(time.time())
+
+    async def events(self, answering: Answering[ChatAnswer]) -> AsyncIterator[str]:
+        """All events, each as soon as it is known."""
+        yield self._event(Delta(role="assistant", content=""))
+        async for piece in words(answering, may_call=self._may_call):
+            yield self._event(Delta(content=piece.text), piece.logprobs)
+        answer = await answering.answer()
+        if answer.calls:
+            calls = [DeltaCall(index=number, **_call(call)) for number, call in enumerate(answer.calls)]
+            yield self._event(Delta(tool_calls=calls))
+        yield self._last_event(answer)
+        if self._include_usage:
+            yield _sse({**self._chunk([]), "usage": _usage(answer).model_dump()})
+        yield "data: [DONE]\n\n"
+
+    def _event(self, delta: Delta, logprobs: Sequence[dict[str, Any]] = ()) -> str:
+        told = _logprobs(logprobs) if logprobs else None
+        choice = ChunkChoice(delta=delta, logprobs=told).model_dump(exclude={"confidence"})
+        choice["delta"] = delta.model_dump(exclude_none=True)
+        return _sse(self._chunk([choice]))
+
+    def _last_event(self, answer: ChatAnswer) -> str:
+        choice = ChunkChoice(delta=Delta(), finish_reason=answer.finish_reason, confidence=answer.confidence)
+        return _sse(self._chunk([{**choice.model_dump(), "delta": {}}]))
+
+    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+        chunk = ChatChunk(id=self._id, created=self._created, model=self._model_id, choices=[]).model_dump()
+        if not self._include_usage:
+            del chunk["usage"]
+        return {**chunk, "choices": choices}
+
+
+def failure_event(error: VisionError, request_id: str) -> str:
+    """The event of an answer that broke off."""
+    return _sse({"error": error_body(error, request_id).error.model_dump()})
+
+
+def _sse(data: dict[str, Any]) -> str:
+    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{uuid.uuid4().hex}"
+
+
+def _call(call: Call) -> dict[str, Any]:
+    function = CalledFunction(name=call.name, arguments=json.dumps(call.arguments, ensure_ascii=False))
+    return {"id": f"call_{uuid.uuid4().hex[:24]}", "function": function}
+
+
+def _logprobs(told: Sequence[dict[str, Any]]) -> Logprobs:
+    return Logprobs.model_validate({"content": list(told)})
+
+
+def _usage(answer: ChatAnswer) -> ChatUsage:
+    return ChatUsage(
+        prompt_tokens=answer.prompt_tokens,
+        completion_tokens=answer.completion_tokens,
+        total_tokens=answer.prompt_tokens + answer.completion_tokens,
+        prompt_tokens_details=PromptDetails(cached_tokens=answer.reused_tokens),
+    )

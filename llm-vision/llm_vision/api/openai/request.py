@@ -1,0 +1,149 @@
+"""A body of OpenAI's chat completions as our own request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ...errors import InvalidParameter, PromptTooLong, VisionError
+from ...http.bodies.json_body import parse_object
+from ...services.analysis.service import Sampling
+from ...services.chat.messages import Call, Message, ToolWish
+from ...services.chat.service import ChatWish
+from ...services.pictures.sources import FrameSource, PictureSource, Source
+from .request_bodies import (
+    DEFAULT_TOKENS,
+    ChatBody,
+    ChatMessage,
+    ImagePart,
+    JsonSchemaFormat,
+    NamedTool,
+    RefusalPart,
+    SomeTools,
+    StreamPart,
+    TextPart,
+    ToolCall,
+)
+
+MOST_CALL_CHARS = 262_144
+"""Of the arguments of all earlier calls: they are parsed while other requests wait."""
+_ROLES = {"developer": "system", "function": "tool"}
+"""Other names of them."""
+
+
+def wish_of(body: ChatBody) -> ChatWish:
+    """What a body asks for.
+
+    Raises:
+        InvalidParameter: its parts contradict each other.
+        PromptTooLong: earlier calls are too long to be looked at.
+    """
+    calls = [call for message in body.messages for call in message.tool_calls or ()]
+    _check_length(calls)
+    names = {call.id: call.function.name for call in calls if call.id}
+    form = _format(body)
+    return ChatWish(
+        model_id=body.model,
+        messages=tuple(_message(message, names) for message in body.messages),
+        sampling=Sampling(
+            temperature=body.temperature,
+            top_p=body.top_p,
+            max_tokens=body.max_completion_tokens or body.max_tokens or DEFAULT_TOKENS,
+            stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
+            seed=body.seed,
+            top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            format=form,
+        ),
+        tools=_tools(body, form),
+    )
+
+
+def pictures_of(body: ChatBody) -> list[Source]:
+    """The pictures of all messages, in their order."""
+    return [
+        _source(part, f"messages[{number}].content[{place}]")
+        for number, message in enumerate(body.messages)
+        for place, part in enumerate(_parts(message))
+        if isinstance(part, ImagePart | StreamPart)
+    ]
+
+
+def _source(part: ImagePart | StreamPart, param: str) -> Source:
+    if isinstance(part, StreamPart):
+        return FrameSource(part.stream.stream_id, f"{param}.stream")
+    url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
+    return PictureSource(url, f"{param}.image_url")
+
+
+def _parts(message: ChatMessage) -> Sequence[TextPart | RefusalPart | ImagePart | StreamPart]:
+    if isinstance(message.content, str):
+        return [TextPart(type="text", text=message.content)]
+    return message.content or []
+
+
+def _message(message: ChatMessage, names: dict[str, str]) -> Message:
+    parts = _parts(message)
+    pictures = sum(isinstance(part, ImagePart | StreamPart) for part in parts)
+    if pictures and message.role != "user":
+        raise InvalidParameter("pictures belong into messages of the user", param="messages.content")
+    return Message(
+        role=_ROLES.get(message.role, message.role),
+        text="\n".join(_texts(parts)),
+        pictures=pictures,
+        calls=tuple(_call(call) for call in message.tool_calls or ()),
+        tool=names.get(message.tool_call_id or "", message.name or ""),
+    )
+
+
+def _texts(parts: Sequence[TextPart | RefusalPart | ImagePart | StreamPart]) -> Iterator[str]:
+    for part in parts:
+        if isinstance(part, TextPart):
+            yield part.text
+        elif isinstance(part, RefusalPart):
+            yield part.refusal
+
+
+def _check_length(calls: Sequence[ToolCall]) -> None:
+    total = sum(len(call.function.arguments) for call in calls)
+    if total > MOST_CALL_CHARS:
+        raise PromptTooLong(f"{total} characters of calls; the limit is {MOST_CALL_CHARS}", param="messages.tool_calls")
+
+
+def _call(call: ToolCall) -> Call:
+    try:
+        arguments = parse_object((call.function.arguments or "{}").encode())
+    except VisionError:
+        raise InvalidParameter("the arguments of a call must be a JSON object", param="messages.tool_calls") from None
+    return Call(call.function.name, arguments)
+
+
+def _tools(body: ChatBody, form: dict[str, Any] | None) -> ToolWish | None:
+    known = {tool.function.name: tool.function.model_dump(exclude_none=True) for tool in body.tools or ()}
+    if len(known) < len(body.tools or ()):
+        raise InvalidParameter("two tools have the same name", param="tools")
+    allowed, choice = _choice(body)
+    if not set(allowed) <= set(known):
+        raise InvalidParameter("tool_choice names none of the tools", param="tool_choice")
+    if not known or choice == "none":
+        return None
+    tools = tuple(tool for name, tool in known.items() if name in (allowed or known))
+    return ToolWish(tools, choice, parallel=body.parallel_tool_calls is not False, otherwise=form)
+
+
+def _choice(body: ChatBody) -> tuple[list[str], str]:
+    """The tools that `tool_choice` names, and whether one may or must be called: `ToolWish.choice`."""
+    wanted = body.tool_choice or "auto"
+    if isinstance(wanted, NamedTool):
+        return [wanted.function.name], wanted.function.name
+    if isinstance(wanted, SomeTools):
+        return [tool.function.name for tool in wanted.allowed_tools.tools], wanted.allowed_tools.mode
+    return [], wanted
+
+
+def _format(body: ChatBody) -> dict[str, Any] | None:
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if isinstance(wanted, JsonSchemaFormat) and wanted.json_schema.schema_ is not None:
+        return {"type": "json_schema", "schema": wanted.json_schema.schema_}
+    return {"type": "json_object"}

@@ -1,0 +1,68 @@
+"""OpenAI's API: /v1/models and /v1/chat/completions."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from ...http.bodies.json_body import json_body
+from ...http.media_types import SSE
+from ...http.openapi import CHAT_CODES, openai_responses
+from ..shared.answering import StreamedAnswer
+from ..shared.chat_answers import begun
+from ..shared.dependencies import ServicesDep
+from ..shared.uploads import json_request
+from .answer import Chunks, completion_of, failure_event
+from .request import pictures_of, wish_of
+from .request_bodies import ChatBody, ChatCompletion, ModelCard, ModelCards
+
+router = APIRouter(prefix="/v1", tags=["OpenAI"])
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {SSE: {"schema": {"type": "string"}}}},
+    **openai_responses(*CHAT_CODES, "stream_not_found"),
+}
+
+
+@router.get("/models", responses=openai_responses(), summary="All models that can be named")
+async def list_models(services: ServicesDep) -> ModelCards:
+    """Models that answer questions, and those that only read text."""
+    return ModelCards(data=[_card(model_id) for model_id in services.chat.model_ids()])
+
+
+@router.get(
+    "/models/{model_id:path}", responses=openai_responses("model_not_found", "unsupported_task"), summary="One model"
+)
+async def get_model(model_id: str, services: ServicesDep) -> ModelCard:
+    """A model by its id, or by another name of it."""
+    return _card((await services.chat.spec(model_id)).model_id)
+
+
+def _card(model_id: str) -> ModelCard:
+    owner, slash, _ = model_id.partition("/")
+    return ModelCard(id=model_id, owned_by=owner if slash else "llm-vision")
+
+
+@router.post(
+    "/chat/completions",
+    response_model=ChatCompletion,
+    responses=_ANSWERS,
+    openapi_extra=json_request(ChatBody),
+    summary="Converse about pictures",
+)
+async def chat_completions(
+    request: Request, body: Annotated[ChatBody, json_body(ChatBody)], services: ServicesDep
+) -> Response:
+    """The answer to a conversation; with `stream` as server-sent events, each as soon as it is there."""
+    wish = wish_of(body)
+    model_id = (await services.chat.spec(wish.model_id)).model_id
+
+    answering = await begun(wish, model_id, pictures_of(body), services, request.state.client)
+    if body.stream:
+        include_usage = bool(body.stream_options and body.stream_options.include_usage)
+        chunks = Chunks(model_id, include_usage=include_usage, may_call=wish.tools is not None)
+        request_id: str = request.state.request_id
+        return StreamedAnswer(answering, chunks.events(answering), SSE, lambda error: failure_event(error, request_id))
+    return JSONResponse(completion_of(await answering.whole()))

@@ -1,0 +1,1 @@
+"""What the routes of several wire formats use."""

@@ -1,0 +1,134 @@
+"""An answer that is made in a task of its own, while it is sent piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Generic, TypeVar
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ...errors import InternalError, VisionError
+from ...runtime.worker.queue import OnPiece, Piece
+
+Answer = TypeVar("Answer")
+
+
+class Answering(Generic[Answer]):
+    """Pieces, then the whole answer.
+
+    Args:
+        make: makes the answer, and hands on its pieces as they come.
+    """
+
+    def __init__(self, make: Callable[[OnPiece], Awaitable[Answer]]) -> None:
+        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+        self._made = asyncio.ensure_future(self._make(make))
+        self._first: Piece | None = None
+        self._first_at: float | None = None
+        self.ended_at: float | None = None
+        """When it was made, on `time.perf_counter`."""
+
+    async def _make(self, make: Callable[[OnPiece], Awaitable[Answer]]) -> Answer:
+        try:
+            return await make(self._take)
+        finally:
+            self.ended_at = time.perf_counter()
+            self._pieces.put_nowait(None)
+
+    def _take(self, piece: Piece) -> None:
+        if self._first_at is None:
+            self._first_at = time.perf_counter()
+        self._pieces.put_nowait(piece)
+
+    async def begin(self) -> None:
+        """Wait for the first piece, or the end: until then a failure can be told by a status.
+
+        Raises:
+            VisionError: there is no answer.
+        """
+        try:
+            self._first = await self._pieces.get()
+            if self._first is None:
+                await self._made
+        except BaseException:
+            await self.close()
+            raise
+
+    @property
+    def piece_seconds(self) -> float:
+        """From the first piece to the end, once it is made; however slowly a client reads."""
+        if self._first_at is None or self.ended_at is None:
+            return 0.0
+        return self.ended_at - self._first_at
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """What has come and is coming."""
+        piece = self._first
+        while piece is not None:
+            yield piece
+            piece = await self._pieces.get()
+
+    async def answer(self) -> Answer:
+        """The whole answer, behind the last piece.
+
+        Raises:
+            VisionError: it broke off.
+        """
+        return await self._made
+
+    async def whole(self) -> Answer:
+        """The whole answer, where nobody is sent its pieces.
+
+        Raises:
+            VisionError: it broke off.
+        """
+        try:
+            return await self._made
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Stop making it."""
+        self._made.cancel()
+        await asyncio.gather(self._made, return_exceptions=True)
+
+
+class StreamedAnswer(Response):
+    """Sends what `events` makes of an answer; its making ends when the client leaves.
+
+    Args:
+        answering: what is made, and has begun.
+        events: the body, in pieces.
+        media_type: of the body.
+        failure: the piece that tells a client that the answer broke off.
+    """
+
+    def __init__(
+        self,
+        answering: Answering[Answer],
+        events: AsyncIterator[str],
+        media_type: str,
+        failure: Callable[[VisionError], str],
+    ) -> None:
+        super().__init__(media_type=media_type, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._answering = answering
+        self._events = events
+        self._failure = failure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                async for event in self._events:
+                    await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
+            except Exception as error:
+                told = error if isinstance(error, VisionError) else InternalError.unexpected()
+                await send({"type": "http.response.body", "body": self._failure(told).encode(), "more_body": False})
+                raise  # the gate counts it
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await self._answering.close()

@@ -1,0 +1,1 @@
+"""Bodies as they come over the wire: bytes, JSON, multipart."""

@@ -1,0 +1,1 @@
+"""Every model family: a new file or folder here is a new model."""

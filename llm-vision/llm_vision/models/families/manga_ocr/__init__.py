@@ -1,0 +1,3 @@
+"""MangaOCR: a vision encoder and a text decoder for crops."""
+
+from . import model as model  # registers it

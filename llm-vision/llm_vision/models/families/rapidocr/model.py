@@ -1,0 +1,167 @@
+"""PP-OCRv6 through rapidocr: the embedded reader, whose weights come with its package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from functools import partial
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ....manga.furigana import ruby_of, split_furigana
+from ....manga.lines import TextLine, mean_confidence
+from ....manga.ordering import reading_order
+from ....manga.text import is_stray, japanese_text, join_lines
+from ...base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
+from ...loading.packages import package_files
+from ...registry import register
+from .languages import LANGUAGES
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .page import Page
+
+Thing = TypeVar("Thing")
+Found = TypeVar("Found")
+
+MEBIBYTE = 1024 * 1024
+MAX_SIDE_BY_SIDE = 4
+"""Engines in one process; each costs about 100 MiB."""
+
+
+@register
+class RapidOcr(Model):
+    """Reads crops and pages; lines in reading order, furigana left out unless they are asked for."""
+
+    spec: ClassVar[ModelSpec] = ModelSpec(
+        model_id="rapidocr",
+        title="PP-OCRv6 small, detector and recogniser",
+        tasks=frozenset({Task.OCR}),
+        license="Apache-2.0",
+        memory_bytes=800 * MEBIBYTE,
+        max_batch=8,
+        languages=LANGUAGES,
+        embedded=True,
+        weight_files=partial(package_files, "rapidocr", "models/*.onnx"),
+    )
+
+    def load(self, context: LoadContext) -> None:
+        import opencc
+
+        from .engine import Engine
+
+        self._to_japanese_form = opencc.OpenCC("t2jp").convert
+        self._engines = [Engine() for _ in range(min(context.threads, MAX_SIDE_BY_SIDE))]
+        self._threads = ThreadPoolExecutor(len(self._engines))
+        for engine in self._engines:
+            engine.warm_up()
+
+    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
+        """Items run side by side, each on an engine of one thread, so that an answer does not depend on the others.
+
+        An item's `mode` is `crop`, `page` (find lines and panels; read the lines when `read` says so) or `lines` (read
+        those in `lines`).
+        """
+        pages = [item for item in batch if item.params.get("mode", "crop") != "crop"]
+        crops = [item for item in batch if item not in pages]
+        results = dict(zip(map(id, crops), self._each(self._read_crop, crops), strict=True))
+        results |= zip(map(id, pages), self._read_pages(pages), strict=True)
+        return [results[id(item)] for item in batch]
+
+    def _each(self, work: Callable[[Engine, Thing], JsonObject | Found], things: Sequence[Thing]) -> list[Any]:
+        """The result of some work for each thing, or what it raised, on as many engines as there are threads."""
+        free: SimpleQueue[Engine] = SimpleQueue()
+        for engine in self._engines[: self.threads]:
+            free.put(engine)
+
+        def run(thing: Thing) -> JsonObject | Found | Exception:
+            engine = free.get()
+            try:
+                return work(engine, thing)
+            except Exception as error:  # the others of the batch are not to blame
+                return error
+            finally:
+                free.put(engine)
+
+        return list(self._threads.map(run, things))
+
+    def _read_crop(self, engine: Engine, item: Item) -> JsonObject:
+        scale = _let_go_of_pixels(item)
+        lines = engine.read(item.images[0], scale)
+        if item.params["language"] == "ja":
+            lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
+        if item.params["furigana"] == "keep":
+            return as_result(reading_order(lines))
+        bases, furigana = split_furigana(lines)
+        ordered = reading_order(bases)
+        rubies = [asdict(ruby) for ruby in ruby_of(ordered, furigana)] if item.params["furigana"] == "ruby" else None
+        return as_result(ordered) | ({"ruby": rubies} if rubies is not None else {})
+
+    def _read_pages(self, items: Sequence[Item]) -> list[JsonObject | Exception]:
+        """First the lines of all pages are found, then all of them are read; a failure is that of its page alone."""
+        from . import page as steps
+
+        pages = [steps.page_of(item) for item in items]
+        parts = [(page, tile) for page in pages for tile in page.tiles]
+        found = self._each(steps.find_lines, parts)
+        for page in pages:
+            page.take_lines([lines for (owner, _), lines in zip(parts, found, strict=True) if owner is page])
+        places = [(page, number) for page in pages for number in page.lines_to_read]
+        for (page, number), reading in zip(places, self._each(steps.read_line, places), strict=True):
+            page.take_reading(number, reading)
+        return [self._page_result(page) for page in pages]
+
+    def _page_result(self, page: Page) -> JsonObject | Exception:
+        if page.failure:
+            return page.failure
+        lines = page.lines
+        if page.item.params["language"] == "ja":
+            lines = [self._in_japanese(line) for line in lines]
+        numbers = {id(line): number for number, line in enumerate(lines)}
+        blocks = [
+            {
+                "lines": [numbers[id(line)] for line in block.lines],
+                "furigana": [numbers[id(line)] for line in block.furigana],
+                "vertical": block.vertical,
+            }
+            for block in page.blocks_of(lines)
+        ]
+        return {"lines": as_json(lines), "blocks": blocks, "right_to_left": page.right_to_left}
+
+    def _in_japanese(self, line: TextLine) -> TextLine:
+        text = japanese_text(line.text, self._to_japanese_form)
+        return replace(line, text=text)
+
+
+def _let_go_of_pixels(item: Item) -> float:
+    """Put a reduced copy into the place of a huge picture, whose memory is then free for reading; the copy's scale."""
+    from .engine import reduced
+
+    small, scale = reduced(item.images[0])
+    item.images = (small,)
+    item.params["scale"] = scale * item.params.get("scale", 1.0)  # it may have been reduced in a try before this one
+    return float(item.params["scale"])
+
+
+def as_result(lines: Sequence[TextLine]) -> JsonObject:
+    """Lines in reading order as the result of an OCR task."""
+    return {
+        "text": join_lines(line.text for line in lines),
+        "confidence": mean_confidence((line.text, line.confidence) for line in lines),
+        "lines": as_json(lines),
+    }
+
+
+def as_json(lines: Sequence[TextLine]) -> list[JsonObject]:
+    """Lines with their places."""
+    return [
+        {
+            "polygon": line.polygon,
+            "text": line.text,
+            "confidence": line.confidence,
+            "vertical": line.vertical,
+            **({"ink": line.ink} if line.ink else {}),
+        }
+        for line in lines
+    ]

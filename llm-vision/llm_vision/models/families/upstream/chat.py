@@ -1,0 +1,219 @@
+"""OpenAI's chat completions as JSON: what a request becomes, and what a stream of chunks says."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from ...base import JsonObject
+from ...tool_text import AUTO, REQUIRED, tool_calls
+from .errors import not_understood, refused_in_stream
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+JPEG_QUALITY = 95
+"""With colours at full resolution: to the eye the picture itself, encoded 35 times as fast as a PNG of 12 Mpx and a
+third of its size, which the server downscales in any case."""
+CONFIDENCE = {"logprobs": True, "top_logprobs": 1}
+"""What asks for log-probabilities; llama.cpp takes the number of alternatives for that of all, so it is not 0."""
+_SAMPLING = ("temperature", "top_p", "stop", "seed", "max_tokens")
+
+
+def chat_request(model: str, params: JsonObject, images: Sequence[NDArray[np.uint8]]) -> JsonObject:
+    """The body of a streamed request.
+
+    Args:
+        model: its name on the server.
+        params: those of a `chat` task.
+        images: RGB pictures of shape (height, width, 3), one for each image part, in order.
+
+    Raises:
+        ValueError: there are more or fewer pictures than parts for them.
+    """
+    parts = [part for message in params["messages"] for part in message["content"] if part["type"] == "image"]
+    uris = {id(part): data_uri(image) for part, image in zip(parts, images, strict=True)}
+    return {
+        "model": model,
+        "messages": [
+            {"role": message["role"], "content": _content(message["content"], uris)} for message in params["messages"]
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        **{name: params[name] for name in _SAMPLING if params.get(name) not in (None, [])},
+        **_form(params.get("format")),
+    }
+
+
+def _form(wanted: JsonObject | None) -> JsonObject:
+    """What an answer must look like, in the server's fields; what tools are for stands in the messages."""
+    if wanted is None:
+        return {}
+    if wanted["type"] != "tools":
+        return {"response_format": _response_format(wanted)}
+    nothing = {"type": "object", "properties": {}}
+    functions = [{"name": tool["name"], "parameters": tool["parameters"] or nothing} for tool in wanted["tools"]]
+    choice = wanted["choice"]
+    return {
+        "tools": [{"type": "function", "function": function} for function in functions],
+        "tool_choice": choice if choice in (AUTO, REQUIRED) else {"type": "function", "function": {"name": choice}},
+        "parallel_tool_calls": wanted["parallel"],
+        **_form(wanted.get("otherwise")),
+    }
+
+
+def _response_format(wanted: JsonObject) -> JsonObject:
+    if wanted["type"] == "json_schema":
+        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted["schema"], "strict": True}}
+    return wanted
+
+
+def _content(parts: Sequence[JsonObject], uris: dict[int, str]) -> str | list[JsonObject]:
+    """Text alone as one text: not every server takes parts in the turns of system and assistant."""
+    if all(part["type"] == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return [
+        {"type": "image_url", "image_url": {"url": uris[id(part)]}} if part["type"] == "image" else part
+        for part in parts
+    ]
+
+
+def data_uri(image: NDArray[np.uint8]) -> str:
+    """A picture as the JPEG in a `data:` address."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getbuffer()).decode()}"
+
+
+class _Function(BaseModel):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _CallPiece(BaseModel):
+    index: int = 0
+    function: _Function = _Function()
+
+
+class _Delta(BaseModel):
+    content: str | None = None
+    tool_calls: list[_CallPiece] | None = None
+
+
+class _Token(BaseModel):
+    logprob: float = Field(allow_inf_nan=False)
+
+
+class _Logprobs(BaseModel):
+    content: list[_Token] | None = None
+
+
+class _Choice(BaseModel):
+    delta: _Delta = _Delta()
+    finish_reason: str | None = None
+    logprobs: _Logprobs | None = None
+
+
+class _Usage(BaseModel):
+    prompt_tokens: int = Field(ge=0)
+    completion_tokens: int = Field(ge=0)
+
+
+class _Chunk(BaseModel):
+    """One event of a stream; what it has besides is ignored."""
+
+    choices: list[_Choice] = []
+    usage: _Usage | None = None
+    object: str | None = None
+    message: str | None = None
+    error: Any = None
+
+    @property
+    def complaint(self) -> Any:
+        """The error that it is, in one of two shapes; None when it is none."""
+        return self.message or "" if self.object == "error" else self.error
+
+
+class Answer:
+    """What the chunks of one stream have said so far."""
+
+    def __init__(self) -> None:
+        self._pieces: list[str] = []
+        self._calls: dict[int, list[_Function]] = {}
+        self._logprobs: list[float] = []
+        self._usage: _Usage | None = None
+        self._finish_reason: str | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the model came to its end."""
+        return self._finish_reason is not None
+
+    def add(self, data: str) -> str:
+        """Take a chunk in, as JSON; the text that is new.
+
+        Raises:
+            Failed: it is none, or the error of the server.
+        """
+        try:
+            chunk = _Chunk.model_validate_json(data)
+        except ValidationError:
+            raise not_understood() from None
+        if chunk.complaint is not None:
+            raise refused_in_stream(chunk.complaint)
+        self._usage = chunk.usage or self._usage
+        if not chunk.choices:
+            return ""
+        choice = chunk.choices[0]
+        self._finish_reason = choice.finish_reason or self._finish_reason
+        if choice.logprobs and choice.logprobs.content:
+            self._logprobs += [token.logprob for token in choice.logprobs.content]
+        for call in choice.delta.tool_calls or ():
+            self._calls.setdefault(call.index, []).append(call.function)
+        text = choice.delta.content or ""
+        self._pieces.append(text)
+        return text
+
+    def result(self) -> JsonObject:
+        """The result of a `chat` task; calls are text, as those of our own models are.
+
+        Raises:
+            Failed: the arguments of a call are no JSON object.
+        """
+        usage = self._usage
+        return {
+            "text": self._calls_as_text() if self._calls else "".join(self._pieces),
+            "confidence": self._confidence(),
+            "finish_reason": "length" if self._finish_reason == "length" else "stop",
+            "usage": usage and {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens},
+        }
+
+    def _calls_as_text(self) -> str:
+        calls = [_call(pieces) for _, pieces in sorted(self._calls.items())]
+        text = json.dumps(calls, ensure_ascii=False)
+        if tool_calls(text) is None:
+            raise not_understood()
+        return text
+
+    def _confidence(self) -> float | None:
+        """exp of the mean log-probability; None where the server tells none."""
+        if not self._logprobs:
+            return None
+        return min(1.0, math.exp(sum(self._logprobs) / len(self._logprobs)))
+
+
+def _call(pieces: Sequence[_Function]) -> JsonObject:
+    try:
+        arguments = json.loads("".join(piece.arguments or "" for piece in pieces) or "{}")
+    except (ValueError, RecursionError):
+        raise not_understood() from None
+    return {"name": "".join(piece.name or "" for piece in pieces), "arguments": arguments}

@@ -1,0 +1,241 @@
+"""Models of other servers as ours: all that speak OpenAI's chat completions (vLLM, SGLang, Ollama, llama.cpp)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+from ....errors import ClientClosed, UnsupportedTask
+from ...base import Item, JsonObject, LoadContext, ModelSpec, SteppedModel, Task
+from ...registry import CatalogEntry
+
+if TYPE_CHECKING:
+    import httpx2
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Images = Sequence[NDArray[np.uint8]]
+
+log = logging.getLogger(__name__)
+
+MEBIBYTE = 1024 * 1024
+KEY_VARIABLE = "LLM_VISION_UPSTREAM_KEY"
+CONNECT_SECONDS = 5.0
+WRITE_SECONDS = 60.0
+FIRST_SECONDS = 240.0
+"""Longest silence before the first chunk: the server may have to load its model, and queues."""
+BETWEEN_SECONDS = 60.0
+CHECK_SECONDS = 2.0
+"""For the look at the server when the model is loaded."""
+LOOK_SECONDS = 0.05
+"""How often a running request looks whether anybody waits for it."""
+ATTEMPTS = 3
+MOST_AT_ONCE = 8
+"""Requests that are with the other server."""
+MOST_EVENT_BYTES = MEBIBYTE
+MOST_BYTES = 8 * MEBIBYTE
+MOST_ERROR_BYTES = 64 * 1024
+
+
+def entry_of(model_id: str, url: str, model: str, key: str | None) -> CatalogEntry:
+    """The catalogue entry of another server's model.
+
+    Args:
+        model_id: what our clients call it.
+        url: where the server's API begins, mostly ending in `/v1`.
+        model: its name there.
+        key: what the server asks for, if anything.
+    """
+    spec = ModelSpec(
+        model_id=model_id,
+        title=f"{model}, on another server",
+        tasks=frozenset({Task.CHAT}),
+        license="that of the other server's model",
+        memory_bytes=96 * MEBIBYTE,
+        max_batch=MOST_AT_ONCE,
+        computes=False,
+        is_stepped=True,
+    )
+    place = f"{Upstream.__module__}:{Upstream.__qualname__}"
+    return CatalogEntry(spec, place, {"url": url, "model": model}, {KEY_VARIABLE: key} if key else {})
+
+
+class Upstream(SteppedModel):
+    """Asks the other server; several requests at the same time."""
+
+    def load(self, context: LoadContext) -> None:
+        """Make the client. The server need not be there yet: a look at it only warns in the log."""
+        import httpx2
+        import stamina.instrumentation
+
+        stamina.instrumentation.set_on_retry_hooks([])  # they would name the call and its error in the log
+        key = os.environ.pop(KEY_VARIABLE, None)
+        self._model: str = context.options["model"]
+        self._wants_confidence = True
+        self._answering: dict[asyncio.Task[JsonObject | Exception], Item] = {}
+        self._runner = asyncio.Runner()
+        self._client = httpx2.AsyncClient(
+            base_url=context.options["url"],
+            headers={"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})},
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, write=WRITE_SECONDS),
+            limits=httpx2.Limits(max_keepalive_connections=0),  # a kept one may be closed just when it is used
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._runner.run(self._look())
+
+    async def _look(self) -> None:
+        """Warn an operator whose server is not there or does not know the key."""
+        import httpx2
+
+        try:
+            async with asyncio.timeout(CHECK_SECONDS), self._client.stream("GET", "models") as response:
+                if response.status_code != httpx2.codes.OK:
+                    log.warning("the other server answers /models with status %d", response.status_code)
+        except (httpx2.HTTPError, TimeoutError) as error:
+            log.warning("the other server does not answer yet (%s)", type(error).__name__)
+
+    def join(self, item: Item) -> None:
+        if item.params.get("choices"):
+            raise UnsupportedTask("choices are not passed on to another server", param="model")
+        answering = self._answer_while_wanted(item, item.images)
+        self._answering[self._runner.get_loop().create_task(answering)] = item
+
+    def step(self) -> list[tuple[Item, JsonObject | Exception]]:
+        """Wait a little for answers."""
+        return self._runner.run(self._ended())
+
+    def leave(self, item: Item) -> None:
+        for task in [task for task, other in self._answering.items() if other is item]:
+            del self._answering[task]
+            task.cancel()
+
+    def shrink(self) -> Item | None:
+        youngest = list(self._answering.values())[-1]
+        self.leave(youngest)
+        return youngest
+
+    async def _ended(self) -> list[tuple[Item, JsonObject | Exception]]:
+        done, _ = await asyncio.wait(self._answering, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        return [(self._answering.pop(task), task.result()) for task in done]
+
+    async def _answer_while_wanted(self, item: Item, images: Images) -> JsonObject | Exception:
+        """Break off as soon as nobody waits: the server stops generating when its connection is closed."""
+        answering = asyncio.create_task(self._answer(item, images))
+        while not answering.done():
+            await asyncio.wait([answering], timeout=LOOK_SECONDS)
+            if item.cancelled:
+                answering.cancel()
+        if answering.cancelled():
+            return ClientClosed("nobody waits for this answer")
+        return answering.result()
+
+    async def _answer(self, item: Item, images: Images) -> JsonObject | Exception:
+        from .errors import Failed
+
+        try:
+            return await self._ask(item, images)
+        except Failed as failure:
+            log.warning("the other server did not answer: %s", failure)
+            return failure.error
+        except Exception as error:
+            log.exception("a request to the other server failed")
+            return error
+
+    async def _ask(self, item: Item, images: Images) -> JsonObject:
+        import httpx2
+
+        from . import errors
+        from .chat import chat_request
+
+        body = await asyncio.to_thread(chat_request, self._model, item.params, images)
+        try:
+            async with asyncio.timeout(FIRST_SECONDS) as silence, aclosing(await self._open(body)) as response:
+                return await _read(response, item, silence)
+        except TimeoutError:
+            raise errors.too_slow() from None
+        except httpx2.SSEError:
+            raise errors.not_understood() from None
+        except httpx2.RequestError as error:
+            raise errors.not_reached(error) from None
+
+    async def _open(self, body: JsonObject) -> httpx2.Response:
+        """An answer that begins well. A server that knows no log-probabilities is asked for none from then on."""
+        from .chat import CONFIDENCE
+        from .errors import Failed
+
+        if not self._wants_confidence:
+            return await self._send(body)
+        try:
+            return await self._send({**body, **CONFIDENCE})
+        except Failed as failure:
+            if not failure.may_be_an_option:
+                raise
+        response = await self._send(body)
+        self._wants_confidence = False
+        return response
+
+    async def _send(self, body: JsonObject) -> httpx2.Response:
+        """Send a request, again where the server was not reached or is busy: nothing was generated then."""
+        import stamina
+
+        from .errors import pause_before_next
+
+        attempts = stamina.retry_context(
+            pause_before_next, ATTEMPTS, timeout=None, wait_initial=0.2, wait_jitter=0.2, wait_max=2.0
+        )
+        async for attempt in attempts:
+            with attempt:
+                return await self._try(body)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _try(self, body: JsonObject) -> httpx2.Response:
+        import httpx2
+
+        from . import errors
+
+        try:
+            request = self._client.build_request("POST", "chat/completions", json=body)
+            response = await self._client.send(request, stream=True)
+        except httpx2.RequestError as error:
+            raise errors.not_reached(error) from None
+        if response.status_code == httpx2.codes.OK and "content-encoding" not in response.headers:
+            return response
+        async with aclosing(response):
+            raise errors.refused_by_status(response.status_code, response.headers, await _start_of(response))
+
+
+async def _read(response: httpx2.Response, item: Item, silence: asyncio.Timeout) -> JsonObject:
+    """The whole answer; its pieces go out as they come, and each puts the end of patience off."""
+    import httpx2
+
+    from . import errors
+    from .chat import Answer
+
+    answer, room = Answer(), MOST_BYTES
+    async for event in httpx2.EventSource(response, MOST_EVENT_BYTES):
+        silence.reschedule(asyncio.get_running_loop().time() + BETWEEN_SECONDS)
+        if event.data == "[DONE]":
+            return answer.result()
+        room -= len(event.data)
+        if room < 0:
+            raise errors.not_understood()
+        if text := answer.add(event.data):
+            item.send_token(text)
+    if not answer.is_finished:
+        raise errors.broken_off()
+    return answer.result()
+
+
+async def _start_of(response: httpx2.Response) -> str:
+    """The first bytes of an error's body."""
+    body = b""
+    async for piece in response.aiter_raw():
+        body += piece
+        if len(body) > MOST_ERROR_BYTES:
+            break
+    return body[:MOST_ERROR_BYTES].decode("utf-8", "replace")

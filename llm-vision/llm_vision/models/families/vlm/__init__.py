@@ -1,0 +1,3 @@
+"""Vision-language models."""
+
+from . import llava as llava  # registers it

@@ -1,0 +1,166 @@
+"""Messages as the text that a LLaVA checkpoint was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ...base import JsonObject, UnusableWeights
+
+IMAGE = "<image>"
+_TURNS = (
+    "{%- for message in messages -%}"
+    "{%- if message.role == 'system' -%}{{ SYSTEM }}"
+    "{%- elif message.role == 'user' -%}{{ USER }}"
+    "{%- for part in message.content if part.type == 'image' -%}{{ '<image>\n' }}{%- endfor -%}"
+    "{%- else -%}{{ ASSISTANT }}{%- endif -%}"
+    "{%- for part in message.content if part.type == 'text' -%}{{ part.text }}{%- endfor -%}"
+    "{%- if message.role == 'system' -%}{{ AFTER_SYSTEM }}"
+    "{%- elif message.role == 'user' -%}{{ AFTER_USER }}"
+    "{%- else -%}{{ AFTER_ASSISTANT }}{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ ASSISTANT_NEXT }}{%- endif -%}"
+)
+
+
+def _template(**marks: str) -> str:
+    """The turns with a family's marks between them."""
+    template = _TURNS
+    for name, text in marks.items():
+        template = template.replace("{{ " + name + " }}", f"{{{{ {json.dumps(text)} }}}}")
+    return template
+
+
+VICUNA = _template(
+    SYSTEM="", AFTER_SYSTEM=" ", USER="USER: ", AFTER_USER=" ", ASSISTANT="ASSISTANT: ", AFTER_ASSISTANT="</s>",
+    ASSISTANT_NEXT="ASSISTANT:",
+)  # fmt: skip
+MISTRAL = _template(
+    SYSTEM="<<SYS>>\n", AFTER_SYSTEM="\n<</SYS>>\n\n", USER="[INST] ", AFTER_USER=" [/INST]", ASSISTANT=" ",
+    AFTER_ASSISTANT="</s>", ASSISTANT_NEXT="",
+)  # fmt: skip
+CHATML = _template(
+    SYSTEM="<|im_start|>system\n", AFTER_SYSTEM="<|im_end|>\n", USER="<|im_start|>user\n", AFTER_USER="<|im_end|>\n",
+    ASSISTANT="<|im_start|>assistant\n", AFTER_ASSISTANT="<|im_end|>\n", ASSISTANT_NEXT="<|im_start|>assistant\n",
+)  # fmt: skip
+
+
+def template_of(folder: Path, tokenizer: Any) -> str | None:
+    """The checkpoint's own chat template (Jinja), wherever its version of Transformers has put it.
+
+    Raises:
+        UnusableWeights: a file that should hold it is damaged.
+    """
+    plain = folder / "chat_template.jinja"
+    if plain.is_file():
+        return plain.read_text(encoding="utf-8")
+    for name in ("chat_template.json", "processor_config.json"):
+        file = folder / name
+        try:
+            found = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
+        except (ValueError, AttributeError) as error:
+            raise UnusableWeights(f"{name} is damaged") from error
+        if isinstance(found, str):
+            return found
+    template = tokenizer.chat_template
+    return template if isinstance(template, str) else None
+
+
+class PromptWriter:
+    """Writes prompts for one checkpoint.
+
+    Args:
+        tokenizer: of Transformers.
+        template: Jinja; run in a sandbox, since it comes with the weights.
+    """
+
+    def __init__(self, tokenizer: Any, template: str) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+        self._marks = [mark for mark in {*tokenizer.all_special_tokens, IMAGE} if len(mark) > 1]
+
+    def write(self, messages: Sequence[JsonObject]) -> str:
+        """The prompt up to the place where the answer begins, with `<image>` once for each picture.
+
+        A text of a message is only text: the special tokens that stand in it are spelled otherwise.
+        """
+        from jinja2 import TemplateError
+
+        harmless = [self._without_marks(message) for message in messages]
+        try:
+            return self._apply(harmless)
+        except TemplateError:
+            return self._apply(list(_with_system_folded(harmless)))  # some templates refuse the role
+
+    def check(self, image_token: int) -> None:
+        """Write a prompt with a picture.
+
+        Raises:
+            UnusableWeights: the template fails, does what the sandbox forbids, or leaves the picture out.
+        """
+        from jinja2 import TemplateError
+
+        question = [{"type": "image"}, {"type": "text", "text": "?"}]
+        try:
+            ids = self.tokens(self.write([{"role": "user", "content": question}]))
+        except TemplateError as error:
+            raise UnusableWeights("the chat template does not work") from error
+        if ids.count(image_token) != 1:
+            raise UnusableWeights("the chat template does not say where the picture is")
+
+    def tokens(self, text: str) -> list[int]:
+        """The token ids, with the one that begins a text."""
+        begin = self._tokenizer.bos_token
+        has_begin = bool(begin) and text.startswith(begin)
+        ids: list[int] = self._tokenizer(text, add_special_tokens=not has_begin).input_ids
+        return ids
+
+    def continued(self, text: str) -> list[int]:
+        """The token ids of a text that goes on with another one."""
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        return ids
+
+    def _apply(self, messages: Sequence[JsonObject]) -> str:
+        text: str = self._tokenizer.apply_chat_template(
+            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
+        )
+        return text
+
+    def _without_marks(self, message: JsonObject) -> JsonObject:
+        parts = [
+            {"type": "text", "text": self._spelled(part["text"])} if part["type"] == "text" else part
+            for part in _merged(message["content"])
+        ]
+        return {"role": message["role"], "content": parts}
+
+    def _spelled(self, text: str) -> str:
+        for mark in self._marks:
+            text = text.replace(mark, f"{mark[0]} {mark[1:]}")
+        return text
+
+
+def _with_system_folded(messages: Iterable[JsonObject]) -> Iterable[JsonObject]:
+    """The messages with each system text in front of the text of the next question."""
+    waiting: list[JsonObject] = []
+    for message in messages:
+        if message["role"] == "system":
+            waiting += [*message["content"], {"type": "text", "text": "\n"}]
+        elif message["role"] == "user":
+            yield {"role": "user", "content": _merged([*waiting, *message["content"]])}
+            waiting = []
+        else:
+            yield message
+
+
+def _merged(parts: Iterable[JsonObject]) -> list[JsonObject]:
+    """Texts that follow each other as one: some templates write only the first of a turn."""
+    found: list[JsonObject] = []
+    for kind, run in groupby(parts, key=lambda part: part["type"]):
+        if kind == "text":
+            found.append({"type": "text", "text": "".join(part["text"] for part in run)})
+        else:
+            found += run
+    return found

@@ -1,0 +1,1 @@
+"""What the families share to load weights."""

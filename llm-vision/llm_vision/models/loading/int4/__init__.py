@@ -1,0 +1,1 @@
+"""Language models in 4 bits on a CPU."""

@@ -1,0 +1,1 @@
+"""Weights from the network onto their volumes."""

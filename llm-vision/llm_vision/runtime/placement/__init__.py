@@ -1,0 +1,1 @@
+"""Where a model can run, and with how many bits."""

@@ -1,0 +1,159 @@
+"""In which ways a model can run, best first: on which device, with how many bits; and what each needs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ...models.base import ModelSpec, Quantization
+from .device import Gpu
+
+DEVICE_LOST = 70
+"""Exit status of a worker process whose GPU has failed: a new one is the only way on."""
+QuantizationWish = Literal["auto", "none", "8bit", "4bit"]
+_GIGABYTE = 10**9
+_GPU_WORKING_BYTES = 1 * _GIGABYTE
+"""On the GPU beside the weights: CUDA's own, activations, the tokens of a few requests."""
+_GPU_HOST_BYTES = 2 * _GIGABYTE
+"""In the process of a model that runs on a GPU: CUDA's libraries, and a shard of the weights while it loads."""
+_SHARE = {Quantization.NONE: 1.0, Quantization.EIGHT: 0.6, Quantization.FOUR: 0.4}
+"""Size of the weights by their bits, of the 16-bit size; with what is not quantised (vision, embeddings)."""
+SMALLEST_SHARE = min(_SHARE.values())
+_LARGE_BYTES = 4 * _GIGABYTE
+"""Weights from which on `auto` takes 4 bits on a CPU: below it, they are fast enough as they are."""
+_DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a model; sizes in bytes."""
+
+    device: str
+    """A torch device name."""
+    quantization: Quantization = Quantization.NONE
+    memory_bytes: int = 0
+    """Resident memory of its process."""
+    gpu_bytes: int = 0
+
+    @property
+    def words(self) -> str:
+        """For people."""
+        where = "on the CPU" if self.device == "cpu" else f"on {self.device}"
+        bits = {Quantization.NONE: "", Quantization.EIGHT: " in 8 bits", Quantization.FOUR: " in 4 bits"}
+        return where + bits[self.quantization]
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The ways that are worth a try, best first, and why a better one is not among them."""
+
+    ways: tuple[Way, ...]
+    notice: str | None = None
+
+    def within(self, memory_bytes: int) -> Ladder:
+        """Only the ways that need no more memory than that."""
+        fitting = tuple(way for way in self.ways if way.memory_bytes <= memory_bytes)
+        return self if fitting == self.ways else Ladder(fitting, self.notice or _too_large(self.ways, fitting))
+
+    def reason_against(self, memory_bytes: int) -> str:
+        """Why nothing fits into so much memory."""
+        if not self.ways:
+            return self.notice or "there is no device for it"
+        least = min(way.memory_bytes for way in self.ways)
+        return f"it needs {least >> 20} MiB; models may use {memory_bytes >> 20} MiB"
+
+
+def _too_large(ways: Sequence[Way], fitting: Sequence[Way]) -> str | None:
+    if not fitting or fitting[0] == ways[0]:
+        return None
+    need = ways[0].memory_bytes / _GIGABYTE
+    return f"{need:.1f} GB of memory are needed {ways[0].words}, so the model runs {fitting[0].words}"
+
+
+@dataclass(frozen=True)
+class DevicePolicy:
+    """What the operator wants."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `cuda:N`."""
+    quantization: QuantizationWish = "auto"
+    cpu_fallback: bool = True
+    """Whether a model that cannot run on its GPU may run on the CPU."""
+
+
+def ladder(spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_bytes: int) -> Ladder:
+    """The ways for a model.
+
+    Args:
+        spec: which devices and how many bits it can use, and what it needs where its size is known beforehand.
+        policy: what the operator wants.
+        gpus: those that there are.
+        weight_bytes: size of its weights with 16 bits; 0 where they cannot be quantised.
+    """
+    on_gpu, notice = _gpu_ways(spec, policy, gpus, weight_bytes)
+    if on_gpu and not policy.cpu_fallback:
+        return Ladder(on_gpu, notice)
+    if notice and not policy.cpu_fallback and policy.device.startswith("cuda"):
+        return Ladder((), notice)
+    on_cpu = tuple(
+        Way("cpu", bits, _cpu_bytes(spec, bits, weight_bytes)) for bits in _cpu_bits(spec, policy, weight_bytes)
+    )
+    return Ladder((*on_gpu, *on_cpu), notice)
+
+
+def _gpu_ways(
+    spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_bytes: int
+) -> tuple[tuple[Way, ...], str | None]:
+    """Those for which the GPU has memory; and what is in the way of others."""
+    if "cuda" not in spec.devices or policy.device == "cpu":
+        return (), None
+    gpu = _chosen(gpus, policy.device)
+    if gpu is None:
+        return (), "the GPU that is asked for was not found" if policy.device.startswith("cuda") else None
+    name = f"cuda:{gpu.index}"
+    ways = [
+        Way(name, bits, min(spec.memory_bytes, _GPU_HOST_BYTES), _gpu_bytes(spec, bits, weight_bytes))
+        for bits in _gpu_bits(spec, policy)
+    ]
+    fitting = tuple(way for way in ways if way.gpu_bytes <= gpu.free_bytes)
+    if len(fitting) == len(ways):
+        return fitting, None
+    need, free = ways[0].gpu_bytes / _GIGABYTE, gpu.free_bytes / _GIGABYTE
+    return fitting, f"{name} has {free:.1f} GB of free memory, {need:.1f} are needed {ways[0].words}"
+
+
+def _chosen(gpus: Sequence[Gpu], device: str) -> Gpu | None:
+    """The GPU that is named, else the one with most free memory."""
+    match = _DEVICE.fullmatch(device)
+    if match and match[1] is not None:
+        return next((gpu for gpu in gpus if gpu.index == int(match[1])), None)
+    return max(gpus, key=lambda gpu: gpu.free_bytes, default=None)
+
+
+def _gpu_bits(spec: ModelSpec, policy: DevicePolicy) -> tuple[Quantization, ...]:
+    if "cuda" not in spec.quantizable:
+        return (Quantization.NONE,)
+    if policy.quantization == "auto":
+        return (Quantization.NONE, Quantization.FOUR)
+    return (Quantization(policy.quantization),)
+
+
+def _cpu_bits(spec: ModelSpec, policy: DevicePolicy, weight_bytes: int) -> tuple[Quantization, ...]:
+    """8 bits have no fast way on a CPU: 16 are taken, or 4 where that is too large."""
+    if "cpu" not in spec.quantizable or not weight_bytes or policy.quantization == "none":
+        return (Quantization.NONE,)
+    if policy.quantization == "4bit" or (policy.quantization == "auto" and weight_bytes >= _LARGE_BYTES):
+        return (Quantization.FOUR,)
+    return (Quantization.NONE, Quantization.FOUR)
+
+
+def _gpu_bytes(spec: ModelSpec, bits: Quantization, weight_bytes: int) -> int:
+    return int((weight_bytes or spec.memory_bytes) * _SHARE[bits]) + _GPU_WORKING_BYTES
+
+
+def _cpu_bytes(spec: ModelSpec, bits: Quantization, weight_bytes: int) -> int:
+    if not weight_bytes:
+        return spec.memory_bytes
+    return int(weight_bytes * _SHARE[bits]) + spec.working_bytes

@@ -1,0 +1,1 @@
+"""Any child process: its wire, its guard, its memory."""

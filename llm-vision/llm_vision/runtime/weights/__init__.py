@@ -1,0 +1,1 @@
+"""Weights on their volumes: where, whole, proven."""

@@ -1,0 +1,62 @@
+"""What is remembered of a model that did not load, so that not every request tries again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ...errors import VisionError
+
+RETRY_LOAD = 30  # seconds after which a client may ask again for a model that did not load
+_LONGEST_PAUSE_SECONDS = 300.0
+_MOST_DOUBLINGS = 20  # a float has an end
+
+
+class LoadFailures:
+    """The failed loads of one model since it last loaded.
+
+    Args:
+        files: the files that it loads.
+    """
+
+    def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
+        self._weight_files = files
+        self._count = 0
+        self._at = 0.0
+        self._files: frozenset[tuple[str, int, int]] = frozenset()
+        self.last: VisionError | None = None
+
+    def remember(self, error: VisionError, now: float) -> None:
+        """A load has failed."""
+        self.last, self._at = error, now
+        self._count += 1
+        self._files = file_stamps(self._weight_files())
+
+    def forget(self) -> None:
+        """A load has succeeded."""
+        self.last, self._count = None, 0
+
+    def check(self, now: float, pause: float) -> None:
+        """Refuse a load for `pause` seconds after a failure, twice as long after each further one.
+
+        A change of the model's files makes a new try worth its while at once.
+
+        Raises:
+            VisionError: the last failure.
+        """
+        if self.last is None:
+            return
+        wait = self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
+        if wait > 0 and file_stamps(self._weight_files()) == self._files:
+            raise type(self.last)(self.last.detail, retry_after=max(1, int(wait)))
+
+
+def file_stamps(files: Iterable[Path]) -> frozenset[tuple[str, int, int]]:
+    """Path, size and time of change of the files that are there."""
+    found = set()
+    for file in files:
+        with contextlib.suppress(OSError):
+            status = file.stat()
+            found.add((str(file), status.st_size, status.st_mtime_ns))
+    return frozenset(found)

@@ -1,0 +1,88 @@
+"""Makes the worker of a model: in which ways it may run, with which files and limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ...errors import VisionError
+from ...models.base import ModelSpec, Volume
+from ...models.registry import CatalogEntry
+from ..placement.device import GpuProbe
+from ..placement.ways import DevicePolicy, Ladder, ladder
+from ..weights.store import WeightStore
+from .limits import WorkerLimits
+from .process import Launch, Launches
+from .shared import CoreShare, Shared
+from .worker import Worker
+
+
+@dataclass(frozen=True)
+class WorkerFactory:
+    """What the workers of all models have in common."""
+
+    policies: Mapping[Volume | None, DevicePolicy]
+    """By where a model's weights come from; those of None are for all others."""
+    gpus: GpuProbe
+    threads: int
+    limits: WorkerLimits
+    """For a model that takes one request at a time; each model has its own `max_batch`."""
+    shared: Shared
+    weights: WeightStore
+    environment: Mapping[str, str]
+    may_download: bool = False
+    """Whether a damaged file may be removed, because it can be downloaded again."""
+
+    async def ladder(self, spec: ModelSpec) -> Ladder:
+        """In which ways a model can run now."""
+        volume = spec.weights.volume if spec.weights else None
+        policy = self.policies.get(volume, self.policies[None])
+        weight_bytes = self.weights.size_bytes(spec.weights) if spec.weights and spec.quantizable else 0
+        needs_gpu = "cuda" in spec.devices and policy.device != "cpu"
+        gpus = await asyncio.to_thread(self.gpus) if needs_gpu else ()
+        return ladder(spec, policy, gpus, weight_bytes)
+
+    def make(
+        self,
+        entry: CatalogEntry,
+        ways: Ladder,
+        arriving: Callable[[], int],
+        on_failed: Callable[[VisionError], None],
+    ) -> Worker:
+        """The worker of a model, not started yet; see `Worker` for the arguments.
+
+        Raises:
+            ModelLoadFailed: its weights are not there.
+        """
+        folder = self.weights.required(entry.spec)
+        launches = tuple(
+            Launch(
+                model_id=entry.spec.model_id,
+                class_path=entry.class_path,
+                way=way,
+                threads=self.threads,
+                weights_root=folder,
+                may_repair=self.may_download and self._is_ours(entry.spec, folder),
+                environment={**self.environment, **entry.environment},
+                options=entry.options,
+            )
+            for way in ways.ways
+        )
+        limits = replace(
+            self.limits,
+            max_batch=entry.spec.max_batch,
+            is_stepped=entry.spec.is_stepped,
+            abandoned_grace=max(self.limits.abandoned_grace, entry.spec.longest_step),
+        )
+        shared = self.shared if entry.spec.computes else replace(self.shared, cores=CoreShare(1))
+        return Worker(Launches(launches, ways.notice), limits, shared, arriving, on_failed)
+
+    def _is_ours(self, spec: ModelSpec, folder: Path | None) -> bool:
+        """Whether a folder is where downloads go."""
+        return spec.weights is not None and self.weights.place(spec.weights).home == folder
+
+    def files(self, spec: ModelSpec) -> Iterable[Path]:
+        """What a model loads."""
+        return self.weights.files(spec)

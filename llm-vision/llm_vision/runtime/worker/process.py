@@ -1,0 +1,123 @@
+"""The process of one model: what it is told at its start, and waiting until its model is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from ...errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, VisionError, WorkerCrashed
+from ..placement.ways import Way
+from ..processes.process import EXIT_SECONDS, ChildProcess, Command
+from ..processes.wire import Header
+from ..weights.failures import RETRY_LOAD
+
+_KILLED = -signal.SIGKILL
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a worker process is told at its start."""
+
+    model_id: str
+    class_path: str
+    way: Way
+    threads: int
+    weights_root: Path | None = None
+    may_repair: bool = False
+    """Whether a damaged file of downloaded weights is removed, to be downloaded again."""
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def command(self) -> Command:
+        """How to start it."""
+        argument = {
+            "model_id": self.model_id,
+            "class_path": self.class_path,
+            "device": self.way.device,
+            "quantization": self.way.quantization,
+            "threads": self.threads,
+            "weights_root": str(self.weights_root) if self.weights_root else None,
+            "may_repair": self.may_repair,
+            "options": self.options,
+        }
+        return Command(self.model_id, "llm_vision.runtime.child.main", argument, self.environment)
+
+
+@dataclass(frozen=True)
+class Launches:
+    """What to start, and then, each once, what to start instead when memory or device fail it."""
+
+    launches: tuple[Launch, ...]
+    notice: str | None = None
+    """Why the first one is not the best way to run the model."""
+
+
+class DeviceUnusable(ModelLoadFailed):
+    """The model did not load, and its device may be to blame."""
+
+
+class WorkerProcess(ChildProcess):
+    """A process with a model in it."""
+
+    @classmethod
+    async def start(cls, launch: Launch, seconds: float) -> Self:
+        """Spawn a process and wait until its model is ready.
+
+        Raises:
+            ModelLoadFailed: the model did not load within `seconds`, or not at all.
+            DeviceUnusable: it did not load on a GPU.
+            InsufficientMemory: it ran out of memory while it loaded.
+        """
+        try:
+            process = await cls.spawn(launch.command)
+        except OSError as error:
+            raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
+        try:
+            async with asyncio.timeout(seconds):
+                await process._wait_until_ready(launch)
+        except TimeoutError:
+            await process.close()
+            raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
+        except BaseException:
+            await process.close()
+            raise
+        return process
+
+    async def _wait_until_ready(self, launch: Launch) -> None:
+        async for message in self.messages():
+            if message["type"] == "ready":
+                return
+            raise _load_error(launch, message["code"], message["reason"], is_weights=message["is_weights"])
+        if await self.close(EXIT_SECONDS) == _KILLED:
+            raise InsufficientMemory("the system ended the process while the model loaded", retry_after=RETRY_LOAD)
+        raise _load_error(launch, ModelLoadFailed.code, "its process ended", is_weights=False)
+
+
+def _load_error(launch: Launch, code: str, reason: str, *, is_weights: bool) -> VisionError:
+    detail = f"{launch.model_id} did not load ({reason})"
+    if code == ModelLoadFailed.code and launch.way.device != "cpu" and not is_weights:
+        return DeviceUnusable(detail, retry_after=RETRY_LOAD)
+    error = VisionError.with_code(code, detail)
+    error.retry_after = RETRY_LOAD
+    return error
+
+
+def request_error(message: Header) -> VisionError:
+    """What a process says of a request that failed, as an error."""
+    detail = message.get("detail") or _failure_text(message)
+    return VisionError.with_code(
+        message["error"], detail, param=message.get("param"), retry_after=message.get("retry_after")
+    )
+
+
+def _failure_text(message: Header) -> str:
+    if message["error"] == WorkerCrashed.code:
+        return "the device failed; the model's process starts again"
+    if message["error"] == InferenceFailed.code:
+        return f"the model failed on this request ({message['exception']})"
+    return "the model ran out of memory on this request"

@@ -1,0 +1,202 @@
+"""The bounded queue of one worker, and which requests run together."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ...admission.turns import Turns
+from ...errors import QueueFull
+from ...images.raw import RawImage
+from ...models.base import JsonObject
+
+RETRY_AFTER_SECONDS = 1
+
+
+@dataclass(frozen=True)
+class WorkRequest:
+    """What a model is asked: a task's options and its pictures."""
+
+    params: JsonObject
+    images: tuple[RawImage, ...]
+    client: str = ""
+    """Who asks; clients take turns."""
+    ends_at: float = math.inf
+    """When nobody waits for the answer any more, on the event loop's clock."""
+    is_last_use: bool = False
+    """The pictures may be given away: they are empty afterwards."""
+
+
+@dataclass(frozen=True)
+class WorkResult:
+    """What a model answered, with the seconds that it took."""
+
+    value: JsonObject
+    queue_seconds: float
+    run_seconds: float
+    batch_size: int
+    device: str
+    device_notice: str | None = None
+    """Why it did not run where it was meant to run."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some generated text, as soon as it is there."""
+
+    text: str
+    logprobs: tuple[JsonObject, ...] = ()
+    """Of its tokens, where they were asked for."""
+
+
+OnPiece = Callable[[Piece], None]
+_ids = itertools.count(1)
+_A_DAY = 86_400.0  # as long as for ever
+_MOST_BATCH_BYTES = 512 * 1024 * 1024  # pixels; half of what a frame may hold
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request that waits for its result."""
+
+    request: WorkRequest
+    future: asyncio.Future[WorkResult]
+    enqueued_at: float
+    on_piece: OnPiece | None = None
+    on_started: Callable[[], None] = lambda: None
+    ticket_id: int = field(default_factory=lambda: next(_ids))
+    started_at: float = 0.0
+    has_begun: bool = False
+    """Whether its client has been sent something: it cannot be run again."""
+
+    @property
+    def client(self) -> str:
+        """Who asks."""
+        return self.request.client
+
+    @property
+    def image_bytes(self) -> int:
+        """Size of its pictures' pixels."""
+        return sum(len(image.data) for image in self.request.images)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits and has no answer yet."""
+        return not self.future.done()
+
+    def as_entry(self) -> JsonObject:
+        """What the worker process is told of it; the pictures' bytes follow in the payload."""
+        left = self.request.ends_at - asyncio.get_running_loop().time()
+        return {
+            "id": self.ticket_id,
+            "seconds": min(max(left, 0.0), _A_DAY),
+            "params": self.request.params,
+            "sizes": [(image.width, image.height) for image in self.request.images],
+        }
+
+    def buffers(self, *, may_come_back: bool) -> list[bytes | bytearray]:
+        """The pictures' pixels, given away where nobody needs them again."""
+        take = self.request.is_last_use and not may_come_back
+        return [image.take() if take else image.data for image in self.request.images]
+
+    def send(self, piece: Piece) -> None:
+        """Pass on what was generated."""
+        if self.on_piece and self.is_wanted:
+            self.has_begun = True
+            self.on_piece(piece)
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error, unless it is answered already."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # read once: nobody may be left to do so
+
+
+class BatchQueue:
+    """Bounded; hands out batches in which clients take turns, each one's requests in their order.
+
+    Args:
+        max_queue: tickets that may wait.
+        max_batch: most tickets in a batch.
+        batch_wait: seconds to wait for a request that is on its way.
+        arriving: how many admitted requests have not been queued yet.
+    """
+
+    def __init__(self, max_queue: int, max_batch: int, batch_wait: float, arriving: Callable[[], int]) -> None:
+        self._max_queue = max_queue
+        self._max_batch = max_batch
+        self._batch_wait = batch_wait
+        self._arriving = arriving
+        self._tickets: deque[Ticket] = deque()
+        self._turns = Turns()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._tickets)
+
+    def put(self, ticket: Ticket) -> None:
+        """Queue a ticket.
+
+        Raises:
+            QueueFull: as many as may wait are waiting.
+        """
+        if len(self._tickets) >= self._max_queue + self._max_batch:
+            raise QueueFull("this model has as many requests as it may", retry_after=RETRY_AFTER_SECONDS)
+        self._tickets.append(ticket)
+        self._changed.set()
+
+    def put_back(self, tickets: list[Ticket]) -> None:
+        """Put tickets that were taken in front again."""
+        self._tickets.extendleft(reversed(tickets))
+        self._changed.set()
+
+    def discard(self, ticket: Ticket) -> bool:
+        """Take a ticket out that nobody wants any more; False when it is not queued."""
+        try:
+            self._tickets.remove(ticket)
+        except ValueError:
+            return False
+        return True
+
+    def drain(self) -> list[Ticket]:
+        """Take everything out."""
+        tickets = list(self._tickets)
+        self._tickets.clear()
+        return tickets
+
+    async def next_batch(self, most: int) -> list[Ticket]:
+        """Wait for the first ticket, then take what is there, up to `most`.
+
+        A batch with room waits for requests that are still being decoded, so that a burst runs
+        together and a lone request starts at once.
+        """
+        while not self._tickets:
+            self._changed.clear()
+            await self._changed.wait()
+        deadline = asyncio.get_running_loop().time() + self._batch_wait
+        while self._arriving() > 0 and len(self._tickets) < most:
+            self._changed.clear()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._changed.wait()
+            except TimeoutError:
+                break
+        return self._take_batch(most)
+
+    def _take_batch(self, most: int) -> list[Ticket]:
+        """As many as may run together; several huge pictures do not."""
+        batch: list[Ticket] = []
+        room = _MOST_BATCH_BYTES
+        while self._tickets and len(batch) < most:
+            ticket = self._turns.next_of(self._tickets)
+            room -= ticket.image_bytes
+            if batch and room < 0:
+                break
+            self._tickets.remove(ticket)
+            self._turns.taken(ticket.client)
+            batch.append(ticket)
+        return batch

@@ -1,0 +1,65 @@
+"""Whether a model's weights are there; where they are not, their download begins and the reason is told."""
+
+from __future__ import annotations
+
+from ...errors import ModelLoading, VisionError
+from ...models.base import ModelSpec
+from ...runtime.downloads.downloads import Downloads, DownloadStatus
+from ...runtime.weights.store import WeightStore
+
+_RETRY_SECONDS = 10
+_MIB = 1024 * 1024
+
+
+class Availability:
+    """What a service asks before it counts on a model.
+
+    Args:
+        weights: the volumes.
+        downloads: what fills them.
+    """
+
+    def __init__(self, weights: WeightStore, downloads: Downloads) -> None:
+        self._weights = weights
+        self._downloads = downloads
+
+    def obstacle(self, spec: ModelSpec, *, retry_failed: bool = False) -> VisionError | None:
+        """Why a model cannot be used yet, as the error to raise; None when its weights are there.
+
+        The download of missing ones begins, where that is allowed; `retry_failed`: even when it has just failed.
+        """
+        if spec.weights is None or self._weights.folder(spec.weights) is not None:
+            return None
+        try:
+            self._downloads.begin(spec, retry_failed=retry_failed)
+        except VisionError as error:
+            return error
+        words = f"the weights of {spec.model_id} are being downloaded ({_how_far(self._downloads.status(spec))})"
+        return ModelLoading(words, retry_after=_RETRY_SECONDS)
+
+    def size_bytes(self, spec: ModelSpec) -> int | None:
+        """Size of a model's files; None where weights are missing."""
+        if spec.weights is None:
+            return sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
+        folder = self._weights.folder(spec.weights)
+        return sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) if folder else None
+
+    def require(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
+        """Refuse a request that no other model may answer; see `obstacle`.
+
+        Raises:
+            ModelLoading: the weights are being downloaded.
+            ModelLoadFailed, StorageFull: they are missing, and cannot or may not be downloaded.
+        """
+        error = self.obstacle(spec, retry_failed=retry_failed)
+        if error:
+            raise error
+
+
+def _how_far(status: DownloadStatus | None) -> str:
+    if status and status.state == "waiting":
+        return "another service on the same volume does it"
+    if status is None or not status.bytes_total:
+        return "it has just begun"
+    share = 100 * status.bytes_done // status.bytes_total
+    return f"{share} %: {status.bytes_done / _MIB:.0f} of {status.bytes_total / _MIB:.0f} MiB"

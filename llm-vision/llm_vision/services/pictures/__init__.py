@@ -1,0 +1,1 @@
+"""Pictures from bytes, data URIs and URLs."""

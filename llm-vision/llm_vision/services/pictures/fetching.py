@@ -1,0 +1,223 @@
+"""Fetches pictures by URL, where an operator allows it: pinned to checked addresses, limited in size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin
+
+from ...admission.deadlines import Deadlines
+from ...admission.places import Places, admit_everywhere
+from ...admission.turns import FairPlaces
+from ...errors import (
+    ImageFetchFailed,
+    ImageFetchTimeout,
+    ImageFetchTooLarge,
+    ImageUpstreamError,
+    QueueFull,
+    TooManyRedirects,
+    UnsupportedImageFormat,
+    UrlImagesDisabled,
+    UrlNotAllowed,
+)
+from ...images.decode import sniff_format
+from ...runtime.worker.queue import RETRY_AFTER_SECONDS
+from .urls import NOT_ALLOWED, Address, PictureUrl, UrlRules, check_addresses, parse
+
+Resolve = Callable[[str, int], Awaitable[list[Address]]]
+AT_ONCE = 4
+"""Pictures that are fetched together; each may take `max_bytes` of memory."""
+MOST_WAITING = 28
+"""Pictures that wait for that."""
+MOST_LOOKUPS = 4 * AT_ONCE
+"""Names that are looked up together: what a fetch has given up on may hang for longer than the fetch."""
+CONNECT_SECONDS = 3.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_OK = 200
+_SERVER_ERROR = 500
+_HEADERS = {"Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "llm-vision"}
+
+
+@dataclass(frozen=True)
+class FetchRules:
+    """What a fetch may take."""
+
+    urls: UrlRules
+    max_bytes: int
+    seconds: float
+    redirects: int = 0
+    allows_tiff: bool = False
+    connect_seconds: float = CONNECT_SECONDS
+    queue_seconds: float = 30.0
+
+
+class Lookups:
+    """Looks up names, each in a thread of its own.
+
+    The system's lookup cannot be cancelled: one that hangs keeps its thread. So these are not the threads of
+    the event loop, there are only so many of them, and the end of the process waits for none.
+    """
+
+    def __init__(self) -> None:
+        self._free = asyncio.Semaphore(MOST_LOOKUPS)
+
+    async def __call__(self, host: str, port: int) -> list[Address]:
+        """All addresses of a name.
+
+        Raises:
+            OSError: the name is not known.
+        """
+        with contextlib.suppress(ValueError):
+            return [ipaddress.ip_address(host)]  # some systems do not look up every address
+        await self._free.acquire()
+        found: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+        try:
+            threading.Thread(target=self._look_up, args=(host, port, found), name="lookup", daemon=True).start()
+        except RuntimeError:
+            self._free.release()
+            raise OSError("the system refuses to start a thread") from None
+        return await found
+
+    def _look_up(self, host: str, port: int, found: asyncio.Future[list[Address]]) -> None:
+        addresses: list[Address] = []
+        problem: Exception | None = None
+        try:
+            places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            addresses = [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in places]
+        except Exception as error:  # handed on, whatever it is
+            problem = error
+        with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
+            found.get_loop().call_soon_threadsafe(self._end, found, addresses, problem)
+
+    def _end(self, found: asyncio.Future[list[Address]], addresses: list[Address], problem: Exception | None) -> None:
+        self._free.release()
+        if found.done():  # nobody waits for it any more
+            return
+        if problem:
+            found.set_exception(problem)
+        else:
+            found.set_result(addresses)
+
+
+class UrlPictures:
+    """Pictures of other servers.
+
+    Args:
+        rules: which, how large and how long.
+        deadlines: where the time of fetches counts.
+        resolve: how names become addresses.
+    """
+
+    def __init__(self, rules: FetchRules, deadlines: Deadlines, resolve: Resolve | None = None) -> None:
+        self._rules = rules
+        self._deadlines = deadlines
+        self._resolve = resolve or Lookups()
+        self._admitted = Places(AT_ONCE + MOST_WAITING)
+        self._places = FairPlaces(AT_ONCE)
+
+    async def fetch(self, text: str, client: str) -> bytearray:
+        """The bytes behind a URL.
+
+        Args:
+            text: the URL.
+            client: who asks; clients take turns.
+
+        Raises:
+            UrlImagesDisabled, UrlSchemeNotAllowed, InvalidUrl, UrlNotAllowed, TooManyRedirects: it may not be fetched.
+            QueueFull: too many wait for theirs.
+            ImageFetchFailed, ImageFetchTooLarge, ImageUpstreamError, ImageFetchTimeout: there was no picture to get.
+            ShuttingDown: the service's time to finish is over.
+        """
+        if not self._rules.urls.hosts:
+            raise UrlImagesDisabled(
+                "pictures by URL are off; VISION_URL_HOSTS lists hosts that may be asked", param="url"
+            )
+        url = parse(text, self._rules.urls)
+        async with self._place(client), self._deadlines.within(self._rules.seconds, self._late):
+            return await self._follow(url)
+
+    def _late(self) -> ImageFetchTimeout:
+        return ImageFetchTimeout(f"the picture's server took longer than {self._rules.seconds:g} s", param="url")
+
+    @asynccontextmanager
+    async def _place(self, client: str) -> AsyncIterator[None]:
+        """Wait for a turn; whoever has most that wait gives one up for a client that has fewer."""
+        with admit_everywhere([self._admitted], client) as (admission,):
+            async with AsyncExitStack() as held:
+                async with self._deadlines.within(self._rules.queue_seconds, _too_many) as patience:
+                    admission.on_displaced = lambda: patience.reschedule(0)
+                    await held.enter_async_context(self._places.place(client))
+                    admission.started()
+                yield
+
+    async def _follow(self, url: PictureUrl) -> bytearray:
+        for _ in range(self._rules.redirects + 1):
+            found = await self._get(url)
+            if isinstance(found, bytearray):
+                return found
+            following = parse(urljoin(url.text, found), self._rules.urls)
+            if url.scheme == "https" and following.scheme != "https":
+                raise UrlNotAllowed(NOT_ALLOWED, param="url")
+            url = following
+        raise TooManyRedirects(f"the picture's server redirects more than {self._rules.redirects} times", param="url")
+
+    async def _get(self, url: PictureUrl) -> bytearray | str:
+        """The picture, or where else it is."""
+        import httpx2  # noqa: PLC0415  (only who fetches pays for it)
+
+        try:
+            addresses = await self._resolve(url.host, url.port)
+        except OSError:
+            raise ImageUpstreamError("the picture's host is not known", param="url") from None
+        address = check_addresses(url, addresses, self._rules.urls)
+        extensions = {"sni_hostname": url.host} if url.scheme == "https" else {}
+        headers = {**_HEADERS, "Host": url.authority}
+        timeout = httpx2.Timeout(self._rules.seconds, connect=self._rules.connect_seconds)
+        try:
+            async with (
+                httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout) as client,
+                client.stream("GET", url.at(address), headers=headers, extensions=extensions) as response,
+            ):
+                if response.status_code in _REDIRECTS:
+                    return _location(response)
+                return await self._body(response)
+        except httpx2.RemoteProtocolError:
+            raise ImageFetchFailed("the picture's server broke off, or speaks no HTTP", param="url") from None
+        except httpx2.HTTPError:
+            raise ImageUpstreamError("the picture's server cannot be reached", param="url") from None
+
+    async def _body(self, response: Any) -> bytearray:
+        if response.status_code >= _SERVER_ERROR:
+            raise ImageUpstreamError(f"the picture's server answers {response.status_code}", param="url")
+        if response.status_code != _OK:
+            raise ImageFetchFailed(f"the picture's server answers {response.status_code}", param="url")
+        if response.headers.get("content-encoding", "identity") != "identity":
+            raise ImageFetchFailed("the picture's server compresses what it sends", param="url")
+        data = bytearray()
+        async for piece in response.aiter_raw():
+            data += piece
+            if len(data) > self._rules.max_bytes:
+                raise ImageFetchTooLarge(f"the limit is {self._rules.max_bytes} bytes", param="url")
+        try:
+            sniff_format(data, allow_tiff=self._rules.allows_tiff)
+        except UnsupportedImageFormat:
+            raise ImageFetchFailed("what the server sends is no picture", param="url") from None
+        return data
+
+
+def _too_many() -> QueueFull:
+    return QueueFull("too many pictures wait to be fetched", retry_after=RETRY_AFTER_SECONDS)
+
+
+def _location(response: Any) -> str:
+    location = str(response.headers.get("location", ""))
+    if not location:
+        raise ImageFetchFailed("the picture's server sends on, but not where to", param="url")
+    return location

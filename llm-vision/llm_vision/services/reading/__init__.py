@@ -1,0 +1,1 @@
+"""Reads crops, pages and batches."""
