@@ -22,7 +22,7 @@ from llm_vision.manga.splitting import MOST_LINES
 from llm_vision.models.base import JsonObject, LoadContext, Model
 from llm_vision.models.families.manga_ocr import model as manga_ocr
 from llm_vision.models.families.rapidocr.model import RapidOcr
-from llm_vision.runtime.worker.queue import WorkResult
+from llm_vision.runtime.work import WorkResult
 from llm_vision.services.reading.crops import Choice, OcrWish
 from llm_vision.services.reading.pages import PageReader, PageWish
 

@@ -27,7 +27,7 @@ from llm_vision.api.manage.model_bodies import ONE_YEAR
 from llm_vision.api.ollama.answer import Lines, as_chat
 from llm_vision.api.ollama.files import changed_at, context_length
 from llm_vision.api.shared.answering import Answering
-from llm_vision.runtime.worker.queue import OnPiece, Piece
+from llm_vision.runtime.work import Chunk, OnChunk
 from llm_vision.services.chat.service import ChatAnswer
 
 SCENE, ASKED = next(iter(held_out(1, seed=61, kind="count")))
@@ -241,10 +241,10 @@ def test_saying_takes_as_long_as_the_words_do(ready: LiveServer, stream: bool) -
 
 
 async def test_a_client_that_reads_slowly_makes_no_duration_longer() -> None:
-    async def make(on_piece: OnPiece) -> ChatAnswer:
+    async def make(on_chunk: OnChunk) -> ChatAnswer:
         await asyncio.sleep(0.1)
-        on_piece(Piece("a"))
-        on_piece(Piece("b"))
+        on_chunk(Chunk("a"))
+        on_chunk(Chunk("b"))
         return ChatAnswer("model", "ab", "stop", None, run_seconds=0.1)
 
     told = Lines("model", as_chat)

@@ -22,10 +22,10 @@ from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, SteppedModel, Task
 from llm_vision.models.families.upstream.model import entry_of
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.placement.ways import Way
+from llm_vision.runtime.placement.placements import Placement
+from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.limits import WorkerLimits
 from llm_vision.runtime.worker.process import Launch, Launches
-from llm_vision.runtime.worker.queue import WorkRequest
 from llm_vision.runtime.worker.shared import CoreShare, Shared
 from llm_vision.runtime.worker.worker import Worker
 
@@ -43,7 +43,7 @@ TESTED = [id_ for id_, entry in CATALOG.items() if entry.spec.weights is None or
 async def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
     folder = copied(OF_MODEL[request.param], tmp_path_factory.mktemp("weights")) if entry.spec.weights else None
-    launch = Launch(entry.spec.model_id, entry.class_path, Way("cpu"), threads=2, weights_root=folder)
+    launch = Launch(entry.spec.model_id, entry.class_path, Placement("cpu"), threads=2, weights_root=folder)
     limits = WorkerLimits(max_batch=entry.spec.max_batch, is_stepped=entry.spec.is_stepped)
     started = Worker(Launches((launch,)), limits, Shared(Metrics(), CoreShare(2)))
     await started.start()

@@ -14,11 +14,11 @@ from llm_vision.images.raw import RawImage
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import Model, ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.placement.ways import Ladder, Way
+from llm_vision.runtime.placement.placements import Placement, Placements
 from llm_vision.runtime.pool.pool import ModelPool, PoolLimits
+from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.limits import WorkerLimits
 from llm_vision.runtime.worker.process import Launch, Launches
-from llm_vision.runtime.worker.queue import WorkRequest
 from llm_vision.runtime.worker.shared import CoreShare, Shared
 from llm_vision.runtime.worker.worker import Worker
 
@@ -42,7 +42,7 @@ class Clock:
         return self.now
 
 
-def launches_of(entry: CatalogEntry, ways: Sequence[Way]) -> Launches:
+def launches_of(entry: CatalogEntry, ways: Sequence[Placement]) -> Launches:
     return Launches(tuple(Launch(entry.spec.model_id, entry.class_path, way, threads=1) for way in ways))
 
 
@@ -52,7 +52,7 @@ def _of_spec(spec: ModelSpec) -> dict[str, object]:
 
 def make_worker(
     model: type[Model] = Faulty,
-    ways: Sequence[Way] = (Way("cpu"),),
+    ways: Sequence[Placement] = (Placement("cpu"),),
     arriving: Callable[[], int] = lambda: 0,
     on_failed: Callable[[VisionError], None] = lambda error: None,
     **limits: object,
@@ -99,18 +99,18 @@ class PoolKit:
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()
 
-    async def ladder(self, spec: ModelSpec) -> Ladder:
-        return Ladder((Way("cpu", memory_bytes=spec.memory_bytes),))
+    async def placements(self, spec: ModelSpec) -> Placements:
+        return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
     def make(
         self,
         entry: CatalogEntry,
-        ways: Ladder,
+        ways: Placements,
         arriving: Callable[[], int],
         on_failed: Callable[[VisionError], None],
     ) -> Worker:
         made = Worker(
-            launches_of(entry, ways.ways),
+            launches_of(entry, ways.best_first),
             WorkerLimits(**_of_spec(entry.spec), max_queue=4),  # type: ignore[arg-type]
             Shared(self.metrics, CoreShare(1)),
             arriving,

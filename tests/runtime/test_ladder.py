@@ -14,12 +14,12 @@ from fixtures.faulty_models import GPU_FAULTS, BrokenLoad, FaultyBatch, KilledLo
 from fixtures.waiting import until
 from llm_vision.errors import InsufficientMemory, ModelLoadFailed, WorkerCrashed
 from llm_vision.models.base import Quantization
-from llm_vision.runtime.placement.ways import Way
+from llm_vision.runtime.placement.placements import Placement
 from llm_vision.runtime.worker.worker import Worker, WorkerState
 
 from .conftest import make_worker, request
 
-WAYS = (Way("cuda:0"), Way("cuda:0", Quantization.FOUR), Way("cpu", Quantization.FOUR))
+WAYS = (Placement("cuda:0"), Placement("cuda:0", Quantization.FOUR), Placement("cpu", Quantization.FOUR))
 
 
 @pytest.mark.parametrize("fault", GPU_FAULTS)
@@ -51,7 +51,7 @@ async def test_without_another_way_a_broken_gpu_is_a_failed_load(
 
 async def test_weights_that_are_wrong_are_not_tried_in_other_ways(journal: Journal) -> None:
     with pytest.raises(ModelLoadFailed):
-        await make_worker(BrokenLoad, ways=[Way("cpu"), Way("cpu", Quantization.FOUR)]).start()
+        await make_worker(BrokenLoad, ways=[Placement("cpu"), Placement("cpu", Quantization.FOUR)]).start()
     assert journal.count("load") == 1
 
 
@@ -96,24 +96,24 @@ async def test_a_request_that_fits_nowhere_fails_and_the_last_way_goes_on(journa
         pid = worker.pid
         with pytest.raises(InsufficientMemory):
             await worker.infer(request("fit", ways=[]))
-        assert worker.way == WAYS[-1]
+        assert worker.placement == WAYS[-1]
         assert (await worker.infer(request(mark="good"))).value["pid"] == pid
     finally:
         await worker.stop()
 
 
 async def test_a_process_that_the_system_kills_while_it_loads_had_too_little_memory(journal: Journal) -> None:
-    worker = make_worker(KilledLoad, ways=[Way("cpu"), Way("cpu", Quantization.FOUR)])
+    worker = make_worker(KilledLoad, ways=[Placement("cpu"), Placement("cpu", Quantization.FOUR)])
     await worker.start()
     try:
-        assert worker.way.quantization is Quantization.FOUR
+        assert worker.placement.quantization is Quantization.FOUR
         assert worker.device_notice == "there was too little memory on the CPU, so it runs on the CPU in 4 bits"
     finally:
         await worker.stop()
 
 
 async def test_promise_14_a_lost_device_gets_a_new_process(journal: Journal) -> None:
-    worker, other = make_worker(ways=[Way("cuda:0")]), make_worker(FaultyBatch)
+    worker, other = make_worker(ways=[Placement("cuda:0")]), make_worker(FaultyBatch)
     await worker.start()
     await other.start()
     try:

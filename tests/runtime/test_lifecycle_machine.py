@@ -17,7 +17,7 @@ from llm_vision.errors import ModelLoadFailed, VisionError
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.placement.ways import Ladder, Way
+from llm_vision.runtime.placement.placements import Placement, Placements
 from llm_vision.runtime.pool.pool import ModelPool, PoolLimits
 from llm_vision.runtime.worker.limits import WorkerState
 
@@ -36,7 +36,7 @@ class FakeWorker:
         self.state = WorkerState.LOADING
         self.queue_length = 0
         self.memory_bytes = 1
-        self.way = Way("cpu", memory_bytes=1)
+        self.placement = Placement("cpu", memory_bytes=1)
         self.is_recovering = False
         self.device_notice = None
         self.pid = 1
@@ -81,13 +81,13 @@ class PoolMachine(RuleBasedStateMachine):
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()
 
-    async def ladder(self, spec: ModelSpec) -> Ladder:
-        return Ladder((Way("cpu", memory_bytes=spec.memory_bytes),))
+    async def placements(self, spec: ModelSpec) -> Placements:
+        return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
     def make(
         self,
         entry: CatalogEntry,
-        ways: Ladder,
+        ways: Placements,
         arriving: Callable[[], int],
         on_failed: Callable[[VisionError], None],
     ) -> FakeWorker:

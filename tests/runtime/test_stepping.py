@@ -11,12 +11,12 @@ from conftest import Journal
 from fixtures.talker import Talker
 from fixtures.waiting import until
 from llm_vision.errors import ContextLengthExceeded, InferenceFailed, InsufficientMemory, WorkerCrashed
-from llm_vision.runtime.placement.ways import Way
-from llm_vision.runtime.worker.queue import WorkResult
+from llm_vision.runtime.placement.placements import Placement
+from llm_vision.runtime.work import WorkResult
 from llm_vision.runtime.worker.worker import Worker
 from runtime.conftest import make_worker, request
 
-GPU, CPU = Way("cuda:0"), Way("cpu")
+GPU, CPU = Placement("cuda:0"), Placement("cpu")
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ class Said:
     def __init__(self, worker: Worker, do: str = "talk", /, **params: object) -> None:
         self.numbers: list[str] = []
         self.task: asyncio.Task[WorkResult] = asyncio.create_task(
-            worker.infer(request(do, **params), on_piece=lambda piece: self.numbers.append(piece.text))
+            worker.infer(request(do, **params), on_chunk=lambda chunk: self.numbers.append(chunk.text))
         )
 
     async def has(self, count: int) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from llm_vision.admission.turns import FairPlaces
 from llm_vision.images.raw import RawImage
-from llm_vision.runtime.worker.queue import BatchQueue, Ticket, WorkRequest
+from llm_vision.runtime.work import WorkRequest
+from llm_vision.runtime.worker.queue import BatchQueue, Ticket
 
 
 class Visitors:

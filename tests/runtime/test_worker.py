@@ -25,11 +25,11 @@ from llm_vision.errors import (
 from llm_vision.metrics import Metrics
 from llm_vision.models.families.upstream.model import entry_of
 from llm_vision.runtime.placement.device import find_gpus
-from llm_vision.runtime.placement.ways import DevicePolicy, Way
+from llm_vision.runtime.placement.placements import DevicePolicy, Placement
 from llm_vision.runtime.weights.store import WeightStore
+from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.factory import WorkerFactory
 from llm_vision.runtime.worker.limits import WorkerLimits
-from llm_vision.runtime.worker.queue import WorkRequest
 from llm_vision.runtime.worker.shared import CoreShare, Shared
 from llm_vision.runtime.worker.worker import Worker, WorkerState
 from runtime.conftest import make_worker, picture, request
@@ -175,7 +175,7 @@ async def test_trap_7_a_running_request_stops_when_its_client_leaves(worker: Wor
     pid = worker.pid
     tokens: list[str] = []
     endless = asyncio.create_task(
-        worker.infer(request("tokens", count=10_000_000), on_piece=lambda piece: tokens.append(piece.text))
+        worker.infer(request("tokens", count=10_000_000), on_chunk=lambda chunk: tokens.append(chunk.text))
     )
     await until(lambda: len(tokens) >= 3)
     endless.cancel()
@@ -185,7 +185,7 @@ async def test_trap_7_a_running_request_stops_when_its_client_leaves(worker: Wor
 
 async def test_tokens_arrive_in_order_before_the_result(worker: Worker) -> None:
     tokens: list[str] = []
-    result = await worker.infer(request("tokens", count=500), on_piece=lambda piece: tokens.append(piece.text))
+    result = await worker.infer(request("tokens", count=500), on_chunk=lambda chunk: tokens.append(chunk.text))
     assert tokens == [f"{number} " for number in range(500)]
     assert result.value["sent"] == 500
 
@@ -271,7 +271,7 @@ async def test_trap_13_a_batch_that_does_not_fit_is_halved(journal: Journal, tmp
 
 
 async def test_trap_13_gpu_memory_that_runs_out_falls_back_to_the_cpu_and_says_so(journal: Journal) -> None:
-    worker = make_worker(ways=[Way("cuda:0"), Way("cpu")])
+    worker = make_worker(ways=[Placement("cuda:0"), Placement("cpu")])
     await worker.start()
     try:
         assert (await worker.infer(request())).device_notice is None
@@ -285,7 +285,7 @@ async def test_trap_13_gpu_memory_that_runs_out_falls_back_to_the_cpu_and_says_s
 
 
 async def test_trap_13_without_fallback_the_request_fails_and_the_process_lives(journal: Journal) -> None:
-    worker = make_worker(ways=[Way("cuda:0")])
+    worker = make_worker(ways=[Placement("cuda:0")])
     await worker.start()
     try:
         pid = worker.pid
@@ -421,7 +421,7 @@ async def test_a_model_that_only_waits_for_another_server_takes_no_cores_from_th
             {None: DevicePolicy()}, find_gpus, 8, WorkerLimits(max_batch=1), shared, WeightStore({}), {}
         )
         entry = entry_of("far", server.url, "tiny", None)
-        worker = factory.make(entry, await factory.ladder(entry.spec), lambda: 0, lambda error: None)
+        worker = factory.make(entry, await factory.placements(entry.spec), lambda: 0, lambda error: None)
         await worker.start()
         turn = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
         asking = asyncio.create_task(worker.infer(WorkRequest({"messages": [turn], "max_tokens": 1}, ())))

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from ..errors import QueueFull
-from ..runtime.worker.queue import RETRY_AFTER_SECONDS
+
+RETRY_AFTER_SECONDS = 1
 
 
 class Places:

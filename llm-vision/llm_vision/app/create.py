@@ -36,7 +36,7 @@ from ..models.registry import Catalog
 from ..runtime.decoders.decoders import DecoderLimits, Decoders
 from ..runtime.downloads.downloads import DownloadRules, Downloads, DownloadStatus
 from ..runtime.placement.device import cpu_cores, find_gpus, memory_limit_bytes, missing_gpu
-from ..runtime.placement.ways import DevicePolicy
+from ..runtime.placement.placements import DevicePolicy
 from ..runtime.pool.pool import ModelPool, PoolLimits
 from ..runtime.weights.store import WeightStore
 from ..runtime.worker.factory import WorkerFactory
@@ -95,6 +95,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
+    app.state.large_bodies = FairPlaces(1)
     for router in ROUTERS:
         app.include_router(router)
     error_handlers.install(app)
@@ -203,7 +204,6 @@ def _build_services(settings: Settings, catalog: Catalog, metrics: Metrics, dead
         batch_seconds=settings.batch_seconds,
         max_file_bytes=settings.max_file_bytes,
         max_pictures=settings.max_pictures,
-        large_bodies=FairPlaces(1),
     )
 
 

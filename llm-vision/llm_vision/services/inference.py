@@ -8,13 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from ..admission.deadlines import Deadlines
-from ..admission.places import Admission, Places, admit_everywhere
+from ..admission.places import RETRY_AFTER_SECONDS, Admission, Places, admit_everywhere
 from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import JsonObject, ModelSpec, Task
 from ..runtime.pool.pool import ModelPool
-from ..runtime.worker.queue import RETRY_AFTER_SECONDS, OnPiece, WorkRequest, WorkResult
+from ..runtime.work import OnChunk, WorkRequest, WorkResult
 
 Wanted = tuple[str, Task]
 _RETRY_LOADING = 10  # seconds
@@ -36,7 +36,7 @@ class Permit:
         model_id: str,
         images: Sequence[RawImage],
         params: JsonObject,
-        on_piece: OnPiece | None = None,
+        on_chunk: OnChunk | None = None,
         *,
         is_last_use: bool = False,
     ) -> WorkResult:
@@ -46,7 +46,7 @@ class Permit:
             model_id: one of the models that were admitted.
             images: RGB pictures.
             params: the task's options.
-            on_piece: called with each piece of generated text.
+            on_chunk: called with each chunk of generated text.
             is_last_use: the pictures may be given away: they are empty afterwards.
 
         Raises:
@@ -56,7 +56,7 @@ class Permit:
         request = WorkRequest(params, tuple(images), self.client, self.ends_at, is_last_use)
         async with self.pool.lease(model_id) as worker:
             result = await worker.infer(
-                request, on_piece=on_piece, on_queued=admission.arrived, on_started=admission.started
+                request, on_chunk=on_chunk, on_queued=admission.arrived, on_started=admission.started
             )
         self.metrics.stage_ended("queue", model_id, result.queue_seconds)
         self.metrics.stage_ended("run", model_id, result.run_seconds)

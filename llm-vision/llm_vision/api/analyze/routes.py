@@ -16,7 +16,7 @@ from ...http.bodies.json_body import parse_object
 from ...http.media_types import SSE
 from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
 from ...http.problem import error_body
-from ...runtime.worker.queue import OnPiece
+from ...runtime.work import OnChunk
 from ...services.analysis.service import Sampling, Turn, VisionAnswer, VisionWish
 from ..shared.answering import Answering, StreamedAnswer
 from ..shared.dependencies import ServicesDep
@@ -66,12 +66,12 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
         choices=_choices_of(form),
     )
 
-    async def make(on_piece: OnPiece) -> VisionAnswer:
+    async def make(on_chunk: OnChunk) -> VisionAnswer:
         async with AsyncExitStack() as held:
             analyst = await held.enter_async_context(services.vision.admit(wish, client))
             data = await services.url_pictures.fetch(form.url, client) if form.url else upload.picture
             picture = await held.enter_async_context(services.pictures.decoded(data, client))
-            return await analyst.analyze(picture, on_piece)
+            return await analyst.analyze(picture, on_chunk)
 
     answering = Answering(make)
     await answering.begin()
@@ -82,8 +82,8 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
 
 
 async def _events(answering: Answering[VisionAnswer]) -> AsyncIterator[str]:
-    async for piece in answering.pieces():
-        yield _event("delta", Delta(text=piece.text))
+    async for chunk in answering.chunks():
+        yield _event("delta", Delta(text=chunk.text))
     yield _event("answer", _as_answer(await answering.answer()))
 
 

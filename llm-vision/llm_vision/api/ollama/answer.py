@@ -55,8 +55,8 @@ class Lines:
 
     async def events(self, answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[str]:
         """All lines, each as soon as it is known; `may_call`: the text may turn out to be calls of tools."""
-        async for piece in words(answering, may_call=may_call):
-            yield line_of(self._line(piece.text))
+        async for chunk in words(answering, may_call=may_call):
+            yield line_of(self._line(chunk.text))
         answer = await answering.answer()
         if answer.calls:
             yield line_of(self._with_calls(self._line(""), answer.calls))
@@ -81,7 +81,7 @@ class Lines:
 
     def _end(self, answer: ChatAnswer, answering: Answering[ChatAnswer]) -> dict[str, Any]:
         total = (answering.ended_at or time.perf_counter()) - self._began
-        saying = min(answer.run_seconds, answering.piece_seconds)
+        saying = min(answer.run_seconds, answering.chunk_seconds)
         end = AnswerEnd(
             done_reason=_REASONS.get(answer.finish_reason, answer.finish_reason),
             total_duration=_nanoseconds(total),

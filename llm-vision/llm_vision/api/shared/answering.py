@@ -1,4 +1,4 @@
-"""An answer that is made in a task of its own, while it is sent piece by piece."""
+"""An answer that is made in a task of its own, while it is sent chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,46 +11,46 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...errors import InternalError, VisionError
-from ...runtime.worker.queue import OnPiece, Piece
+from ...runtime.work import Chunk, OnChunk
 
 Answer = TypeVar("Answer")
 
 
 class Answering(Generic[Answer]):
-    """Pieces, then the whole answer.
+    """Chunks, then the whole answer.
 
     Args:
-        make: makes the answer, and hands on its pieces as they come.
+        make: makes the answer, and hands on its chunks as they come.
     """
 
-    def __init__(self, make: Callable[[OnPiece], Awaitable[Answer]]) -> None:
-        self._pieces: asyncio.Queue[Piece | None] = asyncio.Queue()
+    def __init__(self, make: Callable[[OnChunk], Awaitable[Answer]]) -> None:
+        self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
         self._made = asyncio.ensure_future(self._make(make))
-        self._first: Piece | None = None
+        self._first: Chunk | None = None
         self._first_at: float | None = None
         self.ended_at: float | None = None
         """When it was made, on `time.perf_counter`."""
 
-    async def _make(self, make: Callable[[OnPiece], Awaitable[Answer]]) -> Answer:
+    async def _make(self, make: Callable[[OnChunk], Awaitable[Answer]]) -> Answer:
         try:
             return await make(self._take)
         finally:
             self.ended_at = time.perf_counter()
-            self._pieces.put_nowait(None)
+            self._chunks.put_nowait(None)
 
-    def _take(self, piece: Piece) -> None:
+    def _take(self, chunk: Chunk) -> None:
         if self._first_at is None:
             self._first_at = time.perf_counter()
-        self._pieces.put_nowait(piece)
+        self._chunks.put_nowait(chunk)
 
     async def begin(self) -> None:
-        """Wait for the first piece, or the end: until then a failure can be told by a status.
+        """Wait for the first chunk, or the end: until then a failure can be told by a status.
 
         Raises:
             VisionError: there is no answer.
         """
         try:
-            self._first = await self._pieces.get()
+            self._first = await self._chunks.get()
             if self._first is None:
                 await self._made
         except BaseException:
@@ -58,21 +58,21 @@ class Answering(Generic[Answer]):
             raise
 
     @property
-    def piece_seconds(self) -> float:
-        """From the first piece to the end, once it is made; however slowly a client reads."""
+    def chunk_seconds(self) -> float:
+        """From the first chunk to the end, once it is made; however slowly a client reads."""
         if self._first_at is None or self.ended_at is None:
             return 0.0
         return self.ended_at - self._first_at
 
-    async def pieces(self) -> AsyncIterator[Piece]:
+    async def chunks(self) -> AsyncIterator[Chunk]:
         """What has come and is coming."""
-        piece = self._first
-        while piece is not None:
-            yield piece
-            piece = await self._pieces.get()
+        chunk = self._first
+        while chunk is not None:
+            yield chunk
+            chunk = await self._chunks.get()
 
     async def answer(self) -> Answer:
-        """The whole answer, behind the last piece.
+        """The whole answer, behind the last chunk.
 
         Raises:
             VisionError: it broke off.
@@ -80,7 +80,7 @@ class Answering(Generic[Answer]):
         return await self._made
 
     async def whole(self) -> Answer:
-        """The whole answer, where nobody is sent its pieces.
+        """The whole answer, where nobody is sent its chunks.
 
         Raises:
             VisionError: it broke off.
@@ -101,9 +101,9 @@ class StreamedAnswer(Response):
 
     Args:
         answering: what is made, and has begun.
-        events: the body, in pieces.
+        events: the body, in chunks.
         media_type: of the body.
-        failure: the piece that tells a client that the answer broke off.
+        failure: the chunk that tells a client that the answer broke off.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ...runtime.worker.queue import OnPiece, Piece
+from ...runtime.work import Chunk, OnChunk
 from ...services.chat.messages import may_become_calls
 from ...services.chat.service import ChatAnswer, ChatWish
 from ...services.pictures.sources import Source, decoded
@@ -24,28 +24,28 @@ async def begun(
     """
     found = replace(wish, model_id=model_id)
 
-    async def make(on_piece: OnPiece) -> ChatAnswer:
-        return await services.chat.answer(found, client, lambda: decoded(pictures, services, client), on_piece)
+    async def make(on_chunk: OnChunk) -> ChatAnswer:
+        return await services.chat.answer(found, client, lambda: decoded(pictures, services, client), on_chunk)
 
     answering = Answering(make)
     await answering.begin()
     return answering
 
 
-async def words(answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[Piece]:
-    """The pieces that are text; what may be calls of tools is held back until that is known.
+async def words(answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[Chunk]:
+    """The chunks that are text; what may be calls of tools is held back until that is known.
 
     Raises:
         VisionError: the answer broke off.
     """
     held, told = "", list[dict[str, Any]]()
-    async for piece in answering.pieces():
-        held += piece.text
-        told += piece.logprobs
+    async for chunk in answering.chunks():
+        held += chunk.text
+        told += chunk.logprobs
         if may_call and may_become_calls(held):
             continue
         may_call = False
-        yield Piece(held, tuple(told))
+        yield Chunk(held, tuple(told))
         held, told = "", []
     if held and not (await answering.answer()).calls:
-        yield Piece(held, tuple(told))
+        yield Chunk(held, tuple(told))

@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ...admission.deadlines import Deadlines
-from ...admission.turns import FairPlaces
 from ...metrics import Metrics
 from ...runtime.downloads.downloads import Downloads
 from ...runtime.pool.pool import ModelPool
@@ -47,8 +46,6 @@ class Services:
     max_file_bytes: int
     max_pictures: int
     """Of a chat request."""
-    large_bodies: FairPlaces
-    """One large body is parsed at a time."""
 
 
 def _services(request: Request) -> Services:

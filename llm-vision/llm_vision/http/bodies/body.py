@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from fastapi import Request
 
-from ...api.shared.dependencies import Services
+from ...admission.turns import FairPlaces
 
 _LARGE_BYTES = 64 * 1024
 
@@ -30,7 +30,8 @@ async def read_body(request: Request) -> bytearray:
 async def parsed_body(request: Request, parser: Callable[[bytearray], Parsed]) -> Parsed:
     """What the parser makes of the body.
 
-    Large bodies are parsed in a thread, one after the other: on the way they take several times their bytes.
+    Large bodies are parsed in a thread, one after the other (`app.state.large_bodies`): on the way they take several
+    times their bytes.
 
     Raises:
         VisionError: what is wrong with the body, by its code.
@@ -38,6 +39,6 @@ async def parsed_body(request: Request, parser: Callable[[bytearray], Parsed]) -
     body = await read_body(request)
     if len(body) <= _LARGE_BYTES:
         return parser(body)
-    services: Services = request.app.state.services
-    async with services.large_bodies.place(request.state.client):
+    large_bodies: FairPlaces = request.app.state.large_bodies
+    async with large_bodies.place(request.state.client):
         return await asyncio.to_thread(parser, body)

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from ...errors import VisionError
 from ...models.base import JsonObject
-from ..placement.ways import DEVICE_LOST
 from ..processes import wire
+from ..processes.wire import DEVICE_LOST
 from .connection import Connection, WorkItem
 
 

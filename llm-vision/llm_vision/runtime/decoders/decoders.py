@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ...admission.places import RETRY_AFTER_SECONDS
 from ...admission.turns import FairPlaces
 from ...errors import InsufficientMemory, InternalError, InvalidImage, QueueFull, VisionError
 from ...images.raw import RawImage
 from ...metrics import Metrics
 from ..processes import wire
 from ..processes.process import EXIT_SECONDS, ChildProcess, Command
-from ..worker.queue import RETRY_AFTER_SECONDS
 
 log = logging.getLogger(__name__)
 

@@ -12,13 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ...admission.places import Places
+from ...admission.places import RETRY_AFTER_SECONDS, Places
 from ...errors import InsufficientMemory, ModelInUse, ModelNotFound, ShuttingDown, VisionError
 from ...metrics import Metrics
 from ...models.base import ModelSpec
 from ...models.registry import Catalog
-from ..placement.ways import Ladder
-from ..worker.queue import RETRY_AFTER_SECONDS
+from ..placement.placements import Placements
 from ..worker.worker import Worker
 from .slots import ModelStatus, Slot
 from .workers import Workers
@@ -231,17 +230,17 @@ class ModelPool:
         started = self._clock()
         try:
             async with self._memory_lock:
-                ways = await self._make_room(slot.spec)
-                slot.worker = await self._start_worker(slot, ways)
+                placements = await self._make_room(slot.spec)
+                slot.worker = await self._start_worker(slot, placements)
             log.info("loaded", extra={"model": slot.spec.model_id, "seconds": round(self._clock() - started, 2)})
         finally:
             slot.loading = None
 
-    async def _start_worker(self, slot: Slot, ways: Ladder) -> Worker:
+    async def _start_worker(self, slot: Slot, placements: Placements) -> Worker:
         try:
             worker = self._workers.make(
                 slot.entry,
-                ways,
+                placements,
                 arriving=lambda: slot.places.arriving,
                 on_failed=lambda error: self._forget_failed(slot, error),
             )
@@ -263,19 +262,19 @@ class ModelPool:
         slot.worker = None
         self._remember_failure(slot, error)
 
-    async def _make_room(self, spec: ModelSpec) -> Ladder:
+    async def _make_room(self, spec: ModelSpec) -> Placements:
         """Unload idle models, the longest idle first, until this one fits; wait for one to become idle.
 
         Returns:
-            the ways in which it can run that fit into the models' memory.
+            the placements that fit into the models' memory.
         """
-        possible = await self._workers.ladder(spec)
-        ways = possible.within(self._limits.memory_bytes)
-        if not ways.ways:
+        possible = await self._workers.placements(spec)
+        placements = possible.within(self._limits.memory_bytes)
+        if not placements.best_first:
             raise InsufficientMemory(
                 f"{spec.model_id} cannot run: {possible.reason_against(self._limits.memory_bytes)}"
             )
-        need = ways.ways[0].memory_bytes
+        need = placements.best_first[0].memory_bytes
         deadline = asyncio.get_running_loop().time() + self._limits.room_seconds
         while not self._fits(need):
             self._lease_ended.clear()
@@ -289,7 +288,7 @@ class ModelPool:
                     f"{spec.model_id} needs {need >> 20} MiB and the models in memory are all in use",
                     retry_after=RETRY_AFTER_SECONDS,
                 ) from None
-        return ways
+        return placements
 
     async def _unload_oldest_idle(self) -> bool:
         idle = [slot for slot in self._slots.values() if slot.worker and not slot.leases]
@@ -302,7 +301,7 @@ class ModelPool:
     def _fits(self, need: int) -> bool:
         """Whether so many bytes more fit beside the models in memory."""
         loaded = [slot.worker for slot in self._slots.values() if slot.worker]
-        used = sum(max(worker.way.memory_bytes, worker.memory_bytes) for worker in loaded)
+        used = sum(max(worker.placement.memory_bytes, worker.memory_bytes) for worker in loaded)
         return len(loaded) < self._limits.max_loaded and used + need <= self._limits.memory_bytes
 
     async def _unload(self, slot: Slot) -> bool:

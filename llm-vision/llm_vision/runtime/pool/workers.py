@@ -9,7 +9,7 @@ from typing import Protocol
 from ...errors import VisionError
 from ...models.base import ModelSpec
 from ...models.registry import CatalogEntry
-from ..placement.ways import Ladder
+from ..placement.placements import Placements
 from ..worker.worker import Worker
 
 
@@ -19,11 +19,11 @@ class Workers(Protocol):
     def make(
         self,
         entry: CatalogEntry,
-        ways: Ladder,
+        placements: Placements,
         arriving: Callable[[], int],
         on_failed: Callable[[VisionError], None],
     ) -> Worker: ...
 
-    async def ladder(self, spec: ModelSpec) -> Ladder: ...
+    async def placements(self, spec: ModelSpec) -> Placements: ...
 
     def files(self, spec: ModelSpec) -> Iterable[Path]: ...

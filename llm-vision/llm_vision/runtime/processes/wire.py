@@ -23,6 +23,8 @@ _LENGTHS = struct.Struct("!II")
 MAX_HEADER_BYTES = 16 * 1024 * 1024
 MAX_PAYLOAD_BYTES = 1024 * 1024 * 1024
 SOCKET_BUFFER_BYTES = 4 * 1024 * 1024  # a page in few system calls
+DEVICE_LOST = 70
+"""Exit status of a worker process whose GPU has failed: a new one is the only way on."""
 
 
 class PeerClosed(Exception):

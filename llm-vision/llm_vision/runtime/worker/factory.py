@@ -1,4 +1,4 @@
-"""Makes the worker of a model: in which ways it may run, with which files and limits."""
+"""Makes the worker of a model: in which placements it may run, with which files and limits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import VisionError
 from ...models.base import ModelSpec, Volume
 from ...models.registry import CatalogEntry
 from ..placement.device import GpuProbe
-from ..placement.ways import DevicePolicy, Ladder, ladder
+from ..placement.placements import DevicePolicy, Placements, plan_placements
 from ..weights.store import WeightStore
 from .limits import WorkerLimits
 from .process import Launch, Launches
@@ -35,19 +35,19 @@ class WorkerFactory:
     may_download: bool = False
     """Whether a damaged file may be removed, because it can be downloaded again."""
 
-    async def ladder(self, spec: ModelSpec) -> Ladder:
-        """In which ways a model can run now."""
+    async def placements(self, spec: ModelSpec) -> Placements:
+        """In which placements a model can run now."""
         volume = spec.weights.volume if spec.weights else None
         policy = self.policies.get(volume, self.policies[None])
         weight_bytes = self.weights.size_bytes(spec.weights) if spec.weights and spec.quantizable else 0
         needs_gpu = "cuda" in spec.devices and policy.device != "cpu"
         gpus = await asyncio.to_thread(self.gpus) if needs_gpu else ()
-        return ladder(spec, policy, gpus, weight_bytes)
+        return plan_placements(spec, policy, gpus, weight_bytes)
 
     def make(
         self,
         entry: CatalogEntry,
-        ways: Ladder,
+        placements: Placements,
         arriving: Callable[[], int],
         on_failed: Callable[[VisionError], None],
     ) -> Worker:
@@ -61,14 +61,14 @@ class WorkerFactory:
             Launch(
                 model_id=entry.spec.model_id,
                 class_path=entry.class_path,
-                way=way,
+                placement=placement,
                 threads=self.threads,
                 weights_root=folder,
                 may_repair=self.may_download and self._is_ours(entry.spec, folder),
                 environment={**self.environment, **entry.environment},
                 options=entry.options,
             )
-            for way in ways.ways
+            for placement in placements.best_first
         )
         limits = replace(
             self.limits,
@@ -77,7 +77,7 @@ class WorkerFactory:
             abandoned_grace=max(self.limits.abandoned_grace, entry.spec.longest_step),
         )
         shared = self.shared if entry.spec.computes else replace(self.shared, cores=CoreShare(1))
-        return Worker(Launches(launches, ways.notice), limits, shared, arriving, on_failed)
+        return Worker(Launches(launches, placements.notice), limits, shared, arriving, on_failed)
 
     def _is_ours(self, spec: ModelSpec, folder: Path | None) -> bool:
         """Whether a folder is where downloads go."""

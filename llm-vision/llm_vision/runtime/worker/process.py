@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ...errors import InferenceFailed, InsufficientMemory, ModelLoadFailed, VisionError, WorkerCrashed
-from ..placement.ways import Way
+from ..placement.placements import Placement
 from ..processes.process import EXIT_SECONDS, ChildProcess, Command
 from ..processes.wire import Header
 from ..weights.failures import RETRY_LOAD
@@ -24,7 +24,7 @@ class Launch:
 
     model_id: str
     class_path: str
-    way: Way
+    placement: Placement
     threads: int
     weights_root: Path | None = None
     may_repair: bool = False
@@ -38,8 +38,8 @@ class Launch:
         argument = {
             "model_id": self.model_id,
             "class_path": self.class_path,
-            "device": self.way.device,
-            "quantization": self.way.quantization,
+            "device": self.placement.device,
+            "quantization": self.placement.quantization,
             "threads": self.threads,
             "weights_root": str(self.weights_root) if self.weights_root else None,
             "may_repair": self.may_repair,
@@ -54,7 +54,7 @@ class Launches:
 
     launches: tuple[Launch, ...]
     notice: str | None = None
-    """Why the first one is not the best way to run the model."""
+    """Why the first one is not the best placement."""
 
 
 class DeviceUnusable(ModelLoadFailed):
@@ -100,7 +100,7 @@ class WorkerProcess(ChildProcess):
 
 def _load_error(launch: Launch, code: str, reason: str, *, is_weights: bool) -> VisionError:
     detail = f"{launch.model_id} did not load ({reason})"
-    if code == ModelLoadFailed.code and launch.way.device != "cpu" and not is_weights:
+    if code == ModelLoadFailed.code and launch.placement.device != "cpu" and not is_weights:
         return DeviceUnusable(detail, retry_after=RETRY_LOAD)
     error = VisionError.with_code(code, detail)
     error.retry_after = RETRY_LOAD

@@ -4,56 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ...admission.places import RETRY_AFTER_SECONDS
 from ...admission.turns import Turns
 from ...errors import QueueFull
-from ...images.raw import RawImage
 from ...models.base import JsonObject
+from ..work import Chunk, OnChunk, WorkRequest, WorkResult
 
-RETRY_AFTER_SECONDS = 1
-
-
-@dataclass(frozen=True)
-class WorkRequest:
-    """What a model is asked: a task's options and its pictures."""
-
-    params: JsonObject
-    images: tuple[RawImage, ...]
-    client: str = ""
-    """Who asks; clients take turns."""
-    ends_at: float = math.inf
-    """When nobody waits for the answer any more, on the event loop's clock."""
-    is_last_use: bool = False
-    """The pictures may be given away: they are empty afterwards."""
-
-
-@dataclass(frozen=True)
-class WorkResult:
-    """What a model answered, with the seconds that it took."""
-
-    value: JsonObject
-    queue_seconds: float
-    run_seconds: float
-    batch_size: int
-    device: str
-    device_notice: str | None = None
-    """Why it did not run where it was meant to run."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Some generated text, as soon as it is there."""
-
-    text: str
-    logprobs: tuple[JsonObject, ...] = ()
-    """Of its tokens, where they were asked for."""
-
-
-OnPiece = Callable[[Piece], None]
 _ids = itertools.count(1)
 _A_DAY = 86_400.0  # as long as for ever
 _MOST_BATCH_BYTES = 512 * 1024 * 1024  # pixels; half of what a frame may hold
@@ -66,7 +26,7 @@ class Ticket:
     request: WorkRequest
     future: asyncio.Future[WorkResult]
     enqueued_at: float
-    on_piece: OnPiece | None = None
+    on_chunk: OnChunk | None = None
     on_started: Callable[[], None] = lambda: None
     ticket_id: int = field(default_factory=lambda: next(_ids))
     started_at: float = 0.0
@@ -103,11 +63,11 @@ class Ticket:
         take = self.request.is_last_use and not may_come_back
         return [image.take() if take else image.data for image in self.request.images]
 
-    def send(self, piece: Piece) -> None:
+    def send(self, chunk: Chunk) -> None:
         """Pass on what was generated."""
-        if self.on_piece and self.is_wanted:
+        if self.on_chunk and self.is_wanted:
             self.has_begun = True
-            self.on_piece(piece)
+            self.on_chunk(chunk)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, unless it is answered already."""

@@ -46,7 +46,7 @@ class Running:
 
     @property
     def must_move(self) -> bool:
-        """Whether nothing runs any more, and something waits for a process that runs the model in another way."""
+        """Whether nothing runs any more, and something waits for a process that runs the model in another placement."""
         return self._is_open and bool(self._set_aside) and not self._tickets
 
     def get(self, ticket_id: int) -> Ticket | None:
@@ -97,7 +97,7 @@ class Running:
         return tickets
 
     def set_aside(self, ticket: Ticket) -> None:
-        """Keep a ticket for a process that runs the model in another way; nothing more is begun with in this one."""
+        """Keep a ticket for a process in another placement; nothing more is begun in this one."""
         self.end(ticket)
         self._set_aside.append(ticket)
 

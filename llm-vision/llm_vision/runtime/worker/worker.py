@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 
+from ...admission.places import RETRY_AFTER_SECONDS
 from ...errors import InferenceFailed, InsufficientMemory, PromptTooLong, QueueFull, VisionError, WorkerCrashed
-from ..placement.ways import DEVICE_LOST, Way
+from ...runtime.work import Chunk, OnChunk, WorkRequest, WorkResult
+from ..placement.placements import Placement
 from ..processes.process import EXIT_SECONDS
-from ..processes.wire import MAX_HEADER_BYTES, Header, encoded_size
+from ..processes.wire import DEVICE_LOST, MAX_HEADER_BYTES, Header, encoded_size
 from .limits import WorkerLimits, WorkerState
 from .process import DeviceUnusable, Launch, Launches, WorkerProcess, request_error
-from .queue import RETRY_AFTER_SECONDS, BatchQueue, OnPiece, Piece, Ticket, WorkRequest, WorkResult
+from .queue import BatchQueue, Ticket
 from .running import Running
 from .shared import Shared
 
@@ -30,7 +32,7 @@ class Worker:
     """The gateway's handle of one loaded model.
 
     Args:
-        launches: in which ways to start it.
+        launches: in which placements to start it.
         limits: how much it takes in.
         shared: the metrics and cores of all workers.
         arriving: how many admitted requests are still on their way to the queue.
@@ -75,9 +77,9 @@ class Worker:
         return self._launches[0]
 
     @property
-    def way(self) -> Way:
+    def placement(self) -> Placement:
         """On which device the model runs, with how many bits."""
-        return self._launch.way
+        return self._launch.placement
 
     @property
     def is_recovering(self) -> bool:
@@ -108,7 +110,7 @@ class Worker:
         self,
         request: WorkRequest,
         *,
-        on_piece: OnPiece | None = None,
+        on_chunk: OnChunk | None = None,
         on_queued: Callable[[], None] = lambda: None,
         on_started: Callable[[], None] = lambda: None,
     ) -> WorkResult:
@@ -116,7 +118,7 @@ class Worker:
 
         Args:
             request: options and pictures.
-            on_piece: called with each piece of generated text, in order.
+            on_chunk: called with each chunk of generated text, in order.
             on_queued: called once, when the request has its place in the queue.
             on_started: called once, when the model takes it.
 
@@ -130,7 +132,7 @@ class Worker:
         if encoded_size(request.params) > MAX_HEADER_BYTES // self._limits.max_batch - ENTRY_BYTES:
             raise PromptTooLong("the texts of the request are too large for the model's process")
         loop = asyncio.get_running_loop()
-        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_piece, on_started)
+        ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_chunk, on_started)
         self._queue.put(ticket)
         on_queued()
         expiry = loop.call_later(self._limits.queue_seconds, self._expire, ticket)
@@ -176,30 +178,30 @@ class Worker:
         process.kill()
 
     async def _start_process(self) -> WorkerProcess:
-        """Start a process and wait for its model; in the next way when memory or device are not enough for this."""
+        """Start a process and wait for its model; in the next placement when this one does not suffice."""
         self.state = WorkerState.LOADING
         while True:
             try:
                 self._process = await WorkerProcess.start(self._launch, self._limits.load_seconds)
             except (InsufficientMemory, DeviceUnusable) as error:
-                if not self._has_another_way:
+                if not self._has_another_placement:
                     raise
-                self._go_another_way(error)
+                self._go_to_next_placement(error)
             else:
                 self.state = WorkerState.READY
                 self._is_device_lost = False
                 return self._process
 
     @property
-    def _has_another_way(self) -> bool:
+    def _has_another_placement(self) -> bool:
         return len(self._launches) > 1
 
-    def _go_another_way(self, error: VisionError) -> None:
-        """Let the next process run the model in the next way."""
+    def _go_to_next_placement(self, error: VisionError) -> None:
+        """Let the next process run the model in the next placement."""
         left = self._launches.popleft()
         cause = "there was too little memory" if isinstance(error, InsufficientMemory) else "the model did not load"
-        self._device_notice = f"{cause} {left.way.words}, so it runs {self.way.words}"
-        self._metrics.model_moved(self.model_id, self.way.device, self.way.quantization)
+        self._device_notice = f"{cause} {left.placement.words}, so it runs {self.placement.words}"
+        self._metrics.model_moved(self.model_id, self.placement.device, self.placement.quantization)
         log.warning(self._device_notice, extra={"worker": self.model_id, "reason": error.detail})
 
     async def _supervise(self, process: WorkerProcess) -> None:
@@ -207,13 +209,13 @@ class Worker:
         crashes = 0
         while True:
             started = time.monotonic()
-            way = self.way
+            placement = self.placement
             await self._serve(process)
             self.state = WorkerState.LOADING
             status = await process.close(EXIT_SECONDS)
             self._process = None
             waiting = self._running.close()
-            if way == self.way:  # else it was ended to go on in another way
+            if placement == self.placement:  # else it was ended to go on in another placement
                 crashes = 0 if time.monotonic() - started > CALM_SECONDS else crashes
                 self._answer_crash(status)
                 await asyncio.sleep(CRASH_BACKOFF_SECONDS[min(crashes, len(CRASH_BACKOFF_SECONDS) - 1)])
@@ -243,7 +245,7 @@ class Worker:
             batch = await self._queue.next_batch(await self._running.room())
             threads = self._running.start(batch, time.perf_counter())
             header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
-            may_come_back = self._has_another_way
+            may_come_back = self._has_another_placement
             process.send(header, [data for ticket in batch for data in ticket.buffers(may_come_back=may_come_back)])
             del batch  # a picture stays no longer than its request
 
@@ -253,12 +255,12 @@ class Worker:
             self._finish_batch(message["size"], message["seconds"])
         elif ticket := self._running.get(message["id"]):
             if message["type"] == "token":
-                ticket.send(Piece(message["text"], tuple(message.get("logprobs", ()))))
+                ticket.send(Chunk(message["text"], tuple(message.get("logprobs", ()))))
             else:
                 self._take_end(ticket, message)
         if self._running.must_move:
             self._running.stop()
-            self._go_another_way(InsufficientMemory("a request did not fit"))
+            self._go_to_next_placement(InsufficientMemory("a request did not fit"))
             process.kill()
 
     def _take_end(self, ticket: Ticket, message: Header) -> None:
@@ -276,7 +278,7 @@ class Worker:
             self._running.end(ticket)
 
     def _may_run_elsewhere(self, ticket: Ticket) -> bool:
-        return self._has_another_way and ticket.is_wanted and not ticket.has_begun
+        return self._has_another_placement and ticket.is_wanted and not ticket.has_begun
 
     def _result_of(self, ticket: Ticket, message: Header) -> WorkResult:
         return WorkResult(
@@ -284,7 +286,7 @@ class Worker:
             queue_seconds=ticket.started_at - ticket.enqueued_at,
             run_seconds=message["seconds"],
             batch_size=len(self._running),
-            device=self.way.device,
+            device=self.placement.device,
             device_notice=self._device_notice,
         )
 

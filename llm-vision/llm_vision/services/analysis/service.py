@@ -11,7 +11,7 @@ from typing import Protocol
 from ...errors import InsufficientMemory, ModelLoadFailed, PromptTooLong, UnsupportedTask, VisionError
 from ...images.raw import RawImage
 from ...models.base import JsonObject, Task
-from ...runtime.worker.queue import OnPiece, Piece
+from ...runtime.work import Chunk, OnChunk
 from ..inference import Inference, Permit
 from ..model_care.availability import Availability
 from ..model_care.default_vlm import DefaultVlm
@@ -103,8 +103,8 @@ class VisionAnswer:
 class Analyst(Protocol):
     """Whoever answers an admitted request."""
 
-    async def analyze(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
-        """The answer about an RGB picture; its pieces are handed on as they come.
+    async def analyze(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
+        """The answer about an RGB picture; its chunks are handed on as they come.
 
         Raises:
             VisionError: a model could not be loaded or did not answer.
@@ -121,27 +121,27 @@ class ModelAnalyst:
     wish: VisionWish
     client: str
 
-    async def analyze(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
+    async def analyze(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
         """See `Analyst`."""
         try:
-            return await self._answer(picture, on_piece)
+            return await self._answer(picture, on_chunk)
         except (ModelLoadFailed, InsufficientMemory) as error:
             if not self.service.may_replace(self.wish):
                 raise
             log.warning("%s cannot answer now: %s", self.model_id, error.detail)
             async with self.service.admit_embedded(self.wish.prompt, error, self.client) as analyst:
-                return await analyst.analyze(picture, on_piece)
+                return await analyst.analyze(picture, on_chunk)
 
-    async def _answer(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
+    async def _answer(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
         params = {"messages": self.wish.messages, **self.wish.sampling.params}
         if self.wish.choices:
             params["choices"] = list(self.wish.choices)
-        result = await self.permit.run(self.model_id, [picture], params, on_piece)
+        result = await self.permit.run(self.model_id, [picture], params, on_chunk)
         value = result.value
         if self.wish.choices:
             shares = value["probabilities"]
             best = max(shares, key=shares.__getitem__)
-            on_piece(Piece(best))
+            on_chunk(Chunk(best))
             return VisionAnswer(best, shares[best], self.model_id, result.device_notice, value["usage"], shares)
         return VisionAnswer(value["text"], value["confidence"], self.model_id, result.device_notice, value.get("usage"))
 
@@ -157,12 +157,12 @@ class EmbeddedAnalyst:
     reason: str | None = None
     """Why no vision-language model answers."""
 
-    async def analyze(self, picture: RawImage, on_piece: OnPiece) -> VisionAnswer:
+    async def analyze(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
         """See `Analyst`."""
         analysis = EmbeddedAnalysis(self, ocr_model=self.ocr_model, classifier_model=self.classifier_model)
         found = await analysis.analyze(picture, self.question)
         notice = f"{NOTICE} Now: {self.reason}." if self.reason else NOTICE
-        on_piece(Piece(found.analysis))
+        on_chunk(Chunk(found.analysis))
         return VisionAnswer(found.analysis, found.confidence, MODEL_NAME, notice)
 
     async def run(

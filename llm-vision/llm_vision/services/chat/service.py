@@ -1,4 +1,4 @@
-"""One chat request, whatever API it came by: messages for a model, and its answer piece by piece."""
+"""One chat request, whatever API it came by: messages for a model, and its answer chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import InvalidToolSchema, PromptEmpty, PromptTooLong
 from ...images.raw import RawImage
 from ...manga.lines import mean_confidence
 from ...models.base import JsonObject, ModelSpec, Task
-from ...runtime.worker.queue import OnPiece, Piece, WorkResult
+from ...runtime.work import Chunk, OnChunk, WorkResult
 from ..analysis.service import Sampling, VisionLimits
 from ..inference import Inference
 from ..model_care.availability import Availability
@@ -100,14 +100,14 @@ class ChatService:
             model_id = (await self._default.choose()).model_id
         return self._inference.spec_of_any(model_id, (Task.CHAT, Task.OCR))
 
-    async def answer(self, wish: ChatWish, client: str, pictures: Pictures, on_piece: OnPiece) -> ChatAnswer:
+    async def answer(self, wish: ChatWish, client: str, pictures: Pictures, on_chunk: OnChunk) -> ChatAnswer:
         """Answer a request, in the task that calls.
 
         Args:
             wish: what is asked.
             client: who asks.
             pictures: fetches and decodes the pictures, in their order, once the request is admitted.
-            on_piece: called with each piece of the answer, as soon as it is there.
+            on_chunk: called with each chunk of the answer, as soon as it is there.
 
         Raises:
             PromptEmpty, PromptTooLong, InvalidToolSchema, ModelNotFound, UnsupportedTask: the request is refused.
@@ -117,15 +117,15 @@ class ChatService:
         self._check(wish.messages)
         self._check_forms(wish)
         if Task.CHAT not in spec.tasks:
-            answer = await self._read(spec.model_id, client, pictures, on_piece)
+            answer = await self._read(spec.model_id, client, pictures, on_chunk)
         else:
-            answer = await self._converse(spec, wish, client, pictures, on_piece)
+            answer = await self._converse(spec, wish, client, pictures, on_chunk)
         if wish.keep_alive is not None:
             self._inference.keep(spec.model_id, wish.keep_alive)
         return answer
 
     async def _converse(
-        self, spec: ModelSpec, wish: ChatWish, client: str, pictures: Pictures, on_piece: OnPiece
+        self, spec: ModelSpec, wish: ChatWish, client: str, pictures: Pictures, on_chunk: OnChunk
     ) -> ChatAnswer:
         self._availability.require(spec)
         messages = for_model(wish.messages, wish.tools)
@@ -137,10 +137,10 @@ class ChatService:
             self._inference.admit([(spec.model_id, Task.CHAT)], client, self._limits.seconds) as permit,
             pictures() as images,
         ):
-            result = await permit.run(spec.model_id, images, params, on_piece)
+            result = await permit.run(spec.model_id, images, params, on_chunk)
         return _answer(spec.model_id, result, wish.tools)
 
-    async def _read(self, engine: str, client: str, pictures: Pictures, on_piece: OnPiece) -> ChatAnswer:
+    async def _read(self, engine: str, client: str, pictures: Pictures, on_chunk: OnChunk) -> ChatAnswer:
         """The texts of all pictures, for clients that take a reader of text for a model that talks."""
         languages = self._inference.spec(engine, Task.OCR).languages or {}
         wish = OcrWish(engine, "ja" if "ja" in languages else next(iter(languages)), "strip", may_fall_back=False)
@@ -149,7 +149,7 @@ class ChatService:
                 raise PromptEmpty(f"{engine} reads pictures: send one", param="messages")
             readings = [await reader.read(image) for image in images]
         text = "\n".join(reading.text for reading in readings)
-        on_piece(Piece(text))
+        on_chunk(Chunk(text))
         return ChatAnswer(engine, text, "stop", mean_confidence((one.text, one.confidence) for one in readings))
 
     def _check(self, messages: Sequence[Message]) -> None:

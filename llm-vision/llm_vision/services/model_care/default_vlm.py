@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ...models.base import ModelSpec
 from ...runtime.placement.device import GpuProbe
-from ...runtime.placement.ways import SMALLEST_SHARE
+from ...runtime.placement.placements import SMALLEST_SHARE
 from ...runtime.weights.store import WeightStore
 
 log = logging.getLogger(__name__)

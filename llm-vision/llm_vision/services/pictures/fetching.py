@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from ...admission.deadlines import Deadlines
-from ...admission.places import Places, admit_everywhere
+from ...admission.places import RETRY_AFTER_SECONDS, Places, admit_everywhere
 from ...admission.turns import FairPlaces
 from ...errors import (
     ImageFetchFailed,
@@ -28,7 +28,6 @@ from ...errors import (
     UrlNotAllowed,
 )
 from ...images.decode import sniff_format
-from ...runtime.worker.queue import RETRY_AFTER_SECONDS
 from .urls import NOT_ALLOWED, Address, PictureUrl, UrlRules, check_addresses, parse
 
 Resolve = Callable[[str, int], Awaitable[list[Address]]]

@@ -210,7 +210,7 @@ class Upstream(SteppedModel):
 
 
 async def _read(response: httpx2.Response, item: Item, silence: asyncio.Timeout) -> JsonObject:
-    """The whole answer; its pieces go out as they come, and each puts the end of patience off."""
+    """The whole answer; its chunks go out as they come, and each puts the end of patience off."""
     import httpx2
 
     from . import errors
@@ -234,8 +234,8 @@ async def _read(response: httpx2.Response, item: Item, silence: asyncio.Timeout)
 async def _start_of(response: httpx2.Response) -> str:
     """The first bytes of an error's body."""
     body = b""
-    async for piece in response.aiter_raw():
-        body += piece
+    async for chunk in response.aiter_raw():
+        body += chunk
         if len(body) > MOST_ERROR_BYTES:
             break
     return body[:MOST_ERROR_BYTES].decode("utf-8", "replace")

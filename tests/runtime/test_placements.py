@@ -9,7 +9,7 @@ import pytest
 from fixtures.faulty_base import a_spec
 from llm_vision.models.base import ModelSpec, Quantization, Task
 from llm_vision.runtime.placement.device import Gpu
-from llm_vision.runtime.placement.ways import DevicePolicy, Ladder, Way, ladder
+from llm_vision.runtime.placement.placements import DevicePolicy, Placement, Placements, plan_placements
 
 GB = 10**9
 LARGE = 14 * GB
@@ -24,46 +24,50 @@ def gpu(free: float, index: int = 0) -> Gpu:
     return Gpu(index, int(free * GB), int(24 * GB))
 
 
-def names(found: Ladder) -> list[str]:
-    return [f"{way.device} {way.quantization}" for way in found.ways]
+def names(found: Placements) -> list[str]:
+    return [f"{way.device} {way.quantization}" for way in found.best_first]
 
 
 def test_without_a_gpu_a_large_model_runs_in_4_bits_and_a_small_one_as_it_is() -> None:
-    assert names(ladder(spec(), DevicePolicy(), (), LARGE)) == ["cpu 4bit"]
-    assert names(ladder(spec(), DevicePolicy(), (), 2 * GB)) == ["cpu none", "cpu 4bit"]
-    assert ladder(spec(), DevicePolicy(), (), LARGE).notice is None
+    assert names(plan_placements(spec(), DevicePolicy(), (), LARGE)) == ["cpu 4bit"]
+    assert names(plan_placements(spec(), DevicePolicy(), (), 2 * GB)) == ["cpu none", "cpu 4bit"]
+    assert plan_placements(spec(), DevicePolicy(), (), LARGE).notice is None
 
 
 def test_with_a_gpu_the_cpu_is_the_last_way() -> None:
-    assert names(ladder(spec(), DevicePolicy(), [gpu(24)], LARGE)) == ["cuda:0 none", "cuda:0 4bit", "cpu 4bit"]
+    assert names(plan_placements(spec(), DevicePolicy(), [gpu(24)], LARGE)) == [
+        "cuda:0 none",
+        "cuda:0 4bit",
+        "cpu 4bit",
+    ]
 
 
 def test_what_the_gpu_has_no_memory_for_is_not_tried_and_the_numbers_are_told() -> None:
-    found = ladder(spec(), DevicePolicy(), [gpu(9)], LARGE)
+    found = plan_placements(spec(), DevicePolicy(), [gpu(9)], LARGE)
     assert names(found) == ["cuda:0 4bit", "cpu 4bit"]
     assert found.notice == "cuda:0 has 9.0 GB of free memory, 15.0 are needed on cuda:0"
-    assert names(ladder(spec(), DevicePolicy(), [gpu(2)], LARGE)) == ["cpu 4bit"]
+    assert names(plan_placements(spec(), DevicePolicy(), [gpu(2)], LARGE)) == ["cpu 4bit"]
 
 
 def test_the_gpu_with_most_free_memory_is_taken_unless_one_is_named() -> None:
     gpus = [gpu(3), gpu(20, 1)]
-    assert names(ladder(spec(), DevicePolicy("cuda"), gpus, LARGE))[0] == "cuda:1 none"
-    assert names(ladder(spec(), DevicePolicy("cuda:0"), gpus, 2 * GB))[0] == "cuda:0 none"
+    assert names(plan_placements(spec(), DevicePolicy("cuda"), gpus, LARGE))[0] == "cuda:1 none"
+    assert names(plan_placements(spec(), DevicePolicy("cuda:0"), gpus, 2 * GB))[0] == "cuda:0 none"
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:3"])
 def test_a_gpu_that_is_not_there_means_the_cpu_and_a_notice(device: str) -> None:
     gpus = [gpu(20)] if device == "cuda:3" else []
-    found = ladder(spec(), DevicePolicy(device), gpus, LARGE)
+    found = plan_placements(spec(), DevicePolicy(device), gpus, LARGE)
     assert names(found) == ["cpu 4bit"]
     assert found.notice == "the GPU that is asked for was not found"
-    refused = ladder(spec(), DevicePolicy(device, cpu_fallback=False), gpus, LARGE)
-    assert (refused.ways, refused.reason_against(0)) == ((), "the GPU that is asked for was not found")
+    refused = plan_placements(spec(), DevicePolicy(device, cpu_fallback=False), gpus, LARGE)
+    assert (refused.best_first, refused.reason_against(0)) == ((), "the GPU that is asked for was not found")
 
 
 def test_without_fallback_a_gpu_that_is_too_small_is_an_error_and_not_the_cpu() -> None:
-    assert ladder(spec(), DevicePolicy("cuda", cpu_fallback=False), [gpu(1)], LARGE).ways == ()
-    assert names(ladder(spec(), DevicePolicy("cuda", cpu_fallback=False), [gpu(24)], LARGE)) == [
+    assert plan_placements(spec(), DevicePolicy("cuda", cpu_fallback=False), [gpu(1)], LARGE).best_first == ()
+    assert names(plan_placements(spec(), DevicePolicy("cuda", cpu_fallback=False), [gpu(24)], LARGE)) == [
         "cuda:0 none",
         "cuda:0 4bit",
     ]
@@ -74,32 +78,34 @@ def test_without_fallback_a_gpu_that_is_too_small_is_an_error_and_not_the_cpu() 
     [("none", "none", ["cpu none"]), ("8bit", "8bit", ["cpu none", "cpu 4bit"]), ("4bit", "4bit", ["cpu 4bit"])],
 )
 def test_bits_that_are_asked_for(wish: Any, on_gpu: str, on_cpu: list[str]) -> None:
-    found = ladder(spec(), DevicePolicy(quantization=wish), [gpu(24)], LARGE)
+    found = plan_placements(spec(), DevicePolicy(quantization=wish), [gpu(24)], LARGE)
     assert names(found) == [f"cuda:0 {on_gpu}", *on_cpu]
 
 
 def test_the_cpu_alone_when_it_is_asked_for() -> None:
-    assert names(ladder(spec(), DevicePolicy("cpu"), [gpu(24)], LARGE)) == ["cpu 4bit"]
+    assert names(plan_placements(spec(), DevicePolicy("cpu"), [gpu(24)], LARGE)) == ["cpu 4bit"]
 
 
 def test_a_model_that_cannot_be_quantised_needs_what_its_spec_says() -> None:
     small = spec(quantizable=frozenset(), memory_bytes=3 * GB)
-    (way,) = ladder(small, DevicePolicy(), (), 0).ways
+    (way,) = plan_placements(small, DevicePolicy(), (), 0).best_first
     assert (way.device, way.quantization, way.memory_bytes) == ("cpu", Quantization.NONE, 3 * GB)
 
 
 def test_a_way_that_is_too_large_for_the_memory_is_left_out_with_the_numbers() -> None:
-    found = ladder(spec(), DevicePolicy(), (), 3 * GB).within(3 * GB)
+    found = plan_placements(spec(), DevicePolicy(), (), 3 * GB).within(3 * GB)
     assert names(found) == ["cpu 4bit"]
     assert found.notice == "4.0 GB of memory are needed on the CPU, so the model runs on the CPU in 4 bits"
-    assert found.within(GB).ways == ()
+    assert found.within(GB).best_first == ()
 
 
 def test_four_bits_need_less_than_half() -> None:
-    ways = {way.quantization: way.memory_bytes for way in ladder(spec(), DevicePolicy(), (), 3 * GB).ways}
+    ways = {
+        way.quantization: way.memory_bytes for way in plan_placements(spec(), DevicePolicy(), (), 3 * GB).best_first
+    }
     assert ways[Quantization.FOUR] - GB <= 0.45 * (ways[Quantization.NONE] - GB)
 
 
 def test_ways_say_what_they_are() -> None:
-    assert Way("cpu").words == "on the CPU"
-    assert Way("cuda:1", Quantization.EIGHT).words == "on cuda:1 in 8 bits"
+    assert Placement("cpu").words == "on the CPU"
+    assert Placement("cuda:1", Quantization.EIGHT).words == "on cuda:1 in 8 bits"

@@ -1,4 +1,4 @@
-"""In which ways a model can run, best first: on which device, with how many bits; and what each needs."""
+"""Where a model can run, best first: on which device, with how many bits; and what each placement needs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from typing import Literal
 from ...models.base import ModelSpec, Quantization
 from .device import Gpu
 
-DEVICE_LOST = 70
-"""Exit status of a worker process whose GPU has failed: a new one is the only way on."""
-QuantizationWish = Literal["auto", "none", "8bit", "4bit"]
+QuantizationSetting = Literal["auto", "none", "8bit", "4bit"]
 _GIGABYTE = 10**9
 _GPU_WORKING_BYTES = 1 * _GIGABYTE
 """On the GPU beside the weights: CUDA's own, activations, the tokens of a few requests."""
@@ -27,8 +25,8 @@ _DEVICE = re.compile(r"cpu|cuda(?::(\d+))?")
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to run a model; sizes in bytes."""
+class Placement:
+    """A device and a quantization for a model; sizes in bytes."""
 
     device: str
     """A torch device name."""
@@ -46,30 +44,34 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """The ways that are worth a try, best first, and why a better one is not among them."""
+class Placements:
+    """The placements that are worth a try, best first, and why a better one is not among them."""
 
-    ways: tuple[Way, ...]
+    best_first: tuple[Placement, ...]
     notice: str | None = None
 
-    def within(self, memory_bytes: int) -> Ladder:
-        """Only the ways that need no more memory than that."""
-        fitting = tuple(way for way in self.ways if way.memory_bytes <= memory_bytes)
-        return self if fitting == self.ways else Ladder(fitting, self.notice or _too_large(self.ways, fitting))
+    def within(self, memory_bytes: int) -> Placements:
+        """Only the placements that need no more memory than that."""
+        fitting = tuple(placement for placement in self.best_first if placement.memory_bytes <= memory_bytes)
+        return (
+            self
+            if fitting == self.best_first
+            else Placements(fitting, self.notice or _too_large(self.best_first, fitting))
+        )
 
     def reason_against(self, memory_bytes: int) -> str:
         """Why nothing fits into so much memory."""
-        if not self.ways:
+        if not self.best_first:
             return self.notice or "there is no device for it"
-        least = min(way.memory_bytes for way in self.ways)
+        least = min(placement.memory_bytes for placement in self.best_first)
         return f"it needs {least >> 20} MiB; models may use {memory_bytes >> 20} MiB"
 
 
-def _too_large(ways: Sequence[Way], fitting: Sequence[Way]) -> str | None:
-    if not fitting or fitting[0] == ways[0]:
+def _too_large(placements: Sequence[Placement], fitting: Sequence[Placement]) -> str | None:
+    if not fitting or fitting[0] == placements[0]:
         return None
-    need = ways[0].memory_bytes / _GIGABYTE
-    return f"{need:.1f} GB of memory are needed {ways[0].words}, so the model runs {fitting[0].words}"
+    need = placements[0].memory_bytes / _GIGABYTE
+    return f"{need:.1f} GB of memory are needed {placements[0].words}, so the model runs {fitting[0].words}"
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,13 @@ class DevicePolicy:
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `cuda:N`."""
-    quantization: QuantizationWish = "auto"
+    quantization: QuantizationSetting = "auto"
     cpu_fallback: bool = True
     """Whether a model that cannot run on its GPU may run on the CPU."""
 
 
-def ladder(spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_bytes: int) -> Ladder:
-    """The ways for a model.
+def plan_placements(spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_bytes: int) -> Placements:
+    """The placements for a model.
 
     Args:
         spec: which devices and how many bits it can use, and what it needs where its size is known beforehand.
@@ -92,20 +94,20 @@ def ladder(spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_by
         gpus: those that there are.
         weight_bytes: size of its weights with 16 bits; 0 where they cannot be quantised.
     """
-    on_gpu, notice = _gpu_ways(spec, policy, gpus, weight_bytes)
+    on_gpu, notice = _gpu_placements(spec, policy, gpus, weight_bytes)
     if on_gpu and not policy.cpu_fallback:
-        return Ladder(on_gpu, notice)
+        return Placements(on_gpu, notice)
     if notice and not policy.cpu_fallback and policy.device.startswith("cuda"):
-        return Ladder((), notice)
+        return Placements((), notice)
     on_cpu = tuple(
-        Way("cpu", bits, _cpu_bytes(spec, bits, weight_bytes)) for bits in _cpu_bits(spec, policy, weight_bytes)
+        Placement("cpu", bits, _cpu_bytes(spec, bits, weight_bytes)) for bits in _cpu_bits(spec, policy, weight_bytes)
     )
-    return Ladder((*on_gpu, *on_cpu), notice)
+    return Placements((*on_gpu, *on_cpu), notice)
 
 
-def _gpu_ways(
+def _gpu_placements(
     spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], weight_bytes: int
-) -> tuple[tuple[Way, ...], str | None]:
+) -> tuple[tuple[Placement, ...], str | None]:
     """Those for which the GPU has memory; and what is in the way of others."""
     if "cuda" not in spec.devices or policy.device == "cpu":
         return (), None
@@ -113,15 +115,15 @@ def _gpu_ways(
     if gpu is None:
         return (), "the GPU that is asked for was not found" if policy.device.startswith("cuda") else None
     name = f"cuda:{gpu.index}"
-    ways = [
-        Way(name, bits, min(spec.memory_bytes, _GPU_HOST_BYTES), _gpu_bytes(spec, bits, weight_bytes))
+    placements = [
+        Placement(name, bits, min(spec.memory_bytes, _GPU_HOST_BYTES), _gpu_bytes(spec, bits, weight_bytes))
         for bits in _gpu_bits(spec, policy)
     ]
-    fitting = tuple(way for way in ways if way.gpu_bytes <= gpu.free_bytes)
-    if len(fitting) == len(ways):
+    fitting = tuple(placement for placement in placements if placement.gpu_bytes <= gpu.free_bytes)
+    if len(fitting) == len(placements):
         return fitting, None
-    need, free = ways[0].gpu_bytes / _GIGABYTE, gpu.free_bytes / _GIGABYTE
-    return fitting, f"{name} has {free:.1f} GB of free memory, {need:.1f} are needed {ways[0].words}"
+    need, free = placements[0].gpu_bytes / _GIGABYTE, gpu.free_bytes / _GIGABYTE
+    return fitting, f"{name} has {free:.1f} GB of free memory, {need:.1f} are needed {placements[0].words}"
 
 
 def _chosen(gpus: Sequence[Gpu], device: str) -> Gpu | None:
