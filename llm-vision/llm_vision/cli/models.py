@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..app.create import download
+from ..app.download import download
 from ..settings import Settings
 
 if TYPE_CHECKING:

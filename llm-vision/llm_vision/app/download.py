@@ -1,0 +1,36 @@
+"""Downloads a model's weights without a service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from ..errors import VisionError
+from ..models.registry import Catalog
+from ..runtime.downloads.downloads import Downloads, DownloadStatus
+from ..runtime.weights.store import WeightStore
+from ..settings import Settings
+from .catalog import as_set
+from .rules import download_rules, volumes
+
+
+async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadStatus]:
+    """Download a model's weights without a service, whatever `VISION_DOWNLOAD` says: somebody has asked for it.
+
+    Raises:
+        ValueError: there is no such model, or a setting names one that does not exist.
+    """
+    catalog = as_set(settings, Catalog.discover())
+    if model_id not in catalog:
+        raise ValueError(f"there is no such model; there are: {', '.join(catalog)}")
+    spec = catalog[model_id].spec
+    rules = replace(download_rules(settings), allowed=True)
+    downloads = Downloads(WeightStore(volumes(settings)), rules)
+    try:
+        downloads.begin(spec)
+        async for status in downloads.follow(spec):
+            yield status
+    except VisionError as error:
+        yield DownloadStatus("failed", error=error)
+    finally:
+        await downloads.close()
