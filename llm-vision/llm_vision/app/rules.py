@@ -17,7 +17,8 @@ from ..runtime.worker.limits import WorkerLimits
 from ..services.pictures.fetching import FetchRules
 from ..services.pictures.urls import UrlRules
 from ..services.reading.crops import OcrEngines
-from ..settings import MEBIBYTE, Settings
+from ..settings import Settings
+from ..settings.group import MEBIBYTE
 
 EMBEDDED_OCR = "rapidocr"
 MANGA_OCR = "manga-ocr"

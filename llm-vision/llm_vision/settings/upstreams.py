@@ -1,10 +1,16 @@
-"""Other servers' models, as an operator writes them."""
+"""Settings of other servers' models: which, where, and with which keys."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import urlsplit
+
+from pydantic import field_validator
+from pydantic_settings import NoDecode
+
+from .group import SecretList, SettingsGroup, parts_of
 
 
 @dataclass(frozen=True)
@@ -37,3 +43,28 @@ class UpstreamServer:
         if not re.fullmatch(r"[!-~]+", model):
             raise ValueError("behind a server's address stand # and the model's name there, without spaces")
         return cls(model_id, url if parts.path.strip("/") else f"{url.rstrip('/')}/v1", model)
+
+
+class UpstreamSettings(SettingsGroup):
+    """Variables under the heading Models of other servers."""
+
+    upstreams: Annotated[tuple[UpstreamServer, ...], NoDecode] = ()
+    """Models of other servers (vLLM, SGLang, Ollama, llama.cpp), comma separated: `id=url#model`."""
+    upstream_keys: SecretList = ()
+    """Keys that those servers ask for, comma separated: `id=key`."""
+
+    @field_validator("upstreams", mode="before")
+    @classmethod
+    def _read_upstreams(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        servers = tuple(UpstreamServer.parse(part) for part in parts_of(value))
+        if len({server.model_id for server in servers}) < len(servers):
+            raise ValueError("two servers have the same id")
+        return servers
+
+    @property
+    def key_of_upstream(self) -> dict[str, str]:
+        """The keys of other servers by model id."""
+        pairs = (key.get_secret_value().partition("=") for key in self.upstream_keys)
+        return {model_id: key for model_id, _, key in pairs}

@@ -1,0 +1,38 @@
+"""Settings of pictures: how large they may be."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .group import MEBIBYTE, SettingsGroup
+
+
+class PictureSettings(SettingsGroup):
+    """Variables under the heading Pictures."""
+
+    max_file_mb: Annotated[float, Field(gt=0, le=1024)] = 20
+    """Largest picture file, in MiB."""
+    max_batch_mb: Annotated[float, Field(gt=0, le=4096)] = 200
+    """All files of a batch together, in MiB; VISION_BUFFER_MB at most."""
+    max_megapixels: Annotated[float, Field(gt=0, le=350)] = 50
+    """Largest picture, in millions of pixels."""
+    max_side: Annotated[int, Field(ge=4)] = 32_768
+    """Longest side of a picture, in pixels."""
+    max_ratio: Annotated[float, Field(ge=1)] = 200
+    """Largest ratio between the sides of a picture."""
+    min_side: Annotated[int, Field(ge=1)] = 4
+    """Shortest side of a picture, in pixels."""
+    allow_tiff: bool = False
+    """Whether TIFF pictures are accepted."""
+
+    @property
+    def max_file_bytes(self) -> int:
+        """Largest picture file, in bytes."""
+        return int(self.max_file_mb * MEBIBYTE)
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest request body: base64 makes a file a third larger, and other fields come with it."""
+        return int(self.max_file_bytes * 1.4)
