@@ -23,10 +23,10 @@ from fixtures.live import LiveServer, free_port
 from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
-from llm_vision.api.manage.model_bodies import ONE_YEAR
 from llm_vision.api.ollama.answer import Lines, as_chat
 from llm_vision.api.ollama.files import changed_at, context_length
 from llm_vision.api.shared.answering import Answering
+from llm_vision.api.shared.chat_bodies import ONE_YEAR
 from llm_vision.runtime.work import Chunk, OnChunk
 from llm_vision.services.chat.service import ChatAnswer
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-ONE_YEAR = 31_536_000
+from ..shared.chat_bodies import ONE_YEAR
 
 
 def _check_keep_alive(seconds: float) -> float:

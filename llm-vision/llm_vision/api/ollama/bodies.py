@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from ..manage.model_bodies import ONE_YEAR
-from ..openai.request_bodies import LONGEST_STOP, MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, Function
+from ..shared.chat_bodies import MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, ONE_YEAR, Function, Stop
 from ..shared.confidence import Confidence
 
 FOR_EVER = -1.0
@@ -49,7 +48,6 @@ KeepAlive = Annotated[
     BeforeValidator(_duration, json_schema_input_type=float | str | None),
 ]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_tag)]
-_Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 _Images = Annotated[list[str], Field(max_length=64)]
 
 
@@ -66,7 +64,7 @@ class Options(_Part):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     num_predict: int | None = Field(None, ge=-2, le=MOST_TOKENS)
     """Longest answer in tokens; negative for as long as the model can."""
-    stop: _Stop | Annotated[list[_Stop], Field(max_length=MOST_STOPS)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
 
 
 class ModelBody(_Part):

@@ -20,7 +20,7 @@ from ...http.openapi import BODY_CODES, ollama_responses
 from ...runtime.downloads.downloads import DownloadStatus
 from ...runtime.pool.slots import KEEP_FOR_EVER, ModelStatus
 from ..manage.downloads import remove
-from ..manage.model_bodies import ONE_YEAR
+from ..shared.chat_bodies import ONE_YEAR
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
 from .answer import line_of, timestamp

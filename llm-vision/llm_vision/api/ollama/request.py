@@ -8,7 +8,7 @@ from ...services.analysis.service import Sampling
 from ...services.chat.messages import Call, Message, ToolWish
 from ...services.chat.service import ChatWish
 from ...services.pictures.sources import PictureSource
-from ..openai.request_bodies import DEFAULT_TOKENS, MOST_TOKENS
+from ..shared.chat_bodies import DEFAULT_TOKENS, MOST_TOKENS
 from .bodies import ChatBody, ChatMessage, GenerateBody, Options
 
 

@@ -14,7 +14,7 @@ from ...services.chat.messages import Call
 from ...services.chat.service import ChatAnswer
 from ..shared.answering import Answering
 from ..shared.chat_answers import words
-from .request_bodies import (
+from .answer_bodies import (
     AnswerMessage,
     CalledFunction,
     ChatChunk,

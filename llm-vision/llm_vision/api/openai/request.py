@@ -11,8 +11,8 @@ from ...services.analysis.service import Sampling
 from ...services.chat.messages import Call, Message, ToolWish
 from ...services.chat.service import ChatWish
 from ...services.pictures.sources import FrameSource, PictureSource, Source
+from ..shared.chat_bodies import DEFAULT_TOKENS
 from .request_bodies import (
-    DEFAULT_TOKENS,
     ChatBody,
     ChatMessage,
     ImagePart,

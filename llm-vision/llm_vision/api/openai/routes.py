@@ -15,8 +15,9 @@ from ..shared.chat_answers import begun
 from ..shared.dependencies import ServicesDep
 from ..shared.uploads import json_request
 from .answer import Chunks, completion_of, failure_event
+from .answer_bodies import ChatCompletion, ModelCard, ModelCards
 from .request import pictures_of, wish_of
-from .request_bodies import ChatBody, ChatCompletion, ModelCard, ModelCards
+from .request_bodies import ChatBody
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
