@@ -6,7 +6,8 @@ from typing import Any
 
 from ...manga.lines import Point
 from ...services.reading.pages import PageReading
-from .routes import characters_of, lines_of
+from ..ocr.reading import lines_of
+from .routes import characters_of
 
 _CAPABILITIES = {
     "words": True,

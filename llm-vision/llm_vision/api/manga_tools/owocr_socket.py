@@ -20,11 +20,10 @@ from ...http.gate import Gate, GateRules
 from ...http.limits import check_head
 from ...services.reading.crops import OcrWish
 from ..ocr.bodies import Furigana
-from ..ocr.reading import read_page
+from ..ocr.reading import EMBEDDED, read_page
 from ..shared.dependencies import Services
 from .owocr_request import SocketRequest, scope_of
 from .owocr_result import as_owocr
-from .routes import EMBEDDED
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import Server, ServerConnection

@@ -1,56 +1,25 @@
-"""The shapes of manga tools that can call an OCR server: ImageTrans, Mangatan, owocr."""
+"""The shapes of manga tools that can call an OCR server: Mangatan, owocr."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from ...http.bodies.body import read_body
 from ...http.limits import too_large
 from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
 from ...manga.lines import Box, TextLine
-from ...manga.page import ReadBlock
 from ...services.reading.crops import OcrWish
 from ...services.reading.pages import PageReading
-from ..ocr.bodies import Furigana, OcrForm
-from ..ocr.reading import read_crop, read_page
-from ..shared.dependencies import Services, ServicesDep
-from ..shared.uploads import FOREIGN_FIELD, Upload, picture_body, read_upload
+from ..ocr.bodies import Furigana
+from ..ocr.imagetrans import Corners, code_of, numbered_corners
+from ..ocr.reading import EMBEDDED, lines_of, read_page
+from ..shared.dependencies import ServicesDep
 
 router = APIRouter(tags=["Manga tools"])
 
-EMBEDDED = "rapidocr"
-"""Who reads for owocr, which waits 3 seconds: MangaOCR may have to be loaded first."""
-_PADDLE_LANGUAGES = {"japan": "ja", "ch": "zh", "chinese_cht": "zh", "korean": "ko", "rs_latin": "sr"}
-"""PaddleOCR's names of languages, where they are not the usual codes."""
 _ANSWERS = error_responses(*PICTURE_CODES, "unsupported_language")
-
-
-def is_imagetrans(upload: Upload[OcrForm]) -> bool:
-    """Whether one of ImageTrans's plugins asks."""
-    return upload.part == FOREIGN_FIELD
-
-
-async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client: str) -> Response:
-    """What a plugin of ImageTrans expects: the mangaOCR one plain text, the paddleOCR one lines with their corners."""
-    language = upload.texts.get("lang")
-    if language is None:
-        wish = OcrWish(None, upload.fields.language, upload.fields.furigana)
-        return PlainTextResponse((await read_crop(upload.picture, services, client, wish)).text)
-    page = await read_page(upload.picture, services, client, OcrWish(None, _code_of(language), Furigana.STRIP))
-    return JSONResponse({"text_lines": [_paddle_line(line, text) for line, text in lines_of(page.blocks)]})
-
-
-@router.post("/detect", responses=_ANSWERS, openapi_extra=picture_body(OcrForm), summary="Find lines (ImageTrans)")
-async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
-    """The corners of all lines, in reading order, with empty texts."""
-    upload = await read_upload(request, OcrForm, services.max_file_bytes)
-    wish = OcrWish(EMBEDDED, _code_of(upload.texts.get("lang", "")), Furigana.STRIP)
-    page = await read_page(upload.picture, services, request.state.client, wish)
-    return {"text_lines": [_paddle_line(line, "") for line, _ in lines_of(page.blocks)]}
 
 
 @router.post(
@@ -74,7 +43,7 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
     if len(data) > services.max_file_bytes:
         raise too_large(services.max_file_bytes)
     language = request.query_params.get("lang")
-    wish = OcrWish(EMBEDDED, _code_of(language or ""), Furigana.STRIP)
+    wish = OcrWish(EMBEDDED, code_of(language or ""), Furigana.STRIP)
     page = await read_page(data, services, request.state.client, wish)
     place = _oneocr_place if language is None else _winrt_place
     return {
@@ -117,19 +86,6 @@ def _share(box: Box, page: PageReading) -> dict[str, float]:
     }
 
 
-def lines_of(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
-    """All lines in reading order, each with its text."""
-    return [pair for found in blocks for pair in zip(found.block.lines, found.line_texts, strict=True)]
-
-
-def _code_of(language: str) -> str:
-    """A language code as ours spell it: PaddleOCR's names, and Japanese where nothing is said."""
-    return _PADDLE_LANGUAGES.get(language, language) or "ja"
-
-
-Corners = tuple[tuple[float, float], ...]
-
-
 def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
     """The characters of a line, each with its share of the polygon: how readers tell what lies under a pointer."""
     top_left, top_right, bottom_right, bottom_left = line.polygon
@@ -152,20 +108,8 @@ def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
     return found
 
 
-def _paddle_line(line: TextLine, text: str) -> dict[str, object]:
-    return {**_numbered(line.polygon, first=0, digits=None), "text": text}
-
-
 def _oneocr_place(corners: Corners) -> dict[str, float]:
-    return _numbered(corners, first=1, digits=1)
-
-
-def _numbered(corners: Corners, *, first: int, digits: int | None) -> dict[str, float]:
-    """Corners as x0, y0, x1 and so on, counted from `first`."""
-    found: dict[str, float] = {}
-    for number, (x, y) in enumerate(corners, first):
-        found |= {f"x{number}": round(x, digits), f"y{number}": round(y, digits)}
-    return found
+    return numbered_corners(corners, first=1, digits=1)
 
 
 def _winrt_place(corners: Corners) -> dict[str, float]:

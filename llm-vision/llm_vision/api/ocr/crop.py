@@ -9,10 +9,10 @@ from fastapi.responses import PlainTextResponse, Response
 
 from ...http.openapi import PICTURE_CODES, error_responses
 from ...services.reading.crops import Reading
-from ..manga_tools.routes import answer_imagetrans, is_imagetrans
 from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
 from .bodies import Language, Languages, OcrAnswer, OcrForm, RubyPair
+from .imagetrans import answer_imagetrans, is_imagetrans
 from .reading import read_crop, wish_of
 
 router = APIRouter(tags=["OCR"])

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ...manga.lines import TextLine
+from ...manga.page import ReadBlock
 from ...services.reading.crops import OcrWish, Reading
 from ...services.reading.pages import PageReading, PageWish
 from ..shared.dependencies import Services
@@ -9,6 +13,9 @@ from ..shared.fallback import Fallback
 from .bodies import OcrForm
 
 Picture = bytes | bytearray
+
+EMBEDDED = "rapidocr"
+"""Who reads for owocr, which waits 3 seconds: MangaOCR may have to be loaded first."""
 
 
 def wish_of(form: OcrForm) -> OcrWish:
@@ -37,3 +44,8 @@ async def read_page(data: Picture, services: Services, client: str, wish: OcrWis
         services.pictures.decoded(data, client) as picture,
     ):
         return await reader.read(picture)
+
+
+def lines_of(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
+    """All lines in reading order, each with its text."""
+    return [pair for found in blocks for pair in zip(found.block.lines, found.line_texts, strict=True)]

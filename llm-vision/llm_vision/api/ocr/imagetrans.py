@@ -1,0 +1,65 @@
+"""What ImageTrans's plugins ask of /ocr and of /detect, and in which shapes they take lines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
+
+from ...http.openapi import PICTURE_CODES, error_responses
+from ...manga.lines import TextLine
+from ...services.reading.crops import OcrWish
+from ..shared.dependencies import Services, ServicesDep
+from ..shared.uploads import FOREIGN_FIELD, Upload, picture_body, read_upload
+from .bodies import Furigana, OcrForm
+from .reading import EMBEDDED, lines_of, read_crop, read_page
+
+router = APIRouter(tags=["Manga tools"])
+
+Corners = tuple[tuple[float, float], ...]
+
+_PADDLE_LANGUAGES = {"japan": "ja", "ch": "zh", "chinese_cht": "zh", "korean": "ko", "rs_latin": "sr"}
+"""PaddleOCR's names of languages, where they are not the usual codes."""
+_ANSWERS = error_responses(*PICTURE_CODES, "unsupported_language")
+
+
+def is_imagetrans(upload: Upload[OcrForm]) -> bool:
+    """Whether one of ImageTrans's plugins asks."""
+    return upload.part == FOREIGN_FIELD
+
+
+async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client: str) -> Response:
+    """What a plugin of ImageTrans expects: the mangaOCR one plain text, the paddleOCR one lines with their corners."""
+    language = upload.texts.get("lang")
+    if language is None:
+        wish = OcrWish(None, upload.fields.language, upload.fields.furigana)
+        return PlainTextResponse((await read_crop(upload.picture, services, client, wish)).text)
+    page = await read_page(upload.picture, services, client, OcrWish(None, code_of(language), Furigana.STRIP))
+    return JSONResponse({"text_lines": [_paddle_line(line, text) for line, text in lines_of(page.blocks)]})
+
+
+@router.post("/detect", responses=_ANSWERS, openapi_extra=picture_body(OcrForm), summary="Find lines (ImageTrans)")
+async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
+    """The corners of all lines, in reading order, with empty texts."""
+    upload = await read_upload(request, OcrForm, services.max_file_bytes)
+    wish = OcrWish(EMBEDDED, code_of(upload.texts.get("lang", "")), Furigana.STRIP)
+    page = await read_page(upload.picture, services, request.state.client, wish)
+    return {"text_lines": [_paddle_line(line, "") for line, _ in lines_of(page.blocks)]}
+
+
+def code_of(language: str) -> str:
+    """A language code as ours spell it: PaddleOCR's names, and Japanese where nothing is said."""
+    return _PADDLE_LANGUAGES.get(language, language) or "ja"
+
+
+def _paddle_line(line: TextLine, text: str) -> dict[str, object]:
+    return {**numbered_corners(line.polygon, first=0, digits=None), "text": text}
+
+
+def numbered_corners(corners: Corners, *, first: int, digits: int | None) -> dict[str, float]:
+    """Corners as x0, y0, x1 and so on, counted from `first`."""
+    found: dict[str, float] = {}
+    for number, (x, y) in enumerate(corners, first):
+        found |= {f"x{number}": round(x, digits), f"y{number}": round(y, digits)}
+    return found
