@@ -26,7 +26,7 @@ class Turn(BaseModel):
 _Turns = Annotated[list[Turn], Field(max_length=LONGEST_HISTORY, fail_fast=True)]
 
 
-class Choices(BaseModel):
+class AnalyzeChoices(BaseModel):
     """The field of that name, where it came as a text."""
 
     choices: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(min_length=2, max_length=MOST_CHOICES)
@@ -82,7 +82,7 @@ class Usage(BaseModel):
         )
 
 
-class Choice(BaseModel):
+class AnalyzeChoice(BaseModel):
     """A possible answer."""
 
     choice: str
@@ -93,10 +93,10 @@ class Decision(BaseModel):
     """How probable the model finds each of the choices; together they have 1."""
 
     choice: str
-    probabilities: list[Choice]
+    probabilities: list[AnalyzeChoice]
 
 
-class Delta(BaseModel):
+class AnalyzeDelta(BaseModel):
     """An event of a streamed answer."""
 
     text: str

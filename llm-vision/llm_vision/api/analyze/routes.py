@@ -22,7 +22,7 @@ from ..shared.answering import Answering, StreamedAnswer
 from ..shared.dependencies import ServicesDep
 from ..shared.fallback import Fallback
 from ..shared.uploads import picture_body, read_upload
-from .bodies import AnalyzeAnswer, AnalyzeForm, Choice, Choices, Decision, Delta, History, Usage
+from .bodies import AnalyzeAnswer, AnalyzeChoice, AnalyzeChoices, AnalyzeDelta, AnalyzeForm, Decision, History, Usage
 
 Listed = TypeVar("Listed", bound=BaseModel)
 
@@ -83,7 +83,7 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
 
 async def _events(answering: Answering[VisionAnswer]) -> AsyncIterator[str]:
     async for chunk in answering.chunks():
-        yield _event("delta", Delta(text=chunk.text))
+        yield _event("delta", AnalyzeDelta(text=chunk.text))
     yield _event("answer", _as_answer(await answering.answer()))
 
 
@@ -104,7 +104,7 @@ def _as_answer(found: VisionAnswer) -> AnalyzeAnswer:
         usage=Usage.of(**found.usage) if found.usage else None,
         decision=Decision(
             choice=found.text,
-            probabilities=[Choice(choice=choice, probability=share) for choice, share in shares.items()],
+            probabilities=[AnalyzeChoice(choice=choice, probability=share) for choice, share in shares.items()],
         )
         if shares
         else None,
@@ -116,7 +116,7 @@ def _as_answer(found: VisionAnswer) -> AnalyzeAnswer:
 def _choices_of(form: AnalyzeForm) -> tuple[str, ...]:
     if not form.choices:
         return ()
-    choices = _listed(form.choices, "choices", Choices).choices
+    choices = _listed(form.choices, "choices", AnalyzeChoices).choices
     if len(set(choices)) < len(choices):
         raise InvalidParameter("two choices are the same", param="choices")
     return tuple(choices)

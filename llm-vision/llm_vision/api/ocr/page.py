@@ -17,7 +17,7 @@ from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
 from .bodies import RubyPair
 from .crop import prefers_plain_text
-from .page_bodies import Alternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine, ReadingOrder
+from .page_bodies import PageAlternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine, ReadingOrder
 from .reading import wish_of
 
 router = APIRouter(tags=["OCR"])
@@ -89,7 +89,7 @@ def _as_block(found: ReadBlock, order: int) -> PageBlock:
         engine=found.engine,
         order=order,
         alternatives=[
-            Alternative(text=other.text, confidence=other.confidence, engine=other.engine)
+            PageAlternative(text=other.text, confidence=other.confidence, engine=other.engine)
             for other in found.alternatives
         ],
         ruby=None if found.rubies is None else [RubyPair(base=pair.base, ruby=pair.ruby) for pair in found.rubies],

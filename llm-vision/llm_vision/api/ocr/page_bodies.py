@@ -54,7 +54,7 @@ class PageLine(BaseModel):
     """0..1; null where the block was read as a whole."""
 
 
-class Alternative(BaseModel):
+class PageAlternative(BaseModel):
     """What the engine that was not chosen has read."""
 
     text: str
@@ -80,7 +80,7 @@ class PageBlock(BaseModel):
     """Id of the model that read it."""
     order: int
     """Its place in the reading order, from 0."""
-    alternatives: list[Alternative]
+    alternatives: list[PageAlternative]
     """The other reading, where two engines have read the block and differ."""
     ruby: list[RubyPair] | None
     """With `furigana=ruby`: what they say, and of which characters."""

@@ -51,11 +51,11 @@ ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_
 _Images = Annotated[list[str], Field(max_length=64)]
 
 
-class _Part(BaseModel):
+class LenientPart(BaseModel):
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
 
-class Options(_Part):
+class Options(LenientPart):
     """How tokens are chosen."""
 
     temperature: float | None = Field(None, ge=0, le=2)
@@ -67,7 +67,7 @@ class Options(_Part):
     stop: Stop | Annotated[list[Stop], Field(max_length=MOST_STOPS)] | None = None
 
 
-class ModelBody(_Part):
+class OllamaModelBody(LenientPart):
     """The model that is meant."""
 
     model: ModelName
@@ -89,7 +89,7 @@ class ModelBody(_Part):
         return self.stream is not False
 
 
-class _Wish(ModelBody):
+class _ModelRequest(OllamaModelBody):
     format: Literal["json", ""] | dict[str, Any] | None = None
     """`json`, or a JSON schema."""
     options: Options | None = None
@@ -97,44 +97,44 @@ class _Wish(ModelBody):
     """Seconds, or a text like `5m`, that the model stays in memory afterwards; 0 unloads it, -1 keeps it for ever."""
 
 
-class CalledFunction(_Part):
+class OllamaFunction(LenientPart):
     name: Annotated[str, Field(min_length=1, max_length=64)]
     arguments: dict[str, Any] | None = None
 
 
-class ToolCall(_Part):
+class OllamaToolCall(LenientPart):
     """A call of an earlier turn."""
 
-    function: CalledFunction
+    function: OllamaFunction
 
 
-class Tool(_Part):
+class Tool(LenientPart):
     """A tool: only functions are known."""
 
     type: Literal["function", ""] | None = None
     function: Function
 
 
-class ChatMessage(_Part):
+class OllamaMessage(LenientPart):
     """A turn."""
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str | None = ""
     images: _Images | None = None
     """Base64."""
-    tool_calls: list[ToolCall] | None = Field(None, max_length=MOST_TOOLS)
+    tool_calls: list[OllamaToolCall] | None = Field(None, max_length=MOST_TOOLS)
     tool_name: str | None = Field(None, max_length=64)
 
 
-class ChatBody(_Wish):
+class OllamaChatBody(_ModelRequest):
     """A request of POST /api/chat."""
 
-    messages: list[ChatMessage] | None = Field(None, max_length=MOST_MESSAGES)
+    messages: list[OllamaMessage] | None = Field(None, max_length=MOST_MESSAGES)
     """None to load the model only, or to unload it with `keep_alive` 0."""
     tools: list[Tool] | None = Field(None, max_length=MOST_TOOLS)
 
 
-class GenerateBody(_Wish):
+class GenerateBody(_ModelRequest):
     """A request of POST /api/generate."""
 
     prompt: str | None = None
@@ -202,7 +202,7 @@ class ShownModel(BaseModel):
     modified_at: str
 
 
-class Version(BaseModel):
+class OllamaVersion(BaseModel):
     version: str
 
 
@@ -217,7 +217,7 @@ class WantedCall(BaseModel):
     function: WantedFunction
 
 
-class AnswerMessage(BaseModel):
+class OllamaAnswerMessage(BaseModel):
     role: Literal["assistant"] = "assistant"
     content: str
     tool_calls: list[WantedCall] | None = None
@@ -248,7 +248,7 @@ class _Answer(AnswerEnd):
 
 
 class ChatAnswerLine(_Answer):
-    message: AnswerMessage
+    message: OllamaAnswerMessage
 
 
 class GenerateAnswerLine(_Answer):

@@ -22,7 +22,7 @@ from ..shared.chat_answers import begun
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
 from .answer import Lines, as_chat, as_generated, line_of
-from .bodies import ChatAnswerLine, ChatBody, GenerateAnswerLine, GenerateBody
+from .bodies import ChatAnswerLine, GenerateAnswerLine, GenerateBody, OllamaChatBody
 from .request import chat_pictures, chat_wish, generate_pictures, generate_wish
 
 router = APIRouter(tags=["Ollama"])
@@ -44,11 +44,11 @@ async def heartbeat() -> PlainTextResponse:
     "/api/chat",
     response_model=ChatAnswerLine,
     responses=_answers(ChatAnswerLine),
-    openapi_extra=json_request(ChatBody),
+    openapi_extra=json_request(OllamaChatBody),
     summary="Converse about pictures",
 )
 async def chat(
-    request: Request, body: Annotated[ChatBody, json_body(ChatBody, any_type=True)], services: ServicesDep
+    request: Request, body: Annotated[OllamaChatBody, json_body(OllamaChatBody, any_type=True)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation, a line of JSON a piece; without messages, the model is loaded or unloaded."""
     wish = chat_wish(body, may_manage=request.state.may_manage)

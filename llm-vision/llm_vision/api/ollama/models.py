@@ -30,10 +30,10 @@ from .bodies import (
     LoadedModels,
     LocalModel,
     LocalModels,
-    ModelBody,
+    OllamaModelBody,
+    OllamaVersion,
     PullLine,
     ShownModel,
-    Version,
 )
 from .files import changed_at, context_length
 
@@ -43,13 +43,13 @@ API_VERSION = "0.12.0"
 _FOR_EVER = 100 * ONE_YEAR
 """Seconds: the command line says "Forever" from 20 years on."""
 
-Body = Annotated[ModelBody, json_body(ModelBody, any_type=True)]
+Body = Annotated[OllamaModelBody, json_body(OllamaModelBody, any_type=True)]
 
 
 @router.get("/version", responses=ollama_responses(), summary="Version of the API")
-async def api_version() -> Version:
+async def api_version() -> OllamaVersion:
     """The version of Ollama whose API is spoken here; GET /version tells the service's own."""
-    return Version(version=API_VERSION)
+    return OllamaVersion(version=API_VERSION)
 
 
 @router.get("/tags", responses=ollama_responses(), summary="Models whose weights are there")
@@ -67,7 +67,7 @@ async def loaded_models(services: ServicesDep) -> LoadedModels:
 @router.post(
     "/show",
     responses=ollama_responses(*BODY_CODES),
-    openapi_extra=json_request(ModelBody),
+    openapi_extra=json_request(OllamaModelBody),
     summary="What is known of a model",
 )
 async def show_model(body: Body, services: ServicesDep) -> ShownModel:
@@ -82,7 +82,7 @@ async def show_model(body: Body, services: ServicesDep) -> ShownModel:
         200: {"content": {NDJSON: {"schema": {"$ref": "#/components/schemas/PullLine"}}}},
         **ollama_responses(*BODY_CODES, "unsupported_task", "model_load_failed", "storage_full"),
     },
-    openapi_extra=json_request(ModelBody),
+    openapi_extra=json_request(OllamaModelBody),
     summary="Download a model's weights",
 )
 async def pull_weights(body: Body, services: ServicesDep) -> Response:
@@ -135,7 +135,7 @@ def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
     responses=ollama_responses(
         *BODY_CODES, "unsupported_task", "model_in_use", "weights_not_downloaded", "model_loading"
     ),
-    openapi_extra=json_request(ModelBody),
+    openapi_extra=json_request(OllamaModelBody),
     summary="Delete downloaded weights",
 )
 async def delete_weights(body: Body, services: ServicesDep) -> Response:

@@ -9,10 +9,10 @@ from ...services.chat.messages import Call, Message, ToolWish
 from ...services.chat.service import ChatWish
 from ...services.pictures.sources import PictureSource
 from ..shared.chat_bodies import DEFAULT_TOKENS, MOST_TOKENS
-from .bodies import ChatBody, ChatMessage, GenerateBody, Options
+from .bodies import GenerateBody, OllamaChatBody, OllamaMessage, Options
 
 
-def chat_wish(body: ChatBody, *, may_manage: bool) -> ChatWish:
+def chat_wish(body: OllamaChatBody, *, may_manage: bool) -> ChatWish:
     """What a conversation asks for; how long the model stays is for those who may manage models."""
     tools = tuple(tool.function.model_dump(exclude_none=True) for tool in body.tools or ())
     return ChatWish(
@@ -36,7 +36,7 @@ def generate_wish(body: GenerateBody, *, may_manage: bool) -> ChatWish:
     )
 
 
-def chat_pictures(body: ChatBody) -> list[PictureSource]:
+def chat_pictures(body: OllamaChatBody) -> list[PictureSource]:
     """The pictures of all messages, in their order."""
     return [
         PictureSource(text, f"messages[{number}].images[{place}]", may_be_base64=True)
@@ -50,7 +50,7 @@ def generate_pictures(body: GenerateBody) -> list[PictureSource]:
     return [PictureSource(text, f"images[{place}]", may_be_base64=True) for place, text in enumerate(body.images or ())]
 
 
-def _message(message: ChatMessage) -> Message:
+def _message(message: OllamaMessage) -> Message:
     return Message(
         role=message.role,
         text=message.content or "",

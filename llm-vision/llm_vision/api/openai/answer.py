@@ -19,10 +19,10 @@ from .answer_bodies import (
     CalledFunction,
     ChatChunk,
     ChatCompletion,
+    ChatCompletionChoice,
+    ChatDelta,
     ChatUsage,
-    Choice,
     ChunkChoice,
-    Delta,
     DeltaCall,
     Logprobs,
     MadeCall,
@@ -33,7 +33,7 @@ from .answer_bodies import (
 def completion_of(answer: ChatAnswer) -> dict[str, Any]:
     """The whole answer."""
     calls = [MadeCall(**_call(call)) for call in answer.calls] or None
-    choice = Choice(
+    choice = ChatCompletionChoice(
         message=AnswerMessage(content=None if calls else answer.text, tool_calls=calls),
         logprobs=_logprobs(answer.logprobs) if answer.logprobs is not None else None,
         finish_reason=answer.finish_reason,
@@ -65,26 +65,26 @@ class Chunks:
 
     async def events(self, answering: Answering[ChatAnswer]) -> AsyncIterator[str]:
         """All events, each as soon as it is known."""
-        yield self._event(Delta(role="assistant", content=""))
+        yield self._event(ChatDelta(role="assistant", content=""))
         async for piece in words(answering, may_call=self._may_call):
-            yield self._event(Delta(content=piece.text), piece.logprobs)
+            yield self._event(ChatDelta(content=piece.text), piece.logprobs)
         answer = await answering.answer()
         if answer.calls:
             calls = [DeltaCall(index=number, **_call(call)) for number, call in enumerate(answer.calls)]
-            yield self._event(Delta(tool_calls=calls))
+            yield self._event(ChatDelta(tool_calls=calls))
         yield self._last_event(answer)
         if self._include_usage:
             yield _sse({**self._chunk([]), "usage": _usage(answer).model_dump()})
         yield "data: [DONE]\n\n"
 
-    def _event(self, delta: Delta, logprobs: Sequence[dict[str, Any]] = ()) -> str:
+    def _event(self, delta: ChatDelta, logprobs: Sequence[dict[str, Any]] = ()) -> str:
         told = _logprobs(logprobs) if logprobs else None
         choice = ChunkChoice(delta=delta, logprobs=told).model_dump(exclude={"confidence"})
         choice["delta"] = delta.model_dump(exclude_none=True)
         return _sse(self._chunk([choice]))
 
     def _last_event(self, answer: ChatAnswer) -> str:
-        choice = ChunkChoice(delta=Delta(), finish_reason=answer.finish_reason, confidence=answer.confidence)
+        choice = ChunkChoice(delta=ChatDelta(), finish_reason=answer.finish_reason, confidence=answer.confidence)
         return _sse(self._chunk([{**choice.model_dump(), "delta": {}}]))
 
     def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class Logprobs(BaseModel):
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
-class Choice(BaseModel):
+class ChatCompletionChoice(BaseModel):
     """The answer: there is one."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
@@ -106,7 +106,7 @@ class ChatCompletion(BaseModel):
     object: Literal["chat.completion"] = "chat.completion"
     created: int
     model: str
-    choices: list[Choice]
+    choices: list[ChatCompletionChoice]
     usage: ChatUsage
 
 
@@ -114,7 +114,7 @@ class DeltaCall(MadeCall):
     index: int
 
 
-class Delta(BaseModel):
+class ChatDelta(BaseModel):
     """What is new."""
 
     role: Literal["assistant"] | None = None
@@ -124,7 +124,7 @@ class Delta(BaseModel):
 
 class ChunkChoice(BaseModel):
     index: int = 0
-    delta: Delta
+    delta: ChatDelta
     logprobs: Logprobs | None = None
     finish_reason: FinishReason | None = None
     confidence: Confidence | None = None

@@ -13,7 +13,7 @@ from ...services.chat.service import ChatWish
 from ...services.pictures.sources import FrameSource, PictureSource, Source
 from ..shared.chat_bodies import DEFAULT_TOKENS
 from .request_bodies import (
-    ChatBody,
+    ChatCompletionBody,
     ChatMessage,
     ImagePart,
     JsonSchemaFormat,
@@ -31,7 +31,7 @@ _ROLES = {"developer": "system", "function": "tool"}
 """Other names of them."""
 
 
-def wish_of(body: ChatBody) -> ChatWish:
+def wish_of(body: ChatCompletionBody) -> ChatWish:
     """What a body asks for.
 
     Raises:
@@ -58,7 +58,7 @@ def wish_of(body: ChatBody) -> ChatWish:
     )
 
 
-def pictures_of(body: ChatBody) -> list[Source]:
+def pictures_of(body: ChatCompletionBody) -> list[Source]:
     """The pictures of all messages, in their order."""
     return [
         _source(part, f"messages[{number}].content[{place}]")
@@ -117,7 +117,7 @@ def _call(call: ToolCall) -> Call:
     return Call(call.function.name, arguments)
 
 
-def _tools(body: ChatBody, form: dict[str, Any] | None) -> ToolWish | None:
+def _tools(body: ChatCompletionBody, form: dict[str, Any] | None) -> ToolWish | None:
     known = {tool.function.name: tool.function.model_dump(exclude_none=True) for tool in body.tools or ()}
     if len(known) < len(body.tools or ()):
         raise InvalidParameter("two tools have the same name", param="tools")
@@ -130,7 +130,7 @@ def _tools(body: ChatBody, form: dict[str, Any] | None) -> ToolWish | None:
     return ToolWish(tools, choice, parallel=body.parallel_tool_calls is not False, otherwise=form)
 
 
-def _choice(body: ChatBody) -> tuple[list[str], str]:
+def _choice(body: ChatCompletionBody) -> tuple[list[str], str]:
     """The tools that `tool_choice` names, and whether one may or must be called: `ToolWish.choice`."""
     wanted = body.tool_choice or "auto"
     if isinstance(wanted, NamedTool):
@@ -140,7 +140,7 @@ def _choice(body: ChatBody) -> tuple[list[str], str]:
     return [], wanted
 
 
-def _format(body: ChatBody) -> dict[str, Any] | None:
+def _format(body: ChatCompletionBody) -> dict[str, Any] | None:
     wanted = body.response_format
     if wanted is None or wanted.type == "text":
         return None

@@ -149,7 +149,7 @@ class JsonSchemaFormat(StrictPart):
     json_schema: SchemaFormat
 
 
-class ChatBody(StrictPart):
+class ChatCompletionBody(StrictPart):
     """A request of POST /v1/chat/completions."""
 
     model: str = Field(min_length=1, max_length=256)

@@ -17,7 +17,7 @@ from ..shared.uploads import json_request
 from .answer import Chunks, completion_of, failure_event
 from .answer_bodies import ChatCompletion, ModelCard, ModelCards
 from .request import pictures_of, wish_of
-from .request_bodies import ChatBody
+from .request_bodies import ChatCompletionBody
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -50,11 +50,11 @@ def _card(model_id: str) -> ModelCard:
     "/chat/completions",
     response_model=ChatCompletion,
     responses=_ANSWERS,
-    openapi_extra=json_request(ChatBody),
+    openapi_extra=json_request(ChatCompletionBody),
     summary="Converse about pictures",
 )
 async def chat_completions(
-    request: Request, body: Annotated[ChatBody, json_body(ChatBody)], services: ServicesDep
+    request: Request, body: Annotated[ChatCompletionBody, json_body(ChatCompletionBody)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation; with `stream` as server-sent events, each as soon as it is there."""
     wish = wish_of(body)
