@@ -10,6 +10,7 @@ import json
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
@@ -292,6 +293,28 @@ async def test_row_83_nobody_waits_for_ever_for_a_place_to_fetch(remote: Remote)
     slow = [asyncio.create_task(pictures.fetch(url, f"client {number}")) for number in range(AT_ONCE)]
     await asyncio.sleep(0)
     assert await code_of(pictures, url) == "queue_full"
+    await stopped(slow)
+
+
+async def test_row_83_a_wait_that_is_just_over_can_be_displaced(remote: Remote) -> None:
+    """In the moment between its time's end and its leaving, it still has a place that another client may need."""
+    pictures = on_this_machine(remote, seconds=5, queue_seconds=0.2)
+    assert bytes(await pictures.fetch("http://pictures.example/good.png", "polite")) == png(), "all is imported"
+    loop = asyncio.get_running_loop()
+    just_before = loop.time() + 0.15
+    url = "http://pictures.example/silent"
+    slow = [asyncio.create_task(pictures.fetch(url, "greedy")) for _ in range(AT_ONCE + MOST_WAITING)]
+
+    async def fetch_then() -> None:
+        await asyncio.sleep(just_before - loop.time())
+        await pictures.fetch(url, "polite")
+
+    polite = asyncio.create_task(fetch_then())
+    await asyncio.sleep(0.05)
+    time.sleep(0.3)  # so that all of them end in the same round of the event loop
+    with pytest.raises(VisionError) as refused:
+        await polite
+    assert refused.value.code == "queue_full", "its own wait is over, too: all places to fetch are taken"
     await stopped(slow)
 
 

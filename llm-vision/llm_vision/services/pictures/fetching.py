@@ -148,10 +148,15 @@ class UrlPictures:
     @asynccontextmanager
     async def _place(self, client: str) -> AsyncIterator[None]:
         """Wait for a turn; whoever has most that wait gives one up for a client that has fewer."""
+
+        def displace() -> None:
+            if not patience.expired():  # else it is on its way out already
+                patience.reschedule(0)
+
         with admit_everywhere([self._admitted], client) as (admission,):
             async with AsyncExitStack() as held:
                 async with self._deadlines.within(self._rules.queue_seconds, _too_many) as patience:
-                    admission.on_displaced = lambda: patience.reschedule(0)
+                    admission.on_displaced = displace
                     await held.enter_async_context(self._places.place(client))
                     admission.started()
                 yield
