@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -163,6 +164,22 @@ async def test_row_71_the_address_that_was_checked_is_the_one_that_is_asked(remo
     assert remote.asked[-1] == ("/good.png", f"pictures.example:{remote.port}")
 
 
+async def test_certificates_are_read_once_and_hold_nobody_up(remote: Remote, monkeypatch: pytest.MonkeyPatch) -> None:
+    readers = []
+    read = ssl.SSLContext.load_verify_locations
+
+    def load_verify_locations(context: ssl.SSLContext, *places: str | None) -> None:
+        readers.append(threading.current_thread())
+        read(context, *places)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", load_verify_locations)
+    pictures = on_this_machine(remote)
+    for _ in range(2):
+        assert bytes(await pictures.fetch("http://pictures.example/to-good", "")) == png()
+    assert len(readers) == 1
+    assert readers[0] is not threading.current_thread()
+
+
 @pytest.mark.parametrize(
     ("path", "redirects", "code"),
     [
@@ -311,7 +328,7 @@ async def test_row_83_a_wait_that_is_just_over_can_be_displaced(remote: Remote) 
 
     polite = asyncio.create_task(fetch_then())
     await asyncio.sleep(0.05)
-    time.sleep(0.3)  # so that all of them end in the same round of the event loop
+    time.sleep(0.3)  # noqa: ASYNC251  (so that all of them end in the same round of the event loop)
     with pytest.raises(VisionError) as refused:
         await polite
     assert refused.value.code == "queue_full", "its own wait is over, too: all places to fetch are taken"

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -120,6 +121,7 @@ class UrlPictures:
         self._resolve = resolve or Lookups()
         self._admitted = Places(AT_ONCE + MOST_WAITING)
         self._places = FairPlaces(AT_ONCE)
+        self._certificates: ssl.SSLContext | None = None
 
     async def fetch(self, text: str, client: str) -> bytearray:
         """The bytes behind a URL.
@@ -174,19 +176,27 @@ class UrlPictures:
 
     async def _get(self, url: PictureUrl) -> bytearray | str:
         """The picture, or where else it is."""
-        import httpx2  # noqa: PLC0415  (only who fetches pays for it)
-
         try:
             addresses = await self._resolve(url.host, url.port)
         except OSError:
             raise ImageUpstreamError("the picture's host is not known", param="url") from None
         address = check_addresses(url, addresses, self._rules.urls)
+        if self._certificates is None:
+            self._certificates = await asyncio.to_thread(_read_certificates)
+        return await self._ask(url, address, self._certificates)
+
+    async def _ask(self, url: PictureUrl, address: Address, certificates: ssl.SSLContext) -> bytearray | str:
+        """Through a client of its own: a kept connection would not have been checked for this name."""
+        import httpx2  # noqa: PLC0415  (only who fetches pays for it)
+
         extensions = {"sni_hostname": url.host} if url.scheme == "https" else {}
         headers = {**_HEADERS, "Host": url.authority}
         timeout = httpx2.Timeout(self._rules.seconds, connect=self._rules.connect_seconds)
         try:
             async with (
-                httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout) as client,
+                httpx2.AsyncClient(
+                    verify=certificates, trust_env=False, follow_redirects=False, timeout=timeout
+                ) as client,
                 client.stream("GET", url.at(address), headers=headers, extensions=extensions) as response,
             ):
                 if response.status_code in _REDIRECTS:
@@ -214,6 +224,13 @@ class UrlPictures:
         except UnsupportedImageFormat:
             raise ImageFetchFailed("what the server sends is no picture", param="url") from None
         return data
+
+
+def _read_certificates() -> ssl.SSLContext:
+    """Those that the system trusts; this takes tens of milliseconds, and the first import some more."""
+    import httpx2  # noqa: PLC0415
+
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 def _too_many() -> QueueFull:
