@@ -18,13 +18,17 @@ from benchmarks.report import ROUNDS, Result, middle, report
 from fixtures.comic_pages import ComicPage, draw_comic_page
 from fixtures.items import items_of
 from llm_vision.images.raw import RawImage
+from llm_vision.manga.page import ReadingOrder
 from llm_vision.manga.splitting import MOST_LINES
-from llm_vision.models.base import JsonObject, LoadContext, Model
+from llm_vision.models.base import LoadContext, Model
 from llm_vision.models.families.manga_ocr import model as manga_ocr
 from llm_vision.models.families.rapidocr.model import RapidOcr
-from llm_vision.runtime.work import WorkResult
-from llm_vision.services.reading.crops import Choice, OcrWish
-from llm_vision.services.reading.pages import PageReader, PageWish
+from llm_vision.models.tasks.reading import ReadCrop
+from llm_vision.models.tasks.request import TaskRequest
+from llm_vision.services.inference import Outcome
+from llm_vision.services.inference import Result as TaskResult
+from llm_vision.services.reading.crops import ChosenEngine
+from llm_vision.services.reading.pages import PageReader
 
 BLOCKS, TOKENS = 30, 16
 MOST_RECOGNITION, MOST_PAGE = 0.2, 0.4
@@ -39,17 +43,17 @@ class _Here:
     """By model, of the last page."""
 
     async def run(
-        self, model_id: str, images: Sequence[RawImage], params: JsonObject, *, is_last_use: bool = False
-    ) -> WorkResult:
+        self, model_id: str, images: Sequence[RawImage], request: TaskRequest[TaskResult], *, is_last_use: bool = False
+    ) -> Outcome[TaskResult]:
         started = time.perf_counter()
         (item,) = items_of([Image.new("RGB", (1, 1))])
         item.images = tuple(np.frombuffer(i.data, np.uint8).reshape(i.height, i.width, 3) for i in images)
-        item.params = params
+        item.params = request.as_json()
         (result,) = self.models[model_id].predict([item])
         if isinstance(result, Exception):
             raise result
         self.seconds[model_id] = self.seconds.get(model_id, 0) + time.perf_counter() - started
-        return WorkResult(result, 0, 0, 1, "cpu")
+        return Outcome(request.parse_result(result))
 
 
 def main() -> int:
@@ -61,8 +65,8 @@ def main() -> int:
         write_checkpoint(Path(folder))
         here = _Here({"manga-ocr": _reader(manga_ocr.MangaOcr(), Path(folder)), "rapidocr": _reader(RapidOcr(), None)})
         package = package_reader(folder)
-        choice = Choice("manga-ocr", "ja", "strip", fallback="rapidocr")
-        reader = PageReader(here, choice, PageWish(OcrWish(None, "ja", "strip"), "auto"), "rapidocr")  # type: ignore[arg-type]
+        chosen = ChosenEngine("manga-ocr", ReadCrop("ja"), fallback="rapidocr")
+        reader = PageReader(here, chosen, ReadingOrder.AUTO, "rapidocr")  # type: ignore[arg-type]
         for _ in range(ROUNDS):
             here.seconds.clear()
             started = time.perf_counter()

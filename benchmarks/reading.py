@@ -16,10 +16,11 @@ from fixtures.comic_pages import KINDS as PAGE_KINDS
 from fixtures.comic_pages import ComicPage, TrueBlock, draw_comic_page
 from fixtures.drawing import HALO, KINDS, sample_bubbles
 from fixtures.items import items_of
+from llm_vision.manga.furigana import Furigana
 from llm_vision.manga.page import ReadBlock, read_by_lines
 from llm_vision.models.base import JsonObject, LoadContext
 from llm_vision.models.families.rapidocr.model import RapidOcr
-from llm_vision.services.reading.pages import blocks_in
+from llm_vision.models.tasks.reading import PageText, ReadPage
 
 CROPS, PAGES = 600, 60
 BATCH = 8
@@ -146,9 +147,8 @@ def _read_pages(reader: RapidOcr, fonts: Sequence[object]) -> tuple[dict[str, Co
 
 
 def _blocks(reader: RapidOcr, page: ComicPage) -> list[ReadBlock]:
-    options = {"mode": "page", "read": True, "reading_order": "auto", "language": "ja", "furigana": "strip"}
-    (result,) = _predict(reader, [page.picture], **options)
-    return [read_by_lines(block, "rapidocr", furigana="strip") for block in blocks_in(result)]
+    (result,) = _predict(reader, [page.picture], **ReadPage("ja").as_json())
+    return [read_by_lines(block, "rapidocr", furigana=Furigana.STRIP) for block in PageText.from_json(result).blocks]
 
 
 def _matches(drawn: Sequence[TrueBlock], found: Sequence[ReadBlock]) -> dict[int, int]:

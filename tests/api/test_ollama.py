@@ -24,11 +24,10 @@ from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
 from llm_vision.api.ollama.answer import Lines, as_chat
-from llm_vision.api.ollama.files import changed_at, context_length
-from llm_vision.api.shared.answering import Answering
 from llm_vision.api.shared.chat_bodies import ONE_YEAR
 from llm_vision.runtime.work import Chunk, OnChunk
-from llm_vision.services.chat.service import ChatAnswer
+from llm_vision.services.chat.stream import ChatAnswer, ChatStream
+from llm_vision.services.model_care.files import changed_at, context_length
 
 SCENE, ASKED = next(iter(held_out(1, seed=61, kind="count")))
 PICTURE = base64.b64encode(saved(SCENE.draw())).decode()
@@ -248,9 +247,8 @@ async def test_a_client_that_reads_slowly_makes_no_duration_longer() -> None:
         return ChatAnswer("model", "ab", "stop", None, run_seconds=0.1)
 
     told = Lines("model", as_chat)
-    answering = Answering(make)
-    await answering.begin()
-    *_, last = [json.loads(line) async for line in slowly(told.events(answering, may_call=False))]
+    stream = await ChatStream(make, may_call=False).begin()
+    *_, last = [json.loads(line) async for line in slowly(told.events(stream))]
     assert last["eval_duration"] < 0.05 * SECOND
     assert last["prompt_eval_duration"] > 0.05 * SECOND
     assert last["load_duration"] < 0.05 * SECOND

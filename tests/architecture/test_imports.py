@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("models.base", "models.registry", "admission", "errors", "metrics"),
     ),
     "models.base": ("errors",),
-    "models.tasks": ("models.base", "errors"),
+    "models.tasks": ("models.base", "manga", "errors"),
     "models.tool_text": ("models.base", "errors"),
     "models.registry": ("models.base",),
     "models.decoding": ("models.base", "models.tasks", "errors"),
@@ -67,13 +67,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
 """Rooms by the longest name that fits; a room may always import itself. `app` alone is imported by nobody but `cli`."""
 BELOW_IN_SERVICES = {
     "agents": {"chat", "analysis", "reading", "pictures", "model_care", "inference"},
-    "chat": {"analysis", "reading", "pictures", "model_care", "inference"},
+    "chat": {"analysis", "reading", "pictures", "model_care", "answer_stream", "inference"},
     "jobs": {"reading", "model_care", "inference"},
     "watching": {"inference", "model_care", "pictures"},
-    "analysis": {"pictures", "model_care", "inference"},
+    "analysis": {"pictures", "model_care", "answer_stream", "inference"},
     "reading": {"pictures", "model_care", "inference"},
     "lifecycle": {"model_care"},
     "model_care": {"inference"},
+    "answer_stream": {"inference"},
     "pictures": set(),
     "inference": set(),
 }

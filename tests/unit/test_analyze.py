@@ -14,12 +14,16 @@ from PIL import Image
 from fixtures.pixels import raw_image
 from llm_vision.errors import QueueFull
 from llm_vision.images.raw import RawImage
+from llm_vision.manga.lines import TextLine
 from llm_vision.models.base import Task
-from llm_vision.services.analysis.answers import NO_MODEL, Label, PictureFacts, compose_answer
+from llm_vision.models.tasks.naming import Label, Labels
+from llm_vision.models.tasks.reading import CropText, ReadCrop
+from llm_vision.services.analysis.answers import NO_MODEL, PictureFacts, compose_answer
 from llm_vision.services.analysis.colors import NamedColor
 from llm_vision.services.analysis.embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
 from llm_vision.services.analysis.kind import PictureKind
 from llm_vision.services.analysis.prompts import EVERYTHING, Fact, understand
+from llm_vision.services.inference import Outcome
 
 DEFAULT_PROMPT = "What's in this image?"
 COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
@@ -190,7 +194,7 @@ def test_doubtful_text_is_not_claimed(text: str, confidence: float) -> None:
 # What is run
 
 
-class RecordingInference:
+class RecordingPermit:
     """Answers like the models and remembers who was asked; both must be asked at once."""
 
     def __init__(self, text: str = "ILLY CAFFE", failing: Task | None = None) -> None:
@@ -198,23 +202,21 @@ class RecordingInference:
         self._text = text
         self._failing = failing
 
-    async def run(
-        self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any], **_: object
-    ) -> dict[str, Any]:
+    async def run(self, model_id: str, images: Sequence[RawImage], request: Any, **_: object) -> Outcome[Any]:
+        task = Task.OCR if isinstance(request, ReadCrop) else Task.CLASSIFY
         self.asked.append((model_id, task))
         await asyncio.sleep(0)
         if task is self._failing:
             raise QueueFull("too many requests wait; try again later")
         if task is Task.CLASSIFY:
-            return {"labels": [{"label": label.name, "confidence": label.confidence} for label in ESPRESSO]}
-        assert params == {"language": "ja", "furigana": "strip"}
-        corners = [[10.0, 10.0], [200.0, 10.0], [200.0, 30.0], [10.0, 30.0]]
-        line = {"polygon": corners, "text": self._text, "confidence": 0.95, "vertical": False}
-        return {"text": self._text, "confidence": 0.95, "lines": [line]}
+            return Outcome(Labels(tuple(ESPRESSO)))
+        assert request.as_json() == {"mode": "crop", "language": "ja", "furigana": "strip"}
+        corners = ((10.0, 10.0), (200.0, 10.0), (200.0, 30.0), (10.0, 30.0))
+        return Outcome(CropText(self._text, 0.95, (TextLine(corners, self._text, 0.95, vertical=False),)))
 
 
-def analyze(inference: RecordingInference, prompt: str) -> Any:
-    analysis = EmbeddedAnalysis(inference, ocr_model="reader", classifier_model="namer")
+def analyze(permit: RecordingPermit, prompt: str) -> Any:
+    analysis = EmbeddedAnalysis(permit, {Task.OCR: "reader", Task.CLASSIFY: "namer"})  # type: ignore[arg-type]
     return asyncio.run(analysis.analyze(raw_image(Image.open(COFFEE)), understand(prompt)))
 
 
@@ -229,15 +231,15 @@ def analyze(inference: RecordingInference, prompt: str) -> Any:
     ],
 )
 def test_only_the_models_that_the_prompt_needs_are_run(prompt: str, tasks: set[Task]) -> None:
-    inference = RecordingInference()
-    analyze(inference, prompt)
+    permit = RecordingPermit()
+    analyze(permit, prompt)
     models = {Task.OCR: "reader", Task.CLASSIFY: "namer"}
-    assert set(inference.asked) == {(models[task], task) for task in tasks}
+    assert set(permit.asked) == {(models[task], task) for task in tasks}
     assert tasks_needed(understand(prompt).facts) == tasks
 
 
 def test_analysis_of_a_photo_is_complete_degraded_and_under_its_own_name() -> None:
-    found = analyze(RecordingInference(), DEFAULT_PROMPT)
+    found = analyze(RecordingPermit(), DEFAULT_PROMPT)
     assert found.analysis.startswith("A photo, 600 × 400 pixels. It most likely shows espresso (93 %).")
     assert found.analysis.endswith("The text in it reads: “ILLY CAFFE”.")
     assert "Its main colours are sienna" in found.analysis
@@ -245,17 +247,15 @@ def test_analysis_of_a_photo_is_complete_degraded_and_under_its_own_name() -> No
 
 
 def test_both_models_work_at_the_same_time() -> None:
-    class Waiting(RecordingInference):
+    class Waiting(RecordingPermit):
         def __init__(self) -> None:
             super().__init__()
             self._both = asyncio.Barrier(2)
 
-        async def run(
-            self, model_id: str, task: Task, images: Sequence[RawImage], params: dict[str, Any], **_: object
-        ) -> dict[str, Any]:
-            async with asyncio.timeout(5):
+        async def run(self, model_id: str, images: Sequence[RawImage], request: Any, **_: object) -> Outcome[Any]:
+            async with asyncio.timeout(60):
                 await self._both.wait()
-            return await super().run(model_id, task, images, params)
+            return await super().run(model_id, images, request)
 
     assert analyze(Waiting(), DEFAULT_PROMPT).confidence == 0.93
 
@@ -263,7 +263,7 @@ def test_both_models_work_at_the_same_time() -> None:
 @pytest.mark.parametrize("failing", [Task.OCR, Task.CLASSIFY])
 def test_error_of_a_model_reaches_the_caller_as_it_is(failing: Task) -> None:
     with pytest.raises(QueueFull):
-        analyze(RecordingInference(failing=failing), DEFAULT_PROMPT)
+        analyze(RecordingPermit(failing=failing), DEFAULT_PROMPT)
 
 
 def test_notice_says_how_to_get_a_real_model() -> None:

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from llm_vision.manga.blocks import Block, group
+from llm_vision.manga.furigana import Furigana
 from llm_vision.manga.lines import TextLine
 from llm_vision.manga.page import blocks_of, read_by_lines
 from llm_vision.manga.page_order import in_reading_order
@@ -98,9 +99,9 @@ def test_furigana_are_no_lines_of_their_block_and_tell_what_they_read() -> None:
     (block,) = group([column("明日は早く", 100), small, column("起きよう", 50)])
     assert [line.text for line in block.lines] == ["明日は早く", "起きよう"]
     assert [(ruby.base, ruby.ruby) for ruby in block.rubies] == [("明日", "あした")]
-    kept = read_by_lines(block, "rapidocr", furigana="keep")
+    kept = read_by_lines(block, "rapidocr", furigana=Furigana.KEEP)
     assert "あした" in kept.text
-    assert read_by_lines(block, "rapidocr", furigana="strip").rubies is None
+    assert read_by_lines(block, "rapidocr", furigana=Furigana.STRIP).rubies is None
 
 
 def test_furigana_that_were_cut_off_a_column_are_never_text() -> None:

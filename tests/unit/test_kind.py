@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
-from llm_vision.services.analysis.kind import PictureKind, TextLine, measure, picture_kind
+from llm_vision.manga.lines import TextLine
+from llm_vision.services.analysis.kind import PictureKind, measure, picture_kind
 
 SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 WHITE_PAGE = Image.new("RGB", (1000, 1400), "white")
@@ -25,7 +26,8 @@ def text_lines(count: int, *, width: float = 800, height: float = 25, vertical: 
     for index in range(count):
         corners = [(0.0, 0.0), (width, 0.0), (width, height), (0.0, height)]
         shifted = [(x + 50, y + 50 + index * 40) for x, y in corners]
-        lines.append(TextLine([(y, x) for x, y in shifted] if vertical else shifted, vertical))
+        polygon = tuple((y, x) for x, y in shifted) if vertical else tuple(shifted)
+        lines.append(TextLine(polygon, "text", 1.0, vertical))
     return lines
 
 

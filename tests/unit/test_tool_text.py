@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_vision.models.tool_text import describe_tools, tool_calls
-from llm_vision.services.chat.messages import ToolWish, for_model, form_of, may_become_calls
+from llm_vision.services.chat.messages import JsonFormat, ToolOptions, may_become_calls, turns_for_model
 
 TOOLS = [
     {"name": "weather", "description": 'Tells\nthe "weather".', "parameters": {"properties": {"市": {}}}},
@@ -41,13 +41,13 @@ def test_a_model_is_told_how_to_call(choice: str, parallel: bool, said: list[str
 
 
 @pytest.mark.parametrize(("choice", "form", "said"), [
-    ("auto", None, False), ("auto", {"type": "json_object"}, True), ("required", {"type": "json_object"}, False),
+    ("auto", None, False), ("auto", JsonFormat(), True), ("required", JsonFormat(), False),
 ])  # fmt: skip
-def test_a_model_is_told_that_its_words_must_be_json(choice: str, form: dict[str, Any] | None, said: bool) -> None:
-    wish = ToolWish(tuple(TOOLS), choice, otherwise=form)
-    (turn,) = for_model([], wish)
-    assert turn["content"][0]["text"].endswith("must be JSON.") == said
-    assert form_of(wish)["otherwise"] == form
+def test_a_model_is_told_that_its_words_must_be_json(choice: str, form: JsonFormat | None, said: bool) -> None:
+    options = ToolOptions(tuple(TOOLS), choice, otherwise=form)
+    (turn,) = turns_for_model([], options)
+    assert str(turn.parts[0]).endswith("must be JSON.") == said
+    assert options.response_format.otherwise == form
 
 
 CALL = {"name": "weather", "arguments": {"city": "京都", "days": [1, 2.5, None]}}

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from ..errors import VisionError
 from ..models.registry import Catalog
-from ..runtime.downloads.downloads import Downloads, DownloadStatus
+from ..runtime.downloads.downloads import Downloads
+from ..runtime.downloads.downloads import DownloadStatus as DownloadStatus
 from ..runtime.weights.store import WeightStore
 from ..settings import Settings
 from .catalog import as_set
@@ -27,7 +28,7 @@ async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadS
     rules = replace(download_rules(settings), allowed=True)
     downloads = Downloads(WeightStore(volumes(settings)), rules)
     try:
-        downloads.begin(spec)
+        await downloads.begin(spec)
         async for status in downloads.follow(spec):
             yield status
     except VisionError as error:

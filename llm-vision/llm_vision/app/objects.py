@@ -19,14 +19,15 @@ from ..runtime.pool.pool import ModelPool
 from ..runtime.weights.store import WeightStore
 from ..runtime.worker.factory import WorkerFactory
 from ..runtime.worker.shared import CoreShare, Shared
-from ..services.analysis.service import VisionLimits, VisionService
-from ..services.chat.service import ChatService
+from ..services.analysis.service import VisionLimits, VisionModels, VisionService
+from ..services.chat.service import ChatModels, ChatService
 from ..services.inference import Inference
-from ..services.lifecycle import Lifecycle, Running
+from ..services.lifecycle import Lifecycle, LifecycleParts
 from ..services.model_care.availability import Availability
+from ..services.model_care.care import CareParts, ModelCare
 from ..services.model_care.default_vlm import Candidate, DefaultVlm, Hardware
-from ..services.pictures.decoding import PictureDecoder
 from ..services.pictures.fetching import UrlPictures
+from ..services.pictures.sources import Pictures
 from ..services.reading.batches import BatchPlaces
 from ..services.reading.crops import OcrService
 from ..services.reading.pages import PageService
@@ -58,40 +59,34 @@ def build_services(settings: Settings, catalog: Catalog, metrics: Metrics, deadl
     """What routes are handed. Nothing is started and nothing imported that a model needs."""
     limits = pool_limits(settings)
     weights = WeightStore(volumes(settings))
-    fetched = Downloads(weights, download_rules(settings))
-    availability = Availability(weights, fetched)
+    downloads = Downloads(weights, download_rules(settings))
+    availability = Availability(weights, downloads)
     pool = ModelPool(catalog, _worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
-    default_vlm = _default_vlm(settings, catalog, weights, limits.memory_bytes)
-    ocr_service = OcrService(inference, catalog, ocr_engines(settings), availability, settings.ocr_seconds)
-    limits_of_prompts = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
-    running = Running(pool, decoders, fetched, lambda: _complaints(settings, weights))
+    url_pictures = UrlPictures(fetch_rules(settings), deadlines)
+    pictures = Pictures(decoders, url_pictures, settings.max_pictures, settings.max_file_bytes)
+    default = _default_vlm(settings, catalog, weights, limits.memory_bytes)
+    ocr = OcrService(inference, catalog, ocr_engines(settings), availability, settings.ocr_seconds)
+    embedded = {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER}
+    prompt_limits = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
+    lifecycle_parts = LifecycleParts(pool, decoders, downloads, lambda: _complaints(settings, weights))
     return Services(
-        ocr=ocr_service,
-        url_pictures=UrlPictures(fetch_rules(settings), deadlines),
-        pages=PageService(inference, ocr_service, EMBEDDED_OCR, settings.page_seconds),
-        vision=VisionService(
-            inference,
-            availability,
-            default_vlm,
-            {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER},
-            limits_of_prompts,
+        ocr=ocr,
+        pages=PageService(inference, ocr, EMBEDDED_OCR, settings.page_seconds),
+        vision=VisionService(inference, VisionModels(availability, default, embedded), pictures, prompt_limits),
+        chat=ChatService(inference, ChatModels(availability, default, ocr), pictures, prompt_limits),
+        pictures=pictures,
+        models=ModelCare(
+            CareParts(pool, downloads, weights, availability, default),
+            deadlines,
+            settings.load_seconds + LOAD_GRACE_SECONDS,
         ),
-        chat=ChatService(inference, availability, default_vlm, ocr_service, limits_of_prompts),
-        default_vlm=default_vlm,
-        pictures=PictureDecoder(decoders, metrics),
-        pool=pool,
-        downloads=fetched,
-        availability=availability,
         metrics=metrics,
-        lifecycle=Lifecycle(running, deadlines, settings.preload, settings.drain_seconds),
-        deadlines=deadlines,
-        load_seconds=settings.load_seconds + LOAD_GRACE_SECONDS,
+        lifecycle=Lifecycle(lifecycle_parts, deadlines, settings.preload, settings.drain_seconds),
         batches=BatchPlaces(),
         batch_seconds=settings.batch_seconds,
         max_file_bytes=settings.max_file_bytes,
-        max_pictures=settings.max_pictures,
     )
 
 

@@ -7,15 +7,11 @@ import logging
 import signal
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ..app.download import download
+from ..app.download import DownloadStatus, download
 from ..settings import Settings
-
-if TYPE_CHECKING:
-    from ..runtime.downloads.downloads import DownloadStatus
 
 EX_FAILED = 1
 _MIB = 1024 * 1024

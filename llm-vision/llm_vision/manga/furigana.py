@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from .lines import TextLine, axes, extent
 
@@ -28,6 +29,14 @@ MOST_KANJI = 0.4
 """Share of kanji in its text: tiny kana are often read as digits or letters, rarely as kanji."""
 LONGEST = 1.05
 """Of the base line's length: a longer line is not furigana of it."""
+
+
+class Furigana(StrEnum):
+    """What happens to the small kana beside kanji."""
+
+    STRIP = "strip"
+    KEEP = "keep"
+    RUBY = "ruby"
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from .blocks import SQUARISH, Block, group
-from .furigana import Ruby
+from .furigana import Furigana, Ruby
 from .lines import Box, TextLine, mean_confidence
 from .page_order import in_reading_order
 from .text import is_stray, join_lines
 
 GIANT = 5.0
 """A single character so many times larger than the page's others is a shape in the drawing."""
+
+
+class ReadingOrder(StrEnum):
+    """From which side a page is read."""
+
+    AUTO = "auto"
+    RTL = "rtl"
+    LTR = "ltr"
 
 
 @dataclass(frozen=True)
@@ -58,20 +67,20 @@ def _without_giants(lines: Sequence[TextLine]) -> list[TextLine]:
     return [line for line in lines if line.size <= limit or len(line.text) > 1 or line.length >= SQUARISH * line.size]
 
 
-def read_by_lines(block: Block, engine: str, *, furigana: str) -> ReadBlock:
+def read_by_lines(block: Block, engine: str, *, furigana: Furigana) -> ReadBlock:
     """A block whose lines were read.
 
     Args:
         block: with texts.
         engine: who has read it.
-        furigana: `keep` leaves them in the text, `ruby` tells them beside it, `strip` leaves them out.
+        furigana: KEEP leaves them in the text, RUBY tells them beside it, STRIP leaves them out.
     """
-    lines = block.all_lines if furigana == "keep" else block.lines
+    lines = block.all_lines if furigana is Furigana.KEEP else block.lines
     return ReadBlock(
         block=Block(lines, block.vertical),
         text=join_lines(line.text for line in lines),
         confidence=mean_confidence((line.text, line.confidence) for line in lines),
         engine=engine,
         line_texts=tuple(line.text for line in lines),
-        rubies=tuple(block.rubies) if furigana == "ruby" else None,
+        rubies=tuple(block.rubies) if furigana is Furigana.RUBY else None,
     )

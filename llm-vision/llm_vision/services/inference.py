@@ -6,18 +6,34 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from ..admission.deadlines import Deadlines
 from ..admission.places import RETRY_AFTER_SECONDS, Admission, Places, admit_everywhere
 from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
 from ..images.raw import RawImage
 from ..metrics import Metrics
-from ..models.base import JsonObject, ModelSpec, Task
+from ..models.base import ModelSpec, Task
+from ..models.tasks.request import TaskRequest
 from ..runtime.pool.pool import ModelPool
-from ..runtime.work import OnChunk, WorkRequest, WorkResult
+from ..runtime.work import Chunk as Chunk
+from ..runtime.work import OnChunk as OnChunk
+from ..runtime.work import WorkRequest
 
+Result = TypeVar("Result")
 Wanted = tuple[str, Task]
 _RETRY_LOADING = 10  # seconds
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Result]):
+    """What a model answered, with the seconds that it took."""
+
+    value: Result
+    queue_seconds: float = 0.0
+    run_seconds: float = 0.0
+    device_notice: str | None = None
+    """Why it did not run where it was meant to run."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +51,17 @@ class Permit:
         self,
         model_id: str,
         images: Sequence[RawImage],
-        params: JsonObject,
+        request: TaskRequest[Result],
         on_chunk: OnChunk | None = None,
         *,
         is_last_use: bool = False,
-    ) -> WorkResult:
+    ) -> Outcome[Result]:
         """Run a model that the permit is for.
 
         Args:
             model_id: one of the models that were admitted.
             images: RGB pictures.
-            params: the task's options.
+            request: what it is asked.
             on_chunk: called with each chunk of generated text.
             is_last_use: the pictures may be given away: they are empty afterwards.
 
@@ -53,14 +69,15 @@ class Permit:
             VisionError: the model could not be loaded or did not answer.
         """
         admission = self.admissions[model_id]
-        request = WorkRequest(params, tuple(images), self.client, self.ends_at, is_last_use)
+        work = WorkRequest(request.as_json(), tuple(images), self.client, self.ends_at, is_last_use)
         async with self.pool.lease(model_id) as worker:
             result = await worker.infer(
-                request, on_chunk=on_chunk, on_queued=admission.arrived, on_started=admission.started
+                work, on_chunk=on_chunk, on_queued=admission.arrived, on_started=admission.started
             )
         self.metrics.stage_ended("queue", model_id, result.queue_seconds)
         self.metrics.stage_ended("run", model_id, result.run_seconds)
-        return result
+        value = request.parse_result(result.value)
+        return Outcome(value, result.queue_seconds, result.run_seconds, result.device_notice)
 
 
 class Inference:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Running:
+class LifecycleParts:
     """What has processes, and what is wrong with what they use."""
 
     pool: ModelPool
@@ -31,17 +31,17 @@ class Lifecycle:
     """Loads what is to be preloaded at the start, and ends running requests at the stop.
 
     Args:
-        running: what is started and stopped.
+        parts: what is started and stopped.
         deadlines: those of the requests that are ended.
         preload: model ids to load at the start.
         drain_seconds: how long running requests may go on after the stop was asked for.
     """
 
-    def __init__(self, running: Running, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float) -> None:
-        self._pool = running.pool
-        self._decoders = running.decoders
-        self._downloads = running.downloads
-        self._complaints = running.complaints
+    def __init__(self, parts: LifecycleParts, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float) -> None:
+        self._pool = parts.pool
+        self._decoders = parts.decoders
+        self._downloads = parts.downloads
+        self._complaints = parts.complaints
         self._deadlines = deadlines
         self._preload = preload
         self._drain_seconds = drain_seconds
@@ -101,7 +101,7 @@ class Lifecycle:
     async def _load(self, model_id: str) -> bool:
         """Preload a model; whether that is over: else its weights are being downloaded."""
         try:
-            self._downloads.begin(self._pool.spec(model_id))
+            await self._downloads.begin(self._pool.spec(model_id))
             if self._downloads.is_running(self._pool.spec(model_id)):
                 return False
             await self._pool.load(model_id)

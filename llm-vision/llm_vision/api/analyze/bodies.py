@@ -73,7 +73,7 @@ class Usage(BaseModel):
     total_tokens: int
 
     @classmethod
-    def of(cls, prompt_tokens: int, completion_tokens: int, **_: int) -> Usage:
+    def of(cls, prompt_tokens: int, completion_tokens: int) -> Usage:
         """With their sum."""
         return cls(
             prompt_tokens=prompt_tokens,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -16,9 +15,10 @@ from ...http.bodies.json_body import parse_object
 from ...http.media_types import SSE
 from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
 from ...http.problem import error_body
-from ...runtime.work import OnChunk
-from ...services.analysis.service import Sampling, Turn, VisionAnswer, VisionWish
-from ..shared.answering import Answering, StreamedAnswer
+from ...services.analysis.service import Sampling, Turn, VisionAnswer, VisionRequest
+from ...services.answer_stream import AnswerStream
+from ...services.pictures.sources import FileSource, UrlSource
+from ..shared.answering import StreamedAnswer
 from ..shared.dependencies import ServicesDep
 from ..shared.fallback import Fallback
 from ..shared.uploads import picture_body, read_upload
@@ -57,34 +57,28 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     """
     upload = await read_upload(request, AnalyzeForm, services.max_file_bytes)
     form, client = upload.fields, request.state.client
-    wish = VisionWish(
+    turns = _listed(form.history, "history", History).history
+    wanted = VisionRequest(
         form.model,
         form.prompt,
         may_fall_back=form.fallback is Fallback.AUTO,
-        history=tuple(Turn(turn.role, turn.content) for turn in _listed(form.history, "history", History).history),
+        history=tuple(Turn(turn.role, (turn.content,)) for turn in turns),
         sampling=Sampling(form.temperature, form.top_p, form.max_tokens),
         choices=_choices_of(form),
     )
+    source = UrlSource(form.url) if form.url else FileSource(upload.picture)
 
-    async def make(on_chunk: OnChunk) -> VisionAnswer:
-        async with AsyncExitStack() as held:
-            analyst = await held.enter_async_context(services.vision.admit(wish, client))
-            data = await services.url_pictures.fetch(form.url, client) if form.url else upload.picture
-            picture = await held.enter_async_context(services.pictures.decoded(data, client))
-            return await analyst.analyze(picture, on_chunk)
-
-    answering = Answering(make)
-    await answering.begin()
+    answer = await services.vision.answer(wanted, source, client).begin()
     if form.stream:
         request_id: str = request.state.request_id
-        return StreamedAnswer(answering, _events(answering), SSE, lambda error: _failure(error, request_id))
-    return _as_answer(await answering.whole())
+        return StreamedAnswer(answer, _events(answer), SSE, lambda error: _failure(error, request_id))
+    return _as_answer(await answer.whole())
 
 
-async def _events(answering: Answering[VisionAnswer]) -> AsyncIterator[str]:
-    async for chunk in answering.chunks():
+async def _events(stream: AnswerStream[VisionAnswer]) -> AsyncIterator[str]:
+    async for chunk in stream.chunks():
         yield _event("delta", AnalyzeDelta(text=chunk.text))
-    yield _event("answer", _as_answer(await answering.answer()))
+    yield _event("answer", _as_answer(await stream.answer()))
 
 
 def _failure(error: VisionError, request_id: str) -> str:
@@ -95,21 +89,21 @@ def _event(name: str, data: BaseModel) -> str:
     return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
 
 
-def _as_answer(found: VisionAnswer) -> AnalyzeAnswer:
-    shares = found.probabilities
+def _as_answer(answer: VisionAnswer) -> AnalyzeAnswer:
+    shares = answer.probabilities
     return AnalyzeAnswer(
-        analysis=found.text,
-        confidence=found.confidence,
-        model=found.model_id,
-        usage=Usage.of(**found.usage) if found.usage else None,
+        analysis=answer.text,
+        confidence=answer.confidence,
+        model=answer.model_id,
+        usage=Usage.of(answer.usage.prompt_tokens, answer.usage.completion_tokens) if answer.usage else None,
         decision=Decision(
-            choice=found.text,
+            choice=answer.text,
             probabilities=[AnalyzeChoice(choice=choice, probability=share) for choice, share in shares.items()],
         )
         if shares
         else None,
-        degraded=found.notice is not None,
-        notice=found.notice,
+        degraded=answer.notice is not None,
+        notice=answer.notice,
     )
 
 

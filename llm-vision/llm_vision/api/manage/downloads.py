@@ -11,8 +11,7 @@ from fastapi.responses import StreamingResponse
 from ...http.bodies.json_body import json_body
 from ...http.media_types import NDJSON
 from ...http.openapi import BODY_CODES, error_responses
-from ...runtime.downloads.downloads import DownloadStatus
-from ...services.model_care.loading import late
+from ...services.model_care.care import DownloadStatus
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
 from .model_bodies import DeleteAnswer, DownloadInfo, DownloadLine, ModelBody
@@ -35,13 +34,13 @@ async def download(body: Annotated[ModelBody, json_body(ModelBody)], services: S
 
     The download goes on when the client leaves.
     """
-    services.downloads.begin(services.pool.spec(body.model), retry_failed=True)
+    await services.models.begin_download(body.model)
     return StreamingResponse(_lines(body.model, services), media_type=NDJSON)
 
 
 async def _lines(model: str, services: Services) -> AsyncIterator[str]:
-    async for status in services.downloads.follow(services.pool.spec(model)):
-        yield DownloadLine(model=model, **info_of(status).model_dump()).model_dump_json() + "\n"
+    async for status in services.models.follow_download(model):
+        yield DownloadLine(model=model, **as_info(status).model_dump()).model_dump_json() + "\n"
 
 
 @router.post(
@@ -52,24 +51,11 @@ async def _lines(model: str, services: Services) -> AsyncIterator[str]:
 )
 async def delete(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> DeleteAnswer:
     """Delete weights that this service has downloaded, or has begun to; a model in memory is unloaded first."""
-    await remove(body.model, services)
+    await services.models.delete(body.model)
     return DeleteAnswer(model=body.model, deleted=True)
 
 
-async def remove(model_id: str, services: Services) -> None:
-    """Delete a model's downloaded weights, and unload it first.
-
-    Raises:
-        VisionError: there is no such model, it is in use, or its weights are not ours.
-    """
-    spec = services.pool.spec(model_id)
-    services.downloads.require_ours(spec)
-    async with services.deadlines.within(services.load_seconds, late):
-        await services.pool.unload(model_id)
-        await services.downloads.delete(spec)
-
-
-def info_of(status: DownloadStatus) -> DownloadInfo:
+def as_info(status: DownloadStatus) -> DownloadInfo:
     """A download as clients see it."""
     return DownloadInfo(
         state=status.state,

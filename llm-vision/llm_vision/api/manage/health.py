@@ -44,7 +44,7 @@ async def readyz(services: ServicesDep, response: Response) -> Ready:
     """503 while models are preloaded and while the service shuts down. A lazy model counts as ready."""
     reason = services.lifecycle.not_ready_reason
     response.status_code = 503 if reason else 200
-    statuses = services.pool.status()
+    statuses = services.models.statuses()
     return Ready(
         ready=reason is None,
         reason=reason,
@@ -65,7 +65,7 @@ async def metrics(services: ServicesDep) -> Response:
     gateway_bytes = psutil.Process(os.getpid()).memory_info().rss
     services.metrics.set_memory(
         gateway_bytes,
-        [(status.spec.model_id, status.state == "ready", status.memory_bytes) for status in services.pool.status()],
+        [(status.spec.model_id, status.state == "ready", status.memory_bytes) for status in services.models.statuses()],
     )
     return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 

@@ -8,11 +8,10 @@ from fastapi import APIRouter
 
 from ...http.bodies.json_body import json_body
 from ...http.openapi import BODY_CODES, error_responses
-from ...runtime.pool.slots import ModelStatus
-from ...services.model_care.loading import late
-from ..shared.dependencies import Services, ServicesDep
+from ...services.model_care.care import ModelReport
+from ..shared.dependencies import ServicesDep
 from ..shared.uploads import json_request
-from .downloads import info_of
+from .downloads import as_info
 from .model_bodies import LoadBody, ModelBody, ModelInfo, ModelList, UnloadAnswer
 
 router = APIRouter(prefix="/models", tags=["Models"])
@@ -21,8 +20,7 @@ router = APIRouter(prefix="/models", tags=["Models"])
 @router.get("", responses=error_responses(), summary="All models")
 async def models(services: ServicesDep) -> ModelList:
     """Every model, whether it is in memory, where, and until when."""
-    await services.default_vlm.choose()
-    return ModelList(models=[_info(status, services) for status in services.pool.status()])
+    return ModelList(models=[_info(report) for report in await services.models.reports()])
 
 
 @router.post(
@@ -33,10 +31,7 @@ async def models(services: ServicesDep) -> ModelList:
 )
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
     """Load a model now; answers when it is ready. Where its weights are missing, their download begins instead."""
-    services.availability.require(services.pool.spec(body.model), retry_failed=True)
-    async with services.deadlines.within(services.load_seconds, late):
-        await services.pool.load(body.model, body.keep_alive)
-    return _info_of(services.pool.spec(body.model).model_id, services)
+    return _info(await services.models.load(body.model, body.keep_alive))
 
 
 @router.post(
@@ -47,18 +42,11 @@ async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: Service
 )
 async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> UnloadAnswer:
     """Unload a model that is not in use."""
-    async with services.deadlines.within(services.load_seconds, late):
-        return UnloadAnswer(model=body.model, unloaded=await services.pool.unload(body.model))
+    return UnloadAnswer(model=body.model, unloaded=await services.models.unload(body.model))
 
 
-def _info_of(model_id: str, services: Services) -> ModelInfo:
-    return next(_info(status, services) for status in services.pool.status() if status.spec.model_id == model_id)
-
-
-def _info(status: ModelStatus, services: Services) -> ModelInfo:
-    spec = status.spec
-    default = services.default_vlm.current
-    download = services.downloads.status(spec)
+def _info(report: ModelReport) -> ModelInfo:
+    status, spec = report.status, report.status.spec
     return ModelInfo(
         id=spec.model_id,
         title=spec.title,
@@ -66,7 +54,7 @@ def _info(status: ModelStatus, services: Services) -> ModelInfo:
         license=spec.license,
         embedded=spec.embedded,
         aliases=list(spec.aliases),
-        chosen_because=default.why if default and default.model_id == spec.model_id else None,
+        chosen_because=report.chosen_because,
         state=status.state,
         in_use=status.leases,
         queued=status.queue_length,
@@ -76,5 +64,5 @@ def _info(status: ModelStatus, services: Services) -> ModelInfo:
         memory_bytes=status.memory_bytes or spec.memory_bytes,
         expires_in=status.expires_in,
         last_error=status.last_error,
-        download=info_of(download) if download else None,
+        download=as_info(report.download) if report.download else None,
     )

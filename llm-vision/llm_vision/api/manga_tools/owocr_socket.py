@@ -18,8 +18,7 @@ from ...errors import InvalidHost, QueueFull, ShuttingDown, VisionError
 from ...http.access import check_host, check_key, check_origin
 from ...http.gate import Gate, GateRules
 from ...http.limits import check_head
-from ...services.reading.crops import OcrWish
-from ..ocr.bodies import Furigana
+from ...services.reading.crops import OcrRequest
 from ..ocr.reading import EMBEDDED, read_page
 from ..shared.dependencies import Services
 from .owocr_request import SocketRequest, scope_of
@@ -39,7 +38,7 @@ MOST_WAITING = 16
 """Connections that were not let in yet, or not let in."""
 _GOING_AWAY, _TRY_AGAIN_LATER = 1001, 1013
 _GOODBYE_SECONDS = 2.0
-_WISH = OcrWish(EMBEDDED, "ja", Furigana.STRIP)
+_WANTED = OcrRequest(EMBEDDED, "ja")
 
 
 @dataclass(frozen=True)
@@ -156,5 +155,5 @@ class OwocrSocket:
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The route behind the gate."""
         picture = (await receive())["body"]
-        page = await read_page(picture, self._services, scope["state"]["client"], _WISH)
+        page = await read_page(picture, self._services, scope["state"]["client"], _WANTED)
         await JSONResponse(as_owocr(page))(scope, receive, send)

@@ -10,9 +10,9 @@ from ...http.bodies.body import read_body
 from ...http.limits import too_large
 from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
 from ...manga.lines import Box, TextLine
-from ...services.reading.crops import OcrWish
+from ...services.pictures.sources import UrlSource
+from ...services.reading.crops import OcrRequest
 from ...services.reading.pages import PageReading
-from ..ocr.bodies import Furigana
 from ..ocr.imagetrans import Corners, code_of, numbered_corners
 from ..ocr.reading import EMBEDDED, lines_of, read_page
 from ..shared.dependencies import ServicesDep
@@ -43,8 +43,8 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
     if len(data) > services.max_file_bytes:
         raise too_large(services.max_file_bytes)
     language = request.query_params.get("lang")
-    wish = OcrWish(EMBEDDED, code_of(language or ""), Furigana.STRIP)
-    page = await read_page(data, services, request.state.client, wish)
+    wanted = OcrRequest(EMBEDDED, code_of(language or ""))
+    page = await read_page(data, services, request.state.client, wanted)
     place = _oneocr_place if language is None else _winrt_place
     return {
         "text": page.text,
@@ -71,8 +71,8 @@ async def mangatan(
     request: Request, services: ServicesDep, url: Annotated[str, Query(description="The page's address")] = ""
 ) -> list[dict[str, Any]]:
     """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
-    data = await services.url_pictures.fetch(url, request.state.client)
-    page = await read_page(data, services, request.state.client, OcrWish(None, "ja", Furigana.STRIP))
+    data = await services.pictures.read(UrlSource(url), request.state.client)
+    page = await read_page(data, services, request.state.client, OcrRequest(None, "ja"))
     return [{"text": found.text, "tightBoundingBox": _share(found.block.box, page)} for found in page.blocks]
 
 

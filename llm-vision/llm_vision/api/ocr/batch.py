@@ -18,13 +18,13 @@ from ...http.media_types import NDJSON
 from ...http.openapi import PICTURE_CODES, error_responses
 from ...http.problem import error_body
 from ...services.reading.batches import in_order, patiently
-from ...services.reading.crops import OcrWish, Reading
+from ...services.reading.crops import OcrRequest, Reading
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import batch_body, read_batch
 from .batch_bodies import BatchEntry
 from .bodies import OcrForm
 from .crop import as_answer
-from .reading import read_crop, wish_of
+from .reading import ocr_request, read_crop
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ async def ocr_batch(request: Request, services: ServicesDep) -> Response | list[
     async with AsyncExitStack() as held:
         held.enter_context(services.batches.place(request.state.client))
         files, form = await held.enter_async_context(read_batch(request, OcrForm, services.max_file_bytes))
-        wish = wish_of(form)
-        services.ocr.choose(wish)  # what is wrong with the request itself is told at once
-        batch = _Batch(services, files, wish, request.state.client, request.state.request_id)
+        wanted = ocr_request(form)
+        await services.ocr.choose(wanted)  # what is wrong with the request itself is told at once
+        batch = _Batch(services, files, wanted, request.state.client, request.state.request_id)
         entries = in_order(len(files), batch.read)
         if NDJSON not in request.headers.get("accept", ""):
             return [entry async for entry in entries]
@@ -69,10 +69,10 @@ async def _lines(entries: AsyncIterator[BatchEntry], held: AsyncExitStack) -> As
 class _Batch:
     """The files of a request while they are read."""
 
-    def __init__(self, services: Services, files: list[Part], wish: OcrWish, client: str, request_id: str) -> None:
+    def __init__(self, services: Services, files: list[Part], wanted: OcrRequest, client: str, request_id: str) -> None:
         self._services = services
         self._files = files
-        self._wish = wish
+        self._wanted = wanted
         self._client = client
         self._request_id = request_id
         self._ends_at = asyncio.get_running_loop().time() + services.batch_seconds
@@ -97,4 +97,4 @@ class _Batch:
     async def _reading(self, part: Part) -> Reading:
         if part.is_too_large:
             raise too_large(self._services.max_file_bytes)
-        return await read_crop(await content_of(part), self._services, self._client, self._wish)
+        return await read_crop(await content_of(part), self._services, self._client, self._wanted)

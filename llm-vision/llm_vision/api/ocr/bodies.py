@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from pydantic import BaseModel, ConfigDict, Field
 
+from ...manga.furigana import Furigana
 from ..shared.confidence import Confidence
 from ..shared.fallback import Fallback
-
-
-class Furigana(StrEnum):
-    """What happens to the small kana beside kanji."""
-
-    STRIP = "strip"
-    KEEP = "keep"
-    RUBY = "ruby"
 
 
 class RubyPair(BaseModel):

@@ -13,7 +13,7 @@ from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
 from .bodies import Language, Languages, OcrAnswer, OcrForm, RubyPair
 from .imagetrans import answer_imagetrans, is_imagetrans
-from .reading import read_crop, wish_of
+from .reading import ocr_request, read_crop
 
 router = APIRouter(tags=["OCR"])
 
@@ -38,7 +38,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     if is_imagetrans(upload):
         return await answer_imagetrans(upload, services, request.state.client)
-    reading = await read_crop(upload.picture, services, request.state.client, wish_of(upload.fields))
+    reading = await read_crop(upload.picture, services, request.state.client, ocr_request(upload.fields))
     if prefers_plain_text(request.headers.get("accept", "")):
         return PlainTextResponse(reading.text)
     return as_answer(reading)
@@ -54,7 +54,7 @@ def as_answer(reading: Reading) -> OcrAnswer:
         no_text=not reading.text,
         degraded=reading.degraded,
         notice=reading.notice,
-        ruby=None if reading.ruby is None else [RubyPair(**pair) for pair in reading.ruby],
+        ruby=None if reading.rubies is None else [RubyPair(base=pair.base, ruby=pair.ruby) for pair in reading.rubies],
     )
 
 

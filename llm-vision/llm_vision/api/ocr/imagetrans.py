@@ -9,10 +9,10 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from ...http.openapi import PICTURE_CODES, error_responses
 from ...manga.lines import TextLine
-from ...services.reading.crops import OcrWish
+from ...services.reading.crops import OcrRequest
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import FOREIGN_FIELD, Upload, picture_body, read_upload
-from .bodies import Furigana, OcrForm
+from .bodies import OcrForm
 from .reading import EMBEDDED, lines_of, read_crop, read_page
 
 router = APIRouter(tags=["Manga tools"])
@@ -33,9 +33,9 @@ async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client:
     """What a plugin of ImageTrans expects: the mangaOCR one plain text, the paddleOCR one lines with their corners."""
     language = upload.texts.get("lang")
     if language is None:
-        wish = OcrWish(None, upload.fields.language, upload.fields.furigana)
-        return PlainTextResponse((await read_crop(upload.picture, services, client, wish)).text)
-    page = await read_page(upload.picture, services, client, OcrWish(None, code_of(language), Furigana.STRIP))
+        wanted = OcrRequest(None, upload.fields.language, upload.fields.furigana)
+        return PlainTextResponse((await read_crop(upload.picture, services, client, wanted)).text)
+    page = await read_page(upload.picture, services, client, OcrRequest(None, code_of(language)))
     return JSONResponse({"text_lines": [_paddle_line(line, text) for line, text in lines_of(page.blocks)]})
 
 
@@ -43,8 +43,8 @@ async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client:
 async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
     """The corners of all lines, in reading order, with empty texts."""
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
-    wish = OcrWish(EMBEDDED, code_of(upload.texts.get("lang", "")), Furigana.STRIP)
-    page = await read_page(upload.picture, services, request.state.client, wish)
+    wanted = OcrRequest(EMBEDDED, code_of(upload.texts.get("lang", "")))
+    page = await read_page(upload.picture, services, request.state.client, wanted)
     return {"text_lines": [_paddle_line(line, "") for line, _ in lines_of(page.blocks)]}
 
 

@@ -11,14 +11,15 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from ...http.openapi import PICTURE_CODES, error_responses
 from ...images.annotate import numbered
 from ...manga.mokuro import page_object
-from ...manga.page import ReadBlock
-from ...services.reading.pages import PageReading, PageWish
+from ...manga.page import ReadBlock, ReadingOrder
+from ...services.pictures.sources import FileSource
+from ...services.reading.pages import PageReading, PageRequest
 from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
 from .bodies import RubyPair
 from .crop import prefers_plain_text
-from .page_bodies import PageAlternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine, ReadingOrder
-from .reading import wish_of
+from .page_bodies import PageAlternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine
+from .reading import ocr_request
 
 router = APIRouter(tags=["OCR"])
 
@@ -45,8 +46,8 @@ async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAn
     upload = await read_upload(request, PageForm, services.max_file_bytes)
     form = upload.fields
     async with (
-        services.pages.admit(PageWish(wish_of(form), form.reading_order), request.state.client) as reader,
-        services.pictures.decoded(upload.picture, request.state.client) as picture,
+        services.pages.admit(PageRequest(ocr_request(form), form.reading_order), request.state.client) as reader,
+        services.pictures.decoded(FileSource(upload.picture), request.state.client) as picture,
     ):
         page = await reader.read(picture)
         if form.format is PageFormat.IMAGE:

@@ -6,19 +6,13 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
+from ...manga.furigana import Furigana
+from ...manga.page import ReadingOrder
 from ..shared.confidence import Confidence
-from .bodies import Furigana, OcrForm, RubyPair
+from .bodies import OcrForm, RubyPair
 
 Place = tuple[float, float]
 Box = tuple[float, float, float, float]
-
-
-class ReadingOrder(StrEnum):
-    """From which side a page is read."""
-
-    AUTO = "auto"
-    RTL = "rtl"
-    LTR = "ltr"
 
 
 class PageFormat(StrEnum):

@@ -5,47 +5,51 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...manga.lines import TextLine
-from ...manga.page import ReadBlock
-from ...services.reading.crops import OcrWish, Reading
-from ...services.reading.pages import PageReading, PageWish
+from ...manga.page import ReadBlock, ReadingOrder
+from ...services.pictures.sources import FileSource
+from ...services.reading.crops import OcrRequest, Reading
+from ...services.reading.pages import PageReading, PageRequest
 from ..shared.dependencies import Services
 from ..shared.fallback import Fallback
 from .bodies import OcrForm
 
-Picture = bytes | bytearray
+PictureFile = bytes | bytearray
 
 EMBEDDED = "rapidocr"
 """Who reads for owocr, which waits 3 seconds: MangaOCR may have to be loaded first."""
 
 
-def wish_of(form: OcrForm) -> OcrWish:
+def ocr_request(form: OcrForm) -> OcrRequest:
     """What a form asks for."""
-    return OcrWish(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
+    return OcrRequest(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
 
 
-async def read_crop(data: Picture, services: Services, client: str, wish: OcrWish) -> Reading:
+async def read_crop(data: PictureFile, services: Services, client: str, wanted: OcrRequest) -> Reading:
     """What a picture file says, read as a crop.
 
     Raises:
         VisionError: it cannot be read.
     """
-    async with services.ocr.admit(wish, client) as reader, services.pictures.decoded(data, client) as picture:
+    async with (
+        services.ocr.admit(wanted, client) as reader,
+        services.pictures.decoded(FileSource(data), client) as picture,
+    ):
         return await reader.read(picture)
 
 
-async def read_page(data: Picture, services: Services, client: str, wish: OcrWish) -> PageReading:
+async def read_page(data: PictureFile, services: Services, client: str, wanted: OcrRequest) -> PageReading:
     """What a picture file says, read as a page.
 
     Raises:
         VisionError: it cannot be read.
     """
     async with (
-        services.pages.admit(PageWish(wish, "auto"), client) as reader,
-        services.pictures.decoded(data, client) as picture,
+        services.pages.admit(PageRequest(wanted, ReadingOrder.AUTO), client) as reader,
+        services.pictures.decoded(FileSource(data), client) as picture,
     ):
         return await reader.read(picture)
 
 
 def lines_of(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
     """All lines in reading order, each with its text."""
-    return [pair for found in blocks for pair in zip(found.block.lines, found.line_texts, strict=True)]
+    return [pair for read in blocks for pair in zip(read.block.lines, read.line_texts, strict=True)]

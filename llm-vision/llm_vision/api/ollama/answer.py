@@ -9,9 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...services.chat.messages import Call
-from ...services.chat.service import ChatAnswer
-from ..shared.answering import Answering
-from ..shared.chat_answers import words
+from ...services.chat.stream import ChatAnswer, ChatStream
 from .bodies import AnswerEnd
 
 _NANOSECONDS = 1_000_000_000
@@ -53,19 +51,19 @@ class Lines:
         self._shape = shape
         self._began = time.perf_counter()
 
-    async def events(self, answering: Answering[ChatAnswer], *, may_call: bool) -> AsyncIterator[str]:
-        """All lines, each as soon as it is known; `may_call`: the text may turn out to be calls of tools."""
-        async for chunk in words(answering, may_call=may_call):
+    async def events(self, stream: ChatStream) -> AsyncIterator[str]:
+        """All lines, each as soon as it is known."""
+        async for chunk in stream.chunks():
             yield line_of(self._line(chunk.text))
-        answer = await answering.answer()
+        answer = await stream.answer()
         if answer.calls:
             yield line_of(self._with_calls(self._line(""), answer.calls))
-        yield line_of(self._line("") | self._end(answer, answering))
+        yield line_of(self._line("") | self._end(answer, stream))
 
-    async def whole(self, answering: Answering[ChatAnswer]) -> dict[str, Any]:
+    async def whole(self, stream: ChatStream) -> dict[str, Any]:
         """The whole answer in one."""
-        answer = await answering.whole()
-        line = self._line(answer.text) | self._end(answer, answering)
+        answer = await stream.whole()
+        line = self._line(answer.text) | self._end(answer, stream)
         return self._with_calls(line, answer.calls) if answer.calls else line
 
     def empty(self, reason: str) -> dict[str, Any]:
@@ -79,9 +77,9 @@ class Lines:
         made = [{"function": {"name": call.name, "arguments": call.arguments}} for call in calls]
         return {**line, "message": {**line["message"], "tool_calls": made}}
 
-    def _end(self, answer: ChatAnswer, answering: Answering[ChatAnswer]) -> dict[str, Any]:
-        total = (answering.ended_at or time.perf_counter()) - self._began
-        saying = min(answer.run_seconds, answering.chunk_seconds)
+    def _end(self, answer: ChatAnswer, stream: ChatStream) -> dict[str, Any]:
+        total = (stream.ended_at or time.perf_counter()) - self._began
+        saying = min(answer.run_seconds, stream.chunk_seconds)
         end = AnswerEnd(
             done_reason=_REASONS.get(answer.finish_reason, answer.finish_reason),
             total_duration=_nanoseconds(total),

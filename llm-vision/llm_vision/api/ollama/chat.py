@@ -14,16 +14,13 @@ from ...errors import Forbidden, VisionError
 from ...http.bodies.json_body import json_body
 from ...http.media_types import NDJSON
 from ...http.openapi import CHAT_CODES, error_responses, ollama_responses
-from ...services.chat.service import ChatWish
-from ...services.model_care.loading import late
-from ...services.pictures.sources import PictureSource
+from ...services.chat.service import ChatRequest
 from ..shared.answering import StreamedAnswer
-from ..shared.chat_answers import begun
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
 from .answer import Lines, as_chat, as_generated, line_of
 from .bodies import ChatAnswerLine, GenerateAnswerLine, GenerateBody, OllamaChatBody
-from .request import chat_pictures, chat_wish, generate_pictures, generate_wish
+from .request import chat_request, generate_request
 
 router = APIRouter(tags=["Ollama"])
 
@@ -51,8 +48,8 @@ async def chat(
     request: Request, body: Annotated[OllamaChatBody, json_body(OllamaChatBody, any_type=True)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation, a line of JSON a piece; without messages, the model is loaded or unloaded."""
-    wish = chat_wish(body, may_manage=request.state.may_manage)
-    return await _answer(_Asked(wish, chat_pictures(body), body.is_streamed, as_chat), services, request.state)
+    wanted = chat_request(body, may_manage=request.state.may_manage)
+    return await _answer(wanted, _Shape(as_chat, is_streamed=body.is_streamed), services, request.state)
 
 
 @router.post(
@@ -66,44 +63,40 @@ async def generate(
     request: Request, body: Annotated[GenerateBody, json_body(GenerateBody, any_type=True)], services: ServicesDep
 ) -> Response:
     """The answer to a prompt, a line of JSON a piece; without a prompt, the model is loaded or unloaded."""
-    wish = generate_wish(body, may_manage=request.state.may_manage)
-    asked = _Asked(wish, generate_pictures(body), body.is_streamed, as_generated)
-    return await _answer(asked, services, request.state)
+    wanted = generate_request(body, may_manage=request.state.may_manage)
+    return await _answer(wanted, _Shape(as_generated, is_streamed=body.is_streamed), services, request.state)
 
 
 @dataclass(frozen=True)
-class _Asked:
-    wish: ChatWish
-    pictures: list[PictureSource]
-    stream: bool
-    shape: Callable[[str], dict[str, Any]]
+class _Shape:
+    """How an answer is sent."""
+
+    of_text: Callable[[str], dict[str, Any]]
     """Where the route's lines have their text."""
+    is_streamed: bool
 
 
-async def _answer(asked: _Asked, services: Services, asking: State) -> Response:
-    wish = asked.wish
-    lines = Lines((await services.chat.spec(wish.model_id)).model_id, asked.shape)
-    if not wish.messages:
+async def _answer(wanted: ChatRequest, shape: _Shape, services: Services, asking: State) -> Response:
+    spec = await services.chat.spec(wanted.model)
+    lines = Lines(spec.model_id, shape.of_text)
+    if not wanted.messages:
         if not asking.may_manage:
             raise Forbidden("loading and unloading need a key of VISION_ADMIN_KEYS")
-        return _whole(await _load_or_unload(wish, lines, services), stream=asked.stream)
+        return _whole(await _load_or_unload(wanted, lines, services), stream=shape.is_streamed)
 
-    answering = await begun(wish, lines.model_id, asked.pictures, services, asking.client)
-    if asked.stream:
-        events = lines.events(answering, may_call=wish.tools is not None)
-        return StreamedAnswer(answering, events, NDJSON, _failure)
-    return JSONResponse(await lines.whole(answering))
+    answer = await services.chat.answer(spec, wanted, asking.client).begin()
+    if shape.is_streamed:
+        return StreamedAnswer(answer, lines.events(answer), NDJSON, _failure)
+    return JSONResponse(await lines.whole(answer))
 
 
-async def _load_or_unload(wish: ChatWish, lines: Lines, services: Services) -> dict[str, Any]:
+async def _load_or_unload(wanted: ChatRequest, lines: Lines, services: Services) -> dict[str, Any]:
     """Without anything to answer, only the memory is meant."""
-    async with services.deadlines.within(services.load_seconds, late):
-        if wish.keep_alive == 0:
-            await services.pool.unload(lines.model_id)
-            return lines.empty("unload")
-        services.availability.require(services.pool.spec(lines.model_id), retry_failed=True)
-        await services.pool.load(lines.model_id, wish.keep_alive)
-        return lines.empty("load")
+    if wanted.keep_alive == 0:
+        await services.models.unload(lines.model_id)
+        return lines.empty("unload")
+    await services.models.load(lines.model_id, wanted.keep_alive)
+    return lines.empty("load")
 
 
 def _whole(line: dict[str, Any], *, stream: bool) -> Response:

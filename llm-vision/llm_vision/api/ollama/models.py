@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 import time
@@ -17,9 +16,8 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ...http.bodies.json_body import json_body
 from ...http.media_types import NDJSON
 from ...http.openapi import BODY_CODES, ollama_responses
-from ...runtime.downloads.downloads import DownloadStatus
-from ...runtime.pool.slots import KEEP_FOR_EVER, ModelStatus
-from ..manage.downloads import remove
+from ...services.model_care.care import DownloadStatus, ModelStatus
+from ...services.model_care.files import ModelFiles
 from ..shared.chat_bodies import ONE_YEAR
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
@@ -35,7 +33,6 @@ from .bodies import (
     PullLine,
     ShownModel,
 )
-from .files import changed_at, context_length
 
 router = APIRouter(prefix="/api", tags=["Ollama"])
 API_VERSION = "0.12.0"
@@ -55,13 +52,15 @@ async def api_version() -> OllamaVersion:
 @router.get("/tags", responses=ollama_responses(), summary="Models whose weights are there")
 async def local_models(services: ServicesDep) -> LocalModels:
     """Models that answer questions or read text, and need no download."""
-    return LocalModels(models=await asyncio.to_thread(_local, services))
+    models = [(status, await services.models.files(status.spec.model_id)) for status in _known(services)]
+    return LocalModels(models=[_local(status, files) for status, files in models if files.size_bytes is not None])
 
 
 @router.get("/ps", responses=ollama_responses(), response_model_exclude_none=True, summary="Models in memory")
 async def loaded_models(services: ServicesDep) -> LoadedModels:
     """Models that answer questions or read text, and are in memory."""
-    return LoadedModels(models=await asyncio.to_thread(_in_memory, services))
+    ready = [status for status in _known(services) if status.state == "ready"]
+    return LoadedModels(models=[await _loaded(status, services) for status in ready])
 
 
 @router.post(
@@ -72,7 +71,8 @@ async def loaded_models(services: ServicesDep) -> LoadedModels:
 )
 async def show_model(body: Body, services: ServicesDep) -> ShownModel:
     """Licence, kind and capabilities."""
-    return await asyncio.to_thread(_shown, await _status_of(body.model, services), services)
+    model_id = (await services.chat.spec(body.model)).model_id
+    return _shown(services.models.status(model_id), await services.models.files(model_id))
 
 
 @router.post(
@@ -87,37 +87,26 @@ async def show_model(body: Body, services: ServicesDep) -> ShownModel:
 )
 async def pull_weights(body: Body, services: ServicesDep) -> Response:
     """Download weights, a line of JSON at a time; at once where they are there. It goes on when the client leaves."""
-    spec = await services.chat.spec(body.model)
-    is_there = services.availability.size_bytes(spec) is not None
+    model_id = (await services.chat.spec(body.model)).model_id
+    is_there = (await services.models.files(model_id)).size_bytes is not None
     if not is_there:
-        services.downloads.begin(spec, retry_failed=True)
+        await services.models.begin_download(model_id)
     if body.is_streamed:
-        return StreamingResponse(_pulling(spec.model_id, services, is_there=is_there), media_type=NDJSON)
+        return StreamingResponse(_pulling(model_id, services, is_there=is_there), media_type=NDJSON)
     if not is_there:
-        await _pulled(spec.model_id, services)
+        await services.models.download(model_id)
     return JSONResponse({"status": "success"})
 
 
 async def _pulling(model_id: str, services: Services, *, is_there: bool) -> AsyncIterator[str]:
     yield line_of({"status": "pulling manifest"})
     if not is_there:
-        async for status in services.downloads.follow(services.pool.spec(model_id)):
+        async for status in services.models.follow_download(model_id):
             if status.error:
                 yield line_of({"error": status.error.detail})
                 return
             yield line_of(_progress(model_id, status))
     yield line_of({"status": "success"})
-
-
-async def _pulled(model_id: str, services: Services) -> None:
-    """Wait for a download.
-
-    Raises:
-        VisionError: it has failed.
-    """
-    async for status in services.downloads.follow(services.pool.spec(model_id)):
-        if error := status.error:
-            raise type(error)(error.detail, retry_after=error.retry_after)  # the status may be told to others, too
 
 
 def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
@@ -140,66 +129,44 @@ def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
 )
 async def delete_weights(body: Body, services: ServicesDep) -> Response:
     """Delete weights that this service has downloaded; a model in memory is unloaded first."""
-    await remove((await services.chat.spec(body.model)).model_id, services)
+    await services.models.delete((await services.chat.spec(body.model)).model_id)
     return Response()
 
 
 def _known(services: Services) -> list[ModelStatus]:
     ids = set(services.chat.model_ids())
-    return [status for status in services.pool.status() if status.spec.model_id in ids]
+    return [status for status in services.models.statuses() if status.spec.model_id in ids]
 
 
-async def _status_of(name: str, services: Services) -> ModelStatus:
-    model_id = (await services.chat.spec(name)).model_id
-    return next(status for status in services.pool.status() if status.spec.model_id == model_id)
+def _local(status: ModelStatus, files: ModelFiles) -> LocalModel:
+    return LocalModel(
+        name=status.spec.model_id,
+        model=status.spec.model_id,
+        modified_at=_changed_at(files),
+        size=files.size_bytes or 0,
+        digest=_digest_of(status),
+        details=_details(status),
+    )
 
 
-def _local(services: Services) -> list[LocalModel]:
-    sizes = [(status, services.availability.size_bytes(status.spec)) for status in _known(services)]
-    return [
-        LocalModel(
-            name=status.spec.model_id,
-            model=status.spec.model_id,
-            modified_at=_changed_at(status, services),
-            size=size,
-            digest=_digest_of(status),
-            details=_details(status),
-        )
-        for status, size in sizes
-        if size is not None
-    ]
-
-
-def _in_memory(services: Services) -> list[LoadedModel]:
-    return [_loaded(status, services) for status in _known(services) if status.state == "ready"]
-
-
-def _loaded(status: ModelStatus, services: Services) -> LoadedModel:
+async def _loaded(status: ModelStatus, services: Services) -> LoadedModel:
     model_id = status.spec.model_id
+    stays = services.models.stays_seconds(status)
     return LoadedModel(
         name=model_id,
         model=model_id,
         size=status.memory_bytes,
         digest=_digest_of(status),
         details=_details(status),
-        expires_at=timestamp(time.time() + _stays(status, services)),
+        expires_at=timestamp(time.time() + (_FOR_EVER if stays is None else stays)),
         size_vram=status.memory_bytes if (status.device or "cpu") != "cpu" else 0,
-        context_length=context_length(services.pool.files(model_id)),
+        context_length=(await services.models.files(model_id)).context_length,
     )
 
 
-def _stays(status: ModelStatus, services: Services) -> float:
-    """Seconds that a model will be in memory; one that is in use begins to count when it is not."""
-    if status.expires_in is not None:
-        return status.expires_in
-    keep_alive = services.pool.keep_alive(status.spec.model_id)
-    return _FOR_EVER if keep_alive == KEEP_FOR_EVER else keep_alive
-
-
-def _shown(status: ModelStatus, services: Services) -> ShownModel:
-    spec, details = status.spec, _details(status)
+def _shown(status: ModelStatus, files: ModelFiles) -> ShownModel:
+    spec, details, length = status.spec, _details(status), files.context_length
     takes_tools = "chat" in spec.tasks and spec.computes  # of another server it is not known
-    length = context_length(services.pool.files(spec.model_id))
     return ShownModel(
         license=spec.license,
         details=details,
@@ -209,14 +176,13 @@ def _shown(status: ModelStatus, services: Services) -> ShownModel:
             **({f"{details.family}.context_length": length} if length else {}),
         },
         capabilities=["completion", "vision", *(["tools"] if takes_tools else [])],
-        modified_at=_changed_at(status, services),
+        modified_at=_changed_at(files),
     )
 
 
-def _changed_at(status: ModelStatus, services: Services) -> str:
+def _changed_at(files: ModelFiles) -> str:
     """When a model's files have changed; the service's start where there are none."""
-    changed = changed_at(services.pool.files(status.spec.model_id))
-    return timestamp(_start_of_service() if changed is None else changed)
+    return timestamp(_start_of_service() if files.changed_at is None else files.changed_at)
 
 
 @cache

@@ -11,9 +11,7 @@ from typing import Any
 from ...errors import VisionError
 from ...http.problem import error_body
 from ...services.chat.messages import Call
-from ...services.chat.service import ChatAnswer
-from ..shared.answering import Answering
-from ..shared.chat_answers import words
+from ...services.chat.stream import ChatAnswer, ChatStream
 from .answer_bodies import (
     AnswerMessage,
     CalledFunction,
@@ -53,22 +51,20 @@ class Chunks:
     Args:
         model_id: who answers.
         include_usage: whether a last one tells the usage.
-        may_call: whether the text may turn out to be calls of tools.
     """
 
-    def __init__(self, model_id: str, *, include_usage: bool, may_call: bool) -> None:
+    def __init__(self, model_id: str, *, include_usage: bool) -> None:
         self._model_id = model_id
         self._include_usage = include_usage
-        self._may_call = may_call
         self._id = _new_id()
         self._created = int(time.time())
 
-    async def events(self, answering: Answering[ChatAnswer]) -> AsyncIterator[str]:
+    async def events(self, stream: ChatStream) -> AsyncIterator[str]:
         """All events, each as soon as it is known."""
         yield self._event(ChatDelta(role="assistant", content=""))
-        async for piece in words(answering, may_call=self._may_call):
-            yield self._event(ChatDelta(content=piece.text), piece.logprobs)
-        answer = await answering.answer()
+        async for chunk in stream.chunks():
+            yield self._event(ChatDelta(content=chunk.text), chunk.logprobs)
+        answer = await stream.answer()
         if answer.calls:
             calls = [DeltaCall(index=number, **_call(call)) for number, call in enumerate(answer.calls)]
             yield self._event(ChatDelta(tool_calls=calls))

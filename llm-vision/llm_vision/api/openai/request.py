@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ...errors import InvalidParameter, PromptTooLong, VisionError
 from ...http.bodies.json_body import parse_object
-from ...services.analysis.service import Sampling
-from ...services.chat.messages import Call, Message, ToolWish
-from ...services.chat.service import ChatWish
+from ...services.chat.messages import Call, JsonFormat, Message, ToolOptions
+from ...services.chat.service import ChatRequest, Sampling
 from ...services.pictures.sources import FrameSource, PictureSource, Source
 from ..shared.chat_bodies import DEFAULT_TOKENS
 from .request_bodies import (
@@ -31,7 +29,7 @@ _ROLES = {"developer": "system", "function": "tool"}
 """Other names of them."""
 
 
-def wish_of(body: ChatCompletionBody) -> ChatWish:
+def chat_request(body: ChatCompletionBody) -> ChatRequest:
     """What a body asks for.
 
     Raises:
@@ -41,10 +39,11 @@ def wish_of(body: ChatCompletionBody) -> ChatWish:
     calls = [call for message in body.messages for call in message.tool_calls or ()]
     _check_length(calls)
     names = {call.id: call.function.name for call in calls if call.id}
-    form = _format(body)
-    return ChatWish(
-        model_id=body.model,
+    response_format = _response_format(body)
+    return ChatRequest(
+        model=body.model,
         messages=tuple(_message(message, names) for message in body.messages),
+        pictures=tuple(_pictures_of(body)),
         sampling=Sampling(
             temperature=body.temperature,
             top_p=body.top_p,
@@ -52,14 +51,13 @@ def wish_of(body: ChatCompletionBody) -> ChatWish:
             stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
             seed=body.seed,
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            format=form,
         ),
-        tools=_tools(body, form),
+        response_format=response_format,
+        tools=_tools(body, response_format),
     )
 
 
-def pictures_of(body: ChatCompletionBody) -> list[Source]:
-    """The pictures of all messages, in their order."""
+def _pictures_of(body: ChatCompletionBody) -> list[Source]:
     return [
         _source(part, f"messages[{number}].content[{place}]")
         for number, message in enumerate(body.messages)
@@ -117,7 +115,7 @@ def _call(call: ToolCall) -> Call:
     return Call(call.function.name, arguments)
 
 
-def _tools(body: ChatCompletionBody, form: dict[str, Any] | None) -> ToolWish | None:
+def _tools(body: ChatCompletionBody, otherwise: JsonFormat | None) -> ToolOptions | None:
     known = {tool.function.name: tool.function.model_dump(exclude_none=True) for tool in body.tools or ()}
     if len(known) < len(body.tools or ()):
         raise InvalidParameter("two tools have the same name", param="tools")
@@ -127,11 +125,11 @@ def _tools(body: ChatCompletionBody, form: dict[str, Any] | None) -> ToolWish | 
     if not known or choice == "none":
         return None
     tools = tuple(tool for name, tool in known.items() if name in (allowed or known))
-    return ToolWish(tools, choice, parallel=body.parallel_tool_calls is not False, otherwise=form)
+    return ToolOptions(tools, choice, parallel=body.parallel_tool_calls is not False, otherwise=otherwise)
 
 
 def _choice(body: ChatCompletionBody) -> tuple[list[str], str]:
-    """The tools that `tool_choice` names, and whether one may or must be called: `ToolWish.choice`."""
+    """The tools that `tool_choice` names, and whether one may or must be called: `ToolOptions.choice`."""
     wanted = body.tool_choice or "auto"
     if isinstance(wanted, NamedTool):
         return [wanted.function.name], wanted.function.name
@@ -140,10 +138,8 @@ def _choice(body: ChatCompletionBody) -> tuple[list[str], str]:
     return [], wanted
 
 
-def _format(body: ChatCompletionBody) -> dict[str, Any] | None:
+def _response_format(body: ChatCompletionBody) -> JsonFormat | None:
     wanted = body.response_format
     if wanted is None or wanted.type == "text":
         return None
-    if isinstance(wanted, JsonSchemaFormat) and wanted.json_schema.schema_ is not None:
-        return {"type": "json_schema", "schema": wanted.json_schema.schema_}
-    return {"type": "json_object"}
+    return JsonFormat(wanted.json_schema.schema_ if isinstance(wanted, JsonSchemaFormat) else None)

@@ -11,12 +11,11 @@ from ...http.bodies.json_body import json_body
 from ...http.media_types import SSE
 from ...http.openapi import CHAT_CODES, openai_responses
 from ..shared.answering import StreamedAnswer
-from ..shared.chat_answers import begun
 from ..shared.dependencies import ServicesDep
 from ..shared.uploads import json_request
 from .answer import Chunks, completion_of, failure_event
 from .answer_bodies import ChatCompletion, ModelCard, ModelCards
-from .request import pictures_of, wish_of
+from .request import chat_request
 from .request_bodies import ChatCompletionBody
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -57,13 +56,13 @@ async def chat_completions(
     request: Request, body: Annotated[ChatCompletionBody, json_body(ChatCompletionBody)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation; with `stream` as server-sent events, each as soon as it is there."""
-    wish = wish_of(body)
-    model_id = (await services.chat.spec(wish.model_id)).model_id
+    wanted = chat_request(body)
+    spec = await services.chat.spec(wanted.model)
 
-    answering = await begun(wish, model_id, pictures_of(body), services, request.state.client)
+    answer = await services.chat.answer(spec, wanted, request.state.client).begin()
     if body.stream:
         include_usage = bool(body.stream_options and body.stream_options.include_usage)
-        chunks = Chunks(model_id, include_usage=include_usage, may_call=wish.tools is not None)
+        chunks = Chunks(spec.model_id, include_usage=include_usage)
         request_id: str = request.state.request_id
-        return StreamedAnswer(answering, chunks.events(answering), SSE, lambda error: failure_event(error, request_id))
-    return JSONResponse(completion_of(await answering.whole()))
+        return StreamedAnswer(answer, chunks.events(answer), SSE, lambda error: failure_event(error, request_id))
+    return JSONResponse(completion_of(await answer.whole()))

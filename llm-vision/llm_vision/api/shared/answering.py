@@ -1,106 +1,24 @@
-"""An answer that is made in a task of its own, while it is sent chunk by chunk."""
+"""An answer that is sent chunk by chunk."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Generic, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from ...errors import InternalError, VisionError
-from ...runtime.work import Chunk, OnChunk
+from ...services.answer_stream import AnswerStream
 
 Answer = TypeVar("Answer")
-
-
-class Answering(Generic[Answer]):
-    """Chunks, then the whole answer.
-
-    Args:
-        make: makes the answer, and hands on its chunks as they come.
-    """
-
-    def __init__(self, make: Callable[[OnChunk], Awaitable[Answer]]) -> None:
-        self._chunks: asyncio.Queue[Chunk | None] = asyncio.Queue()
-        self._made = asyncio.ensure_future(self._make(make))
-        self._first: Chunk | None = None
-        self._first_at: float | None = None
-        self.ended_at: float | None = None
-        """When it was made, on `time.perf_counter`."""
-
-    async def _make(self, make: Callable[[OnChunk], Awaitable[Answer]]) -> Answer:
-        try:
-            return await make(self._take)
-        finally:
-            self.ended_at = time.perf_counter()
-            self._chunks.put_nowait(None)
-
-    def _take(self, chunk: Chunk) -> None:
-        if self._first_at is None:
-            self._first_at = time.perf_counter()
-        self._chunks.put_nowait(chunk)
-
-    async def begin(self) -> None:
-        """Wait for the first chunk, or the end: until then a failure can be told by a status.
-
-        Raises:
-            VisionError: there is no answer.
-        """
-        try:
-            self._first = await self._chunks.get()
-            if self._first is None:
-                await self._made
-        except BaseException:
-            await self.close()
-            raise
-
-    @property
-    def chunk_seconds(self) -> float:
-        """From the first chunk to the end, once it is made; however slowly a client reads."""
-        if self._first_at is None or self.ended_at is None:
-            return 0.0
-        return self.ended_at - self._first_at
-
-    async def chunks(self) -> AsyncIterator[Chunk]:
-        """What has come and is coming."""
-        chunk = self._first
-        while chunk is not None:
-            yield chunk
-            chunk = await self._chunks.get()
-
-    async def answer(self) -> Answer:
-        """The whole answer, behind the last chunk.
-
-        Raises:
-            VisionError: it broke off.
-        """
-        return await self._made
-
-    async def whole(self) -> Answer:
-        """The whole answer, where nobody is sent its chunks.
-
-        Raises:
-            VisionError: it broke off.
-        """
-        try:
-            return await self._made
-        finally:
-            await self.close()
-
-    async def close(self) -> None:
-        """Stop making it."""
-        self._made.cancel()
-        await asyncio.gather(self._made, return_exceptions=True)
 
 
 class StreamedAnswer(Response):
     """Sends what `events` makes of an answer; its making ends when the client leaves.
 
     Args:
-        answering: what is made, and has begun.
+        answer: what is made, and has begun.
         events: the body, in chunks.
         media_type: of the body.
         failure: the chunk that tells a client that the answer broke off.
@@ -108,14 +26,14 @@ class StreamedAnswer(Response):
 
     def __init__(
         self,
-        answering: Answering[Answer],
+        answer: AnswerStream[Answer],
         events: AsyncIterator[str],
         media_type: str,
         failure: Callable[[VisionError], str],
     ) -> None:
         super().__init__(media_type=media_type, headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._answering = answering
+        self._answer = answer
         self._events = events
         self._failure = failure
 
@@ -131,4 +49,4 @@ class StreamedAnswer(Response):
                 raise  # the gate counts it
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            await self._answering.close()
+            await self._answer.close()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -79,7 +80,10 @@ class Decoders:
         """
         file = _File(data, client)
         try:
-            yield await self._decode_once_more_when_killed(file)
+            started = time.perf_counter()
+            picture = await self._decode_once_more_when_killed(file)
+            self._metrics.stage_ended("decode", "", time.perf_counter() - started)
+            yield picture
         finally:
             self._release(file)
 

@@ -99,20 +99,21 @@ class Downloads:
         self._downloads: dict[Weights, _Download] = {}
         self._is_closed = False
 
-    def status(self, spec: ModelSpec) -> DownloadStatus | None:
+    async def status(self, spec: ModelSpec) -> DownloadStatus | None:
         """How far a model's download is; None when there was none since the start, or others have brought the files."""
         found = self._downloads.get(spec.weights) if spec.weights else None
         if not spec.weights or not found or not found.status:
             return None
-        is_overtaken = found.status.state == "failed" and self._store.folder(spec.weights) is not None
-        return None if is_overtaken else found.status
+        status = found.status
+        is_overtaken = status.state == "failed" and await self._are_there(spec.weights)
+        return None if is_overtaken else status
 
     def is_running(self, spec: ModelSpec) -> bool:
         """Whether a model's weights are on their way."""
         found = self._downloads.get(spec.weights) if spec.weights else None
         return found is not None and found.is_running
 
-    def begin(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
+    async def begin(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
         """Begin the download of a model's weights in the background, unless it runs or they are there.
 
         Args:
@@ -124,12 +125,12 @@ class Downloads:
             ShuttingDown: nothing is begun any more.
         """
         weights = spec.weights
-        if weights is None or self._store.folder(weights) is not None:
+        if weights is None or await self._are_there(weights) or self.is_running(spec):
             return
+        await asyncio.to_thread(self._refuse_forbidden, spec, weights)
         download = self._downloads.setdefault(weights, _Download())
-        if download.is_running:
+        if download.is_running:  # begun while the volume was looked at
             return
-        self._refuse_forbidden(spec, weights)
         if not retry_failed:
             download.failures.check(self._clock(), self._rules.pause_seconds)
         download.tell(DownloadStatus("starting"))
@@ -138,7 +139,7 @@ class Downloads:
     async def follow(self, spec: ModelSpec) -> AsyncIterator[DownloadStatus]:
         """How far a download is, whenever that changes, until it is over."""
         download = self._downloads.get(spec.weights) if spec.weights else None
-        while download and (status := self.status(spec)):
+        while download and (status := await self.status(spec)):
             changed = download.changed
             yield status
             if status.is_over:
@@ -153,7 +154,7 @@ class Downloads:
             WeightsNotDownloaded: its files are not of this service.
             ModelInUse: another service downloads to the same volume.
         """
-        self.require_ours(spec)
+        await self.require_ours(spec)
         assert spec.weights is not None  # noqa: S101
         download = self._downloads.pop(spec.weights, None)
         if download and download.task:
@@ -162,15 +163,22 @@ class Downloads:
         await asyncio.to_thread(_remove, self._place(spec.weights))
         log.info("removed downloaded weights", extra={"model": spec.model_id})
 
-    def require_ours(self, spec: ModelSpec) -> None:
+    async def require_ours(self, spec: ModelSpec) -> None:
         """Refuse to touch what this service has not downloaded.
 
         Raises:
             WeightsNotDownloaded: a model's files come from elsewhere, or there are none.
         """
-        place = self._place(spec.weights) if spec.weights else None
-        if place is None or (place.manifest is None and not place.work.exists()):
+        if spec.weights is None or not await asyncio.to_thread(self._is_ours, spec.weights):
             raise WeightsNotDownloaded(f"there is nothing of {spec.model_id} that this service has downloaded")
+
+    def _is_ours(self, weights: Weights) -> bool:
+        place = self._place(weights)
+        return place.manifest is not None or place.work.exists()
+
+    async def _are_there(self, weights: Weights) -> bool:
+        """Whether weights are on their volume; a slow one keeps nobody else waiting."""
+        return await asyncio.to_thread(self._store.folder, weights) is not None
 
     def drain(self) -> None:
         """Stop all downloads; what has come stays on the volumes, and the next start goes on with it."""
@@ -223,7 +231,7 @@ class Downloads:
     async def _fetch(self, spec: ModelSpec, weights: Weights, download: _Download) -> VisionError | None:
         """Run the process that downloads; what went wrong."""
         failed = f"the weights of {spec.model_id} cannot be downloaded"
-        where = self._store.whereabouts(weights)
+        where = await asyncio.to_thread(self._store.whereabouts, weights)
         try:
             child = await ChildProcess.spawn(self._command(spec, weights))
         except OSError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ...models.tasks.naming import Label
 from .colors import NamedColor
 from .kind import PictureKind
 from .prompts import Fact, Question
@@ -40,14 +41,6 @@ WITHOUT_ARTICLE = frozenset(
 """Those of the 1000 ImageNet names that are plurals or stuff."""
 SPOKEN_WITH_CONSONANT = ("eu", "uni")
 SPOKEN_WITH_VOWEL = ("a", "e", "i", "o", "u", "hour")
-
-
-@dataclass(frozen=True)
-class Label:
-    """A name that the classifier gives."""
-
-    name: str
-    confidence: float
 
 
 @dataclass(frozen=True)

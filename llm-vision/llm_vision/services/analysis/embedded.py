@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from ...errors import VisionError
 from ...images.raw import RawImage, reduced, to_pillow
+from ...manga.lines import TextLine
 from ...models.base import Task
-from .answers import SURE_TEXT, Label, PictureFacts, compose_answer
+from ...models.tasks.naming import Classify, Label
+from ...models.tasks.reading import CropText, ReadCrop
+from ..inference import Permit
+from .answers import SURE_TEXT, PictureFacts, compose_answer
 from .colors import NamedColor, main_colors
-from .kind import PictureKind, TextLine, picture_kind
+from .kind import PictureKind, picture_kind
 from .prompts import Fact, Question
 
 MODEL_NAME = "embedded-analysis"
@@ -20,22 +23,8 @@ NOTICE = (
     "This answer is made of measured facts, without a vision-language model. LLAVA_MODEL_ID chooses one, and its "
     "weights lie on the data/llava_models volume: docs/models.md says how."
 )
-OCR_PARAMS = {"language": "ja", "furigana": "strip"}
+READ_TEXT = ReadCrop("ja")
 """The embedded reader reads Latin scripts in the same go as Japanese."""
-
-
-class Inference(Protocol):
-    """The one door to the models, as far as it is needed here."""
-
-    async def run(
-        self,
-        model_id: str,
-        task: Task,
-        images: Sequence[RawImage],
-        params: dict[str, Any],
-        *,
-        is_last_use: bool = False,
-    ) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -57,15 +46,13 @@ class EmbeddedAnalysis:
     """Answers questions with the embedded models.
 
     Args:
-        inference: runs the models.
-        ocr_model: the id of the model that reads text.
-        classifier_model: the id of the model that names things.
+        permit: runs the models.
+        models: the ids of those that read text and name things.
     """
 
-    def __init__(self, inference: Inference, *, ocr_model: str, classifier_model: str) -> None:
-        self._inference = inference
-        self._ocr_model = ocr_model
-        self._classifier_model = classifier_model
+    def __init__(self, permit: Permit, models: Mapping[Task, str]) -> None:
+        self._permit = permit
+        self._models = models
 
     async def analyze(self, picture: RawImage, question: Question) -> Analysis:
         """The answer to a question about an RGB picture.
@@ -86,28 +73,28 @@ class EmbeddedAnalysis:
             raise failures.exceptions[0] from None
         text, labels, colors = reading.result(), naming.result(), coloring.result()
         evidence = (_sure_lines(text), {label.name: label.confidence for label in labels})
-        found = PictureFacts(
+        known = PictureFacts(
             width=picture.width,
             height=picture.height,
             kind=await _find_kind(small, (picture.width, picture.height), *evidence) if Fact.KIND in facts else None,
             labels=labels,
             colors=colors,
-            text=text["text"],
-            text_confidence=text["confidence"],
+            text=text.text,
+            text_confidence=text.confidence,
         )
-        answer = compose_answer(question, found)
+        answer = compose_answer(question, known)
         return Analysis(answer.analysis, answer.confidence)
 
-    async def _read(self, picture: RawImage, *, wanted: bool, is_last_use: bool) -> dict[str, Any]:
+    async def _read(self, picture: RawImage, *, wanted: bool, is_last_use: bool) -> CropText:
         if not wanted:
-            return {"text": "", "confidence": None, "lines": []}
-        return await self._inference.run(self._ocr_model, Task.OCR, [picture], OCR_PARAMS, is_last_use=is_last_use)
+            return CropText("")
+        outcome = await self._permit.run(self._models[Task.OCR], [picture], READ_TEXT, is_last_use=is_last_use)
+        return outcome.value
 
-    async def _classify(self, picture: RawImage, *, wanted: bool) -> list[Label]:
+    async def _classify(self, picture: RawImage, *, wanted: bool) -> tuple[Label, ...]:
         if not wanted:
-            return []
-        result = await self._inference.run(self._classifier_model, Task.CLASSIFY, [picture], {})
-        return [Label(found["label"], found["confidence"]) for found in result["labels"]]
+            return ()
+        return (await self._permit.run(self._models[Task.CLASSIFY], [picture], Classify())).value.labels
 
 
 async def _find_colors(picture: RawImage, *, wanted: bool) -> list[NamedColor]:
@@ -122,10 +109,6 @@ async def _find_kind(
     return await asyncio.to_thread(lambda: picture_kind(to_pillow(small), lines, labels, size))
 
 
-def _sure_lines(text: dict[str, Any]) -> list[TextLine]:
+def _sure_lines(text: CropText) -> list[TextLine]:
     """The lines that were read for sure; photos have a few doubtful ones."""
-    return [
-        TextLine([(x, y) for x, y in line["polygon"]], line["vertical"])
-        for line in text["lines"]
-        if line["confidence"] is None or line["confidence"] >= SURE_TEXT
-    ]
+    return [line for line in text.lines if line.confidence >= SURE_TEXT]

@@ -9,6 +9,8 @@ from itertools import accumulate, groupby
 
 from PIL import Image, ImageChops, ImageFilter
 
+from ...manga.lines import TextLine
+
 LOOK_SIDE = 512
 """Enough for a comic's frames and a page's lines to survive; 12 megapixels take some 65 ms."""
 EDGE = 10
@@ -62,26 +64,6 @@ class PictureKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class TextLine:
-    """Where a line of text was read, in pixels of the picture."""
-
-    polygon: Sequence[tuple[float, float]]
-    vertical: bool
-
-    @property
-    def area(self) -> float:
-        """By the shoelace formula."""
-        pairs = zip(self.polygon, [*self.polygon[1:], self.polygon[0]], strict=True)
-        return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2
-
-    @property
-    def thickness(self) -> float:
-        """Across the direction of reading."""
-        places = [point[0 if self.vertical else 1] for point in self.polygon]
-        return max(places) - min(places)
-
-
-@dataclass(frozen=True)
 class Look:
     """What the pixels tell, measured at LOOK_SIDE."""
 
@@ -132,8 +114,8 @@ def picture_kind(
         return PictureKind.COMIC
     if page >= (PAGE_CONFIDENCE_FRAMED if look.is_framed else PAGE_CONFIDENCE):
         return PictureKind.DOCUMENT
-    running = [line for line in lines if line.thickness <= THICKEST_LINE * max(width, height)]
-    text = sum(line.area for line in running) / (width * height)
+    running = [line for line in lines if _thickness(line) <= THICKEST_LINE * max(width, height)]
+    text = sum(_area(line) for line in running) / (width * height)
     if len(running) >= LINES_OF_PAGE and text >= (TEXT_OF_PHOTOGRAPHED_PAGE if look.is_photographic else TEXT_OF_PAGE):
         is_vertical = sum(line.vertical for line in running) > VERTICAL_OF_COMIC * len(running)
         return PictureKind.COMIC if is_vertical and look.is_framed else PictureKind.DOCUMENT
@@ -188,3 +170,15 @@ def _lines_across(ink: Image.Image) -> int:
         is_dark = [value >= LINE_FILL * 255 for value in columns[column::SEGMENTS]]
         count += sum(dark and len(list(run)) <= LINE_WIDTH for dark, run in groupby(is_dark))
     return count
+
+
+def _area(line: TextLine) -> float:
+    """In square pixels, by the shoelace formula."""
+    pairs = zip(line.polygon, [*line.polygon[1:], line.polygon[0]], strict=True)
+    return abs(sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in pairs)) / 2
+
+
+def _thickness(line: TextLine) -> float:
+    """Across the direction of reading, in pixels."""
+    places = [point[0 if line.vertical else 1] for point in line.polygon]
+    return max(places) - min(places)

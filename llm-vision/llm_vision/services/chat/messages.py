@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ...models.base import JsonObject
+from ...models.tasks.chat import JsonFormat as JsonFormat
+from ...models.tasks.chat import PicturePlace, ToolsFormat, Turn
 from ...models.tool_text import AUTO, describe_tools, tool_calls
 
 _CALLS_BEGIN = ('{"name":', '{"arguments":', '[{"name":', '[{"arguments":')
@@ -36,7 +38,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class ToolWish:
+class ToolOptions:
     """What may or must be called."""
 
     tools: tuple[JsonObject, ...]
@@ -44,59 +46,50 @@ class ToolWish:
     choice: str
     """`auto`, `required` or a tool's name."""
     parallel: bool = True
-    otherwise: JsonObject | None = None
-    """The form of an answer that calls nothing, as of `Sampling.format`; None where it may be any words."""
+    otherwise: JsonFormat | None = None
+    """The format of an answer that calls nothing; None where it may be any words."""
+
+    @property
+    def response_format(self) -> ToolsFormat:
+        """What an answer must look like."""
+        tools = tuple({"name": tool["name"], "parameters": tool.get("parameters")} for tool in self.tools)
+        return ToolsFormat(tools, self.choice, self.parallel, self.otherwise)
+
+    @property
+    def description(self) -> str:
+        """What a model is told of them in front of a conversation."""
+        text = describe_tools(self.tools, self.choice, parallel=self.parallel)
+        return f"{text}\n{_AS_JSON}" if self.otherwise and self.choice == AUTO else text
 
 
-def for_model(messages: Sequence[Message], tools: ToolWish | None) -> list[JsonObject]:
-    """Messages as the parameters of a `chat` task: what a tool said is told by the user, neighbours of one role are one
-    turn.
-    """
-    told = [Message("system", _told(tools))] if tools else []
-    turns: list[JsonObject] = []
-    for message in (*told, *messages):
-        role, content = ("user" if message.role == "tool" else message.role), list(_content(message))
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += [{"type": "text", "text": "\n"}, *content]
-        else:
-            turns.append({"role": role, "content": content})
-    return turns
+def turns_for_model(messages: Sequence[Message], tools: ToolOptions | None) -> tuple[Turn, ...]:
+    """Messages as a model reads them: what a tool said is told by the user, neighbours of one role are one turn."""
+    introduction = [Message("system", tools.description)] if tools else []
+    turns: list[Turn] = []
+    for message in (*introduction, *messages):
+        turn = Turn("user" if message.role == "tool" else message.role, tuple(_parts_of(message)))
+        if turns and turns[-1].role == turn.role:
+            turn = Turn(turn.role, (*turns.pop().parts, "\n", *turn.parts))
+        turns.append(turn)
+    return tuple(turns)
 
 
-def _told(wish: ToolWish) -> str:
-    told = describe_tools(wish.tools, wish.choice, parallel=wish.parallel)
-    return f"{told}\n{_AS_JSON}" if wish.otherwise and wish.choice == AUTO else told
-
-
-def _content(message: Message) -> Iterable[JsonObject]:
-    for _ in range(message.pictures):
-        yield {"type": "image"}
+def _parts_of(message: Message) -> Iterable[str | PicturePlace]:
+    yield from (PicturePlace.HERE for _ in range(message.pictures))
     text = message.text
     if message.role == "tool":
         text = f"Result of {message.tool or 'the tool'}: {text}"
     if message.calls:
         calls = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
         text += json.dumps(calls[0] if len(calls) == 1 else calls, ensure_ascii=False)
-    yield {"type": "text", "text": text}
+    yield text
 
 
-def form_of(wish: ToolWish) -> JsonObject:
-    """What an answer must look like, as a model is told."""
-    tools = [{"name": tool["name"], "parameters": tool.get("parameters")} for tool in wish.tools]
-    return {
-        "type": "tools",
-        "tools": tools,
-        "choice": wish.choice,
-        "parallel": wish.parallel,
-        "otherwise": wish.otherwise,
-    }
-
-
-def calls_in(text: str) -> tuple[Call, ...]:
+def read_calls(text: str) -> tuple[Call, ...]:
     """What an answer calls; nothing where it is only text.
 
-    Its shape decides: what looks like a call is one. Where an answer may also be JSON of another form, the grammar
-    leaves out of that form what looks like a call, so that every call is one of a tool and fits its parameters.
+    Its shape decides: what looks like a call is one. Where an answer may also be JSON of another format, the grammar
+    leaves out of that format what looks like a call, so that every call is one of a tool and fits its parameters.
     """
     return tuple(Call(call["name"], call["arguments"]) for call in tool_calls(text) or ())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from ...errors import ModelLoading, VisionError
 from ...models.base import ModelSpec
 from ...runtime.downloads.downloads import Downloads, DownloadStatus
@@ -23,35 +25,28 @@ class Availability:
         self._weights = weights
         self._downloads = downloads
 
-    def obstacle(self, spec: ModelSpec, *, retry_failed: bool = False) -> VisionError | None:
+    async def obstacle(self, spec: ModelSpec, *, retry_failed: bool = False) -> VisionError | None:
         """Why a model cannot be used yet, as the error to raise; None when its weights are there.
 
         The download of missing ones begins, where that is allowed; `retry_failed`: even when it has just failed.
         """
-        if spec.weights is None or self._weights.folder(spec.weights) is not None:
+        if spec.weights is None or await asyncio.to_thread(self._weights.folder, spec.weights) is not None:
             return None
         try:
-            self._downloads.begin(spec, retry_failed=retry_failed)
+            await self._downloads.begin(spec, retry_failed=retry_failed)
         except VisionError as error:
             return error
-        words = f"the weights of {spec.model_id} are being downloaded ({_how_far(self._downloads.status(spec))})"
+        words = f"the weights of {spec.model_id} are being downloaded ({_how_far(await self._downloads.status(spec))})"
         return ModelLoading(words, retry_after=_RETRY_SECONDS)
 
-    def size_bytes(self, spec: ModelSpec) -> int | None:
-        """Size of a model's files; None where weights are missing."""
-        if spec.weights is None:
-            return sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
-        folder = self._weights.folder(spec.weights)
-        return sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) if folder else None
-
-    def require(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
+    async def require(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
         """Refuse a request that no other model may answer; see `obstacle`.
 
         Raises:
             ModelLoading: the weights are being downloaded.
             ModelLoadFailed, StorageFull: they are missing, and cannot or may not be downloaded.
         """
-        error = self.obstacle(spec, retry_failed=retry_failed)
+        error = await self.obstacle(spec, retry_failed=retry_failed)
         if error:
             raise error
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 
 from ...errors import InsufficientMemory, ModelLoadFailed, UnsupportedLanguage
 from ...images.raw import RawImage
-from ...models.base import JsonObject, ModelSpec, Task
+from ...manga.furigana import Furigana, Ruby
+from ...models.base import ModelSpec, Task
 from ...models.registry import Catalog
+from ...models.tasks.reading import ReadCrop
 from ..inference import Inference, Permit
 from ..model_care.availability import Availability
 
@@ -27,12 +29,12 @@ class OcrEngines:
 
 
 @dataclass(frozen=True)
-class OcrWish:
+class OcrRequest:
     """What a client asks for."""
 
     engine: str | None
     language: str
-    furigana: str
+    furigana: Furigana = Furigana.STRIP
     may_fall_back: bool = True
 
 
@@ -46,29 +48,28 @@ class Reading:
     language: str
     notice: str | None
     degraded: bool
-    ruby: Sequence[JsonObject] | None = None
-    """`base` and `ruby` of each furigana, where they were asked for and the engine can tell."""
+    rubies: Sequence[Ruby] | None = None
+    """Where they were asked for and the engine can tell."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """An engine, what it is told, and who reads when it cannot be loaded."""
+class ChosenEngine:
+    """Who reads, what it is asked, and who reads when it cannot be loaded."""
 
     engine: str
-    language: str
-    furigana: str
+    crop: ReadCrop
     fallback: str | None = None
     notice: str | None = None
     """Why this is not the engine that would have been chosen."""
 
 
 @dataclass(frozen=True)
-class Reader:
+class CropReader:
     """An admitted OCR request."""
 
     service: OcrService
     permit: Permit
-    choice: Choice
+    chosen: ChosenEngine
     client: str
 
     async def read(self, picture: RawImage) -> Reading:
@@ -80,28 +81,28 @@ class Reader:
         try:
             return await self._read(picture)
         except (ModelLoadFailed, InsufficientMemory) as error:
-            if self.choice.fallback is None or picture.is_taken:
+            chosen = self.chosen
+            if chosen.fallback is None or picture.is_taken:
                 raise
-            notice = f"{self.choice.engine} cannot read now ({error.code}); {self.choice.fallback} has read instead."
+            notice = f"{chosen.engine} cannot read now ({error.code}); {chosen.fallback} has read instead."
             log.warning(notice)
-            choice = replace(self.choice, engine=self.choice.fallback, fallback=None, notice=notice)
-            async with self.service.admit_choice(choice, self.client) as reader:
+            instead = replace(chosen, engine=chosen.fallback, fallback=None, notice=notice)
+            async with self.service.admit_to(instead, self.client) as reader:
                 return await reader._read(picture)
 
     async def _read(self, picture: RawImage) -> Reading:
-        choice = self.choice
-        params = {"language": choice.language, "furigana": choice.furigana}
-        result = await self.permit.run(choice.engine, [picture], params, is_last_use=True)
-        text: str = result.value["text"]
-        instead = " ".join(filter(None, [choice.notice, result.device_notice]))
+        chosen = self.chosen
+        outcome = await self.permit.run(chosen.engine, [picture], chosen.crop, is_last_use=True)
+        crop = outcome.value
+        instead = " ".join(filter(None, [chosen.notice, outcome.device_notice]))
         return Reading(
-            text=text,
-            confidence=result.value["confidence"] if text else None,
-            engine=choice.engine,
-            language=choice.language,
-            notice=" ".join(filter(None, [instead, result.value.get("notice")])) or None,
+            text=crop.text,
+            confidence=crop.confidence if crop.text else None,
+            engine=chosen.engine,
+            language=chosen.crop.language,
+            notice=" ".join(filter(None, [instead, crop.notice])) or None,
             degraded=bool(instead),
-            ruby=result.value.get("ruby"),
+            rubies=crop.rubies,
         )
 
 
@@ -126,7 +127,7 @@ class OcrService:
         self._seconds = seconds
 
     @asynccontextmanager
-    async def admit(self, wish: OcrWish, client: str) -> AsyncIterator[Reader]:
+    async def admit(self, request: OcrRequest, client: str) -> AsyncIterator[CropReader]:
         """Admit a request before its picture is decoded.
 
         Raises:
@@ -134,14 +135,14 @@ class OcrService:
             DeadlineExceeded, ModelLoading: it took too long, or the named model's weights are being downloaded.
             ModelLoadFailed, StorageFull: they are missing, and cannot or may not be downloaded.
         """
-        async with self.admit_choice(self.choose(wish), client) as reader:
+        async with self.admit_to(await self.choose(request), client) as reader:
             yield reader
 
     @asynccontextmanager
-    async def admit_choice(self, choice: Choice, client: str) -> AsyncIterator[Reader]:
+    async def admit_to(self, chosen: ChosenEngine, client: str) -> AsyncIterator[CropReader]:
         """Admit a request to the engine that was chosen for it; see `admit`."""
-        async with self._inference.admit([(choice.engine, Task.OCR)], client, self._seconds) as permit:
-            yield Reader(self, permit, choice, client)
+        async with self._inference.admit([(chosen.engine, Task.OCR)], client, self._seconds) as permit:
+            yield CropReader(self, permit, chosen, client)
 
     def languages(self) -> dict[str, tuple[str, list[str]]]:
         """Language code to its English name and the engines that read it."""
@@ -151,23 +152,24 @@ class OcrService:
                 known.setdefault(code, (name, []))[1].append(spec.model_id)
         return dict(sorted(known.items()))
 
-    def choose(self, wish: OcrWish) -> Choice:
+    async def choose(self, request: OcrRequest) -> ChosenEngine:
         """The engine that was named, else the first one when it can read this, else the embedded one."""
-        spec = self._inference.spec(wish.engine or self._engines.first, Task.OCR)
-        embedded = self._engines.embedded if wish.engine is None else None
-        code = _code_of(spec, wish.language)
-        if embedded is None or (code and not wish.may_fall_back):
-            code = code or _required_code(spec, wish.language)
-            self._availability.require(spec)
-            return Choice(spec.model_id, code, wish.furigana)
+        spec = self._inference.spec(request.engine or self._engines.first, Task.OCR)
+        embedded = self._engines.embedded if request.engine is None else None
+        code = _code_of(spec, request.language)
+        if embedded is None or (code and not request.may_fall_back):
+            code = code or _required_code(spec, request.language)
+            await self._availability.require(spec)
+            return ChosenEngine(spec.model_id, ReadCrop(code, request.furigana))
         if code is None:
             spec = self._inference.spec(embedded, Task.OCR)
-            return Choice(embedded, _required_code(spec, wish.language), wish.furigana)
-        obstacle = self._availability.obstacle(spec)
+            return ChosenEngine(embedded, ReadCrop(_required_code(spec, request.language), request.furigana))
+        crop = ReadCrop(code, request.furigana)
+        obstacle = await self._availability.obstacle(spec)
         if obstacle:
             notice = f"{spec.title} would read this better: {obstacle.detail}."
-            return Choice(embedded, code, wish.furigana, notice=notice)
-        return Choice(spec.model_id, code, wish.furigana, fallback=embedded)
+            return ChosenEngine(embedded, crop, notice=notice)
+        return ChosenEngine(spec.model_id, crop, fallback=embedded)
 
 
 def _code_of(spec: ModelSpec, language: str) -> str | None:
