@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 
+import httpx2
 import pytest
 
 from fixtures.live import LiveServer, picture_bytes
@@ -112,6 +113,42 @@ def test_origins_that_are_allowed_may_post_and_read(start_server: object) -> Non
     preflight = server.client.options("/ocr", headers={**allowed, "Access-Control-Request-Method": "POST"})
     assert preflight.status_code == 200
     assert server.client.post("/ocr", headers={"Origin": "https://evil.example"}).status_code == 403
+
+
+OF_THE_OPENAI_CLIENT = (
+    "authorization,content-type,x-stainless-arch,x-stainless-helper-method,x-stainless-lang,x-stainless-os,"
+    "x-stainless-package-version,x-stainless-retry-count,x-stainless-runtime,x-stainless-runtime-version,"
+    "x-stainless-timeout"
+)
+"""What a browser asks for when a page converses through the official package, with `dangerouslyAllowBrowser`."""
+
+
+def test_pages_of_origins_that_are_allowed_may_use_the_official_clients(start_server: object) -> None:
+    server = start_server({"VISION_CORS_ORIGINS": "https://reader.example"})  # type: ignore[operator]
+
+    def preflight(origin: str, method: str, path: str, names: str) -> httpx2.Response:
+        asked = {"Origin": origin, "Access-Control-Request-Method": method, "Access-Control-Request-Headers": names}
+        return server.client.options(path, headers=asked)  # type: ignore[no-any-return]
+
+    for method, path, names in [
+        ("POST", "/v1/chat/completions", OF_THE_OPENAI_CLIENT),
+        ("GET", "/v1/models", OF_THE_OPENAI_CLIENT),
+        ("DELETE", "/api/delete", "content-type"),
+        ("HEAD", "/", "x-api-key"),
+    ]:
+        answer = preflight("https://reader.example", method, path, names)
+        assert answer.status_code == 200
+        assert answer.headers["access-control-allow-origin"] == "https://reader.example"
+        assert method in answer.headers["access-control-allow-methods"].split(", ")
+        assert set(answer.headers["access-control-allow-headers"].split(",")) == set(names.split(","))
+        assert "access-control-allow-credentials" not in answer.headers
+        refused = preflight("https://evil.example", method, path, names)
+        assert refused.status_code == 400
+        assert "access-control-allow-origin" not in refused.headers
+    assert preflight("https://reader.example", "PUT", "/ocr", "content-type").status_code == 400
+    answer = server.client.get("/nowhere", headers={"Origin": "https://reader.example"})
+    readable = {name.lower() for name in answer.headers["access-control-expose-headers"].split(", ")}
+    assert {"retry-after", "x-request-id", "x-should-retry"} <= readable, "the client looks at them after an error"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "a/b?c#d@e", "127.0.0.1.evil.example", "", "localhost:x"])

@@ -82,9 +82,9 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
-            expose_headers=["X-Request-Id", "Retry-After"],
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["*"],  # clients have headers of their own, as `X-Stainless-Lang`
+            expose_headers=["X-Request-Id", "Retry-After", "X-Should-Retry"],
         )
     return app
 
