@@ -99,23 +99,3 @@ class PageAnswer(BaseModel):
     """Whether something less than the wanted model or device answered; `notice` says what."""
     notice: str | None
     """For people: what to know about this answer."""
-
-
-class MokuroBlock(BaseModel):
-    """A block of a .mokuro page."""
-
-    box: tuple[int, int, int, int]
-    vertical: bool
-    font_size: float
-    lines_coords: list[tuple[Place, Place, Place, Place]]
-    lines: list[str]
-
-
-class MokuroPage(BaseModel):
-    """A page of the .mokuro format, as the mokuro reader takes it."""
-
-    version: str
-    img_width: int
-    img_height: int
-    blocks: list[MokuroBlock]
-    img_path: str | None = None
