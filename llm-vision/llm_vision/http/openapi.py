@@ -20,13 +20,21 @@ _JSON_CODES = (
     "invalid_text", "unsupported_media_type", "payload_too_large", "request_timeout",
 )  # fmt: skip
 BODY_CODES = (*_JSON_CODES, "unknown_parameter", "model_not_found", "rate_limited")
+# What a picture can be wrong in.
+_IMAGE_CODES = (
+    "unsupported_image_format", "invalid_image", "image_too_large", "image_bad_dimensions", "image_too_small",
+)  # fmt: skip
+# What can go wrong with a model.
+_MODEL_CODES = (
+    "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_load_failed",
+    "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded",
+)  # fmt: skip
 # What a route that takes a picture and runs a model can answer.
 PICTURE_CODES = (
     *_JSON_CODES, "malformed_multipart", "multipart_limits", "file_required", "too_many_files", "storage_full",
-    "invalid_data_url", "unsupported_image_format", "invalid_image", "image_too_large", "image_bad_dimensions",
-    "image_too_small", "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading",
-    "model_load_failed", "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded",
+    "invalid_data_url", *_IMAGE_CODES, *_MODEL_CODES,
 )  # fmt: skip
+READING_CODES = (*PICTURE_CODES, "unsupported_language")
 # What a route that fetches a picture by URL can answer.
 URL_CODES = (
     "url_images_disabled", "url_scheme_not_allowed", "invalid_url", "url_not_allowed", "too_many_redirects",
@@ -34,11 +42,8 @@ URL_CODES = (
 )  # fmt: skip
 # What a route that converses can answer.
 CHAT_CODES = (
-    *_JSON_CODES, "invalid_data_url", "too_many_files",
-    "unsupported_image_format", "invalid_image", "image_too_large", "image_bad_dimensions", "image_too_small",
-    "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_load_failed",
-    "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded", "storage_full",
-    *URL_CODES, "prompt_empty", "prompt_too_long", "context_length_exceeded", "invalid_tool_schema",
+    *_JSON_CODES, "invalid_data_url", "too_many_files", *_IMAGE_CODES, *_MODEL_CODES, "storage_full", *URL_CODES,
+    "prompt_empty", "prompt_too_long", "context_length_exceeded", "invalid_tool_schema",
     "upstream_rejected", "upstream_unavailable",
 )  # fmt: skip
 _KEYS = {
@@ -85,11 +90,11 @@ def with_errors_and_keys(openapi: Callable[[], dict[str, Any]]) -> Callable[[], 
     """FastAPI's `app.openapi` with the components that `error_responses` refers to, and the two ways to send a key."""
 
     def document() -> dict[str, Any]:
-        found = openapi()
+        whole = openapi()
         body = ErrorBody.model_json_schema(ref_template=_COMPONENT)
-        found["components"]["schemas"] |= {**body.pop("$defs"), ErrorBody.__name__: body}
-        found["components"]["securitySchemes"] = _KEYS
-        found["security"] = [{}, *({name: []} for name in _KEYS)]  # keys are asked for only where some are set
-        return found
+        whole["components"]["schemas"] |= {**body.pop("$defs"), ErrorBody.__name__: body}
+        whole["components"]["securitySchemes"] = _KEYS
+        whole["security"] = [{}, *({name: []} for name in _KEYS)]  # keys are asked for only where some are set
+        return whole
 
     return document

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 
 from ...http.bodies.body import read_body
 from ...http.limits import too_large
-from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
+from ...http.openapi import PICTURE_CODES, READING_CODES, URL_CODES, error_responses
 from ...manga.lines import Box, TextLine
 from ...services.pictures.sources import UrlSource
 from ...services.reading.crops import OcrRequest
@@ -19,7 +19,7 @@ from ..shared.dependencies import ServicesDep
 
 router = APIRouter(tags=["Manga tools"])
 
-_ANSWERS = error_responses(*PICTURE_CODES, "unsupported_language")
+_ANSWERS = error_responses(*READING_CODES)
 
 
 @router.post(

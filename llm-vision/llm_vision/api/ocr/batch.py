@@ -15,7 +15,7 @@ from ...errors import DeadlineExceeded, VisionError
 from ...http.bodies.multipart import Part, content_of
 from ...http.limits import too_large
 from ...http.media_types import NDJSON
-from ...http.openapi import PICTURE_CODES, error_responses
+from ...http.openapi import READING_CODES, error_responses
 from ...http.problem import error_body
 from ...services.reading.batches import in_order, patiently
 from ...services.reading.crops import OcrRequest, Reading
@@ -32,7 +32,7 @@ router = APIRouter(tags=["OCR"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {NDJSON: {"schema": {"type": "string"}}}},
-    **error_responses(*PICTURE_CODES, "unsupported_language"),
+    **error_responses(*READING_CODES),
 }
 
 

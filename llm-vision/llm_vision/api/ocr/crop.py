@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
-from ...http.openapi import PICTURE_CODES, error_responses
+from ...http.openapi import READING_CODES, error_responses
 from ...services.reading.crops import Reading
 from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
@@ -19,7 +19,7 @@ router = APIRouter(tags=["OCR"])
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"schema": {"type": "string"}}}},
-    **error_responses(*PICTURE_CODES, "unsupported_language"),
+    **error_responses(*READING_CODES),
 }
 
 

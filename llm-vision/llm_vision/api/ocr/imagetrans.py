@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ...http.openapi import PICTURE_CODES, error_responses
+from ...http.openapi import READING_CODES, error_responses
 from ...manga.lines import TextLine
 from ...services.reading.crops import OcrRequest
 from ..shared.dependencies import Services, ServicesDep
@@ -21,7 +21,7 @@ Corners = tuple[tuple[float, float], ...]
 
 _PADDLE_LANGUAGES = {"japan": "ja", "ch": "zh", "chinese_cht": "zh", "korean": "ko", "rs_latin": "sr"}
 """PaddleOCR's names of languages, where they are not the usual codes."""
-_ANSWERS = error_responses(*PICTURE_CODES, "unsupported_language")
+_ANSWERS = error_responses(*READING_CODES)
 
 
 def is_imagetrans(upload: Upload[OcrForm]) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
-from ...http.openapi import PICTURE_CODES, error_responses
+from ...http.openapi import READING_CODES, error_responses
 from ...images.annotate import numbered
 from ...manga.mokuro import page_object
 from ...manga.page import ReadBlock, ReadingOrder
@@ -30,7 +30,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
             "image/png": {"schema": {"type": "string", "format": "binary"}},
         }
     },
-    **error_responses(*PICTURE_CODES, "unsupported_language"),
+    **error_responses(*READING_CODES),
 }
 
 
