@@ -14,7 +14,7 @@ from fixtures.shapes import held_out
 from fixtures.stepped import served, streamed
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.models.base import LoadContext
-from llm_vision.models.decoding.loop import LanguageModel
+from llm_vision.models.decoding.language_model import LanguageModel
 from llm_vision.models.families.vlm.llava import Llava
 from llm_vision.runtime.child.outcomes import is_out_of_memory
 
@@ -27,7 +27,7 @@ from fixtures.chats import ask
 from fixtures.shapes import held_out
 from fixtures.stepped import served
 from llm_vision.models.base import LoadContext
-from llm_vision.models.llava import Llava
+from llm_vision.models.families.vlm.llava import Llava
 
 model = Llava()
 model.load(LoadContext("cpu", 1, Path(sys.argv[1]), model_id=sys.argv[2]))

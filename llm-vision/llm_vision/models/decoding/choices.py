@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from .cache import TokenCache
-    from .loop import LanguageModel
+    from .language_model import LanguageModel
 
 Tokens = tuple[int, ...]
 

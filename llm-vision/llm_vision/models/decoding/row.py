@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .cache import TokenCache
     from .choices import Choices
-    from .loop import LanguageModel
+    from .language_model import LanguageModel
 
 
 class Constraint(Protocol):

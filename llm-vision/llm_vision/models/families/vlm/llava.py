@@ -117,7 +117,8 @@ class Llava(SteppedModel):
         import torch
         from transformers import AutoTokenizer
 
-        from ...decoding.loop import Decoding, LanguageModel
+        from ...decoding.language_model import LanguageModel
+        from ...decoding.loop import Decoding
         from ...decoding.prefixes import PrefixStore
         from ...loading import hf
         from . import prompt
