@@ -20,7 +20,9 @@ from fixtures.shapes import EXACT_KINDS, KINDS, Question, Scene, held_out, quest
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from llm_vision.errors import ClientClosed, ContextLengthExceeded, InvalidParameter
 from llm_vision.models.base import JsonObject, LoadContext, Quantization, UnusableWeights
-from llm_vision.models.families.vlm.llava import VARIANTS, Llava, check_folder
+from llm_vision.models.families.vlm.checkpoint import check_folder
+from llm_vision.models.families.vlm.llava import Llava
+from llm_vision.models.families.vlm.variants import VARIANTS
 
 COUNT = 500
 MODELS = {LLAVA_ID: LLAVA, LLAVA_NEXT_ID: LLAVA_NEXT}

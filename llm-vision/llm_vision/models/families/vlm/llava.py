@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ....errors import ContextLengthExceeded, InvalidParameter
-from ...base import (
-    Item,
-    JsonObject,
-    LoadContext,
-    ModelSpec,
-    Quantization,
-    SteppedModel,
-    Task,
-    UnusableWeights,
-    Volume,
-    Weights,
-)
+from ...base import Item, JsonObject, LoadContext, SteppedModel
 from ...registry import register_variants
 from ...tool_text import may_be_words
+from .variants import FEATURE_BYTES, VARIANTS
 
 if TYPE_CHECKING:
     import torch
@@ -32,82 +19,6 @@ if TYPE_CHECKING:
     from ...decoding.row import Row
     from ...grammar.grammar import Grammars
     from .pictures import SeenPicture
-
-GIGABYTE = 10**9
-PREFIX_BYTES = 512 * 1024 * 1024
-"""What was read before, kept for the next question: of LLaVA 1.5 7B, the 620 tokens of one picture take 330 MB."""
-FEATURE_BYTES = 64 * 1024 * 1024
-"""Pictures that were looked at: one takes up to 24 MB (LLaVA 1.6, 2,880 tokens 4,096 wide)."""
-WORKING_BYTES = 1 * GIGABYTE + FEATURE_BYTES
-"""Beside its weights and prefixes: the libraries, a picture and its features, the tokens of a few requests."""
-LONGEST_STEP = 60.0
-"""Seconds for one layer of the largest model, or for looking at the largest picture, on a slow processor."""
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A published checkpoint."""
-
-    repo: str
-    kind: str
-    """`model_type` of its config.json."""
-    title: str
-    license: str
-    parameters: float
-    """In thousands of millions."""
-    template: str
-    """Name of the template in `prompt` for a checkpoint without one."""
-    alias: str | None = None
-    """Its authors' own name for it, in a format that Transformers does not read."""
-    max_batch: int = 4
-    prefix_bytes: int = PREFIX_BYTES
-    """Room for prompts that were read: at least one of a picture, of 2,900 tokens for LLaVA 1.6."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """What the gateway knows of it."""
-        working_bytes = WORKING_BYTES + self.prefix_bytes
-        return ModelSpec(
-            model_id=self.repo,
-            title=self.title,
-            tasks=frozenset({Task.CHAT}),
-            license=self.license,
-            memory_bytes=int(self.parameters * 2 * GIGABYTE) + working_bytes,
-            max_batch=self.max_batch,
-            devices=frozenset({"cpu", "cuda"}),
-            weights=Weights(self.repo, Volume.LLAVA, self.kind),
-            quantizable=frozenset({"cpu", "cuda"}),
-            working_bytes=working_bytes,
-            aliases=(self.alias,) if self.alias else (),
-            is_stepped=True,
-            longest_step=LONGEST_STEP,
-        )
-
-
-_LLAMA = "Llama 2 Community"
-VARIANTS = (
-    Variant("llava-hf/llava-1.5-7b-hf", "llava", "LLaVA 1.5 7B", _LLAMA, 7.06, "VICUNA", "liuhaotian/llava-v1.5-7b"),
-    Variant("llava-hf/llava-1.5-13b-hf", "llava", "LLaVA 1.5 13B", _LLAMA, 13.35, "VICUNA",
-            "liuhaotian/llava-v1.5-13b"),
-    Variant("llava-hf/llava-v1.6-mistral-7b-hf", "llava_next", "LLaVA 1.6 Mistral 7B", "Apache-2.0", 7.57, "MISTRAL",
-            "liuhaotian/llava-v1.6-mistral-7b"),
-    Variant("llava-hf/llava-v1.6-vicuna-7b-hf", "llava_next", "LLaVA 1.6 Vicuna 7B", _LLAMA, 7.06, "VICUNA",
-            "liuhaotian/llava-v1.6-vicuna-7b", prefix_bytes=3 * PREFIX_BYTES),
-    Variant("llava-hf/llava-v1.6-vicuna-13b-hf", "llava_next", "LLaVA 1.6 Vicuna 13B", _LLAMA, 13.35, "VICUNA",
-            "liuhaotian/llava-v1.6-vicuna-13b", prefix_bytes=5 * PREFIX_BYTES),
-    Variant("llava-hf/llava-v1.6-34b-hf", "llava_next", "LLaVA 1.6 34B", "Apache-2.0", 34.75, "CHATML",
-            "liuhaotian/llava-v1.6-34b", prefix_bytes=2 * PREFIX_BYTES),
-    Variant("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava_onevision", "LLaVA-OneVision 0.5B", "Apache-2.0", 0.89,
-            "CHATML", max_batch=8),
-    Variant("llava-hf/llava-onevision-qwen2-7b-ov-hf", "llava_onevision", "LLaVA-OneVision 7B", "Apache-2.0", 8.03,
-            "CHATML"),
-)  # fmt: skip
-_CLASSES = {
-    "llava": ("LlavaForConditionalGeneration", "CLIPImageProcessorPil"),
-    "llava_next": ("LlavaNextForConditionalGeneration", "LlavaNextImageProcessorPil"),
-    "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionImageProcessorPil"),
-}
-"""Model and picture processor of Transformers, by `model_type`."""
 
 
 class Llava(SteppedModel):
@@ -122,6 +33,7 @@ class Llava(SteppedModel):
         from ...decoding.prefixes import PrefixStore
         from ...loading import hf
         from . import prompt
+        from .checkpoint import check_folder, end_tokens, load_checkpoint
         from .pictures import PictureMemory
 
         assert context.weights_root is not None  # noqa: S101
@@ -129,13 +41,13 @@ class Llava(SteppedModel):
         folder = context.weights_root
         self._variant = next(variant for variant in VARIANTS if variant.repo == context.model_id)
         check_folder(folder, self._variant)
-        self._model, self._processor = _loaded(self._variant, folder, context)
+        self._model, self._processor = load_checkpoint(self._variant, folder, context)
         tokenizer = hf.load_part(AutoTokenizer, folder)
         template = prompt.template_of(folder, tokenizer) or getattr(prompt, self._variant.template)
         self._writer = prompt.PromptWriter(tokenizer, template)
         self._writer.check(self._model.config.image_token_id)
         self._tokenizer = tokenizer.backend_tokenizer
-        ends = _end_tokens(self._model, tokenizer)
+        ends = end_tokens(self._model, tokenizer)
         language = LanguageModel(self._model.model.language_model, self._model.lm_head, ends)
         self._new_grammars = partial(_make_grammars, tokenizer, ends, self._model.lm_head.out_features)
         self._context = self._model.config.text_config.max_position_embeddings
@@ -253,54 +165,6 @@ def _make_grammars(tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) 
 
 def _tokens_of(picture: SeenPicture) -> list[int]:
     return [picture.number] * len(picture.features)
-
-
-def check_folder(folder: Path, variant: Variant) -> None:
-    """Refuse a checkpoint of another kind.
-
-    Raises:
-        UnusableWeights: its config.json is not that of the variant; the text names the right one.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind, has_own_format = config.get("model_type"), "mm_vision_tower" in config
-        has_own_format = has_own_format or "LlavaLlamaForCausalLM" in (config.get("architectures") or ())
-    except (OSError, ValueError, AttributeError, TypeError) as error:
-        raise UnusableWeights("config.json cannot be read") from error
-    if has_own_format:  # Transformers would read it as a LLaVA of other sizes, without a word
-        raise UnusableWeights(f"these files are in the format of LLaVA's authors; those of {variant.repo} are needed")
-    if kind != variant.kind:
-        raise UnusableWeights(f"config.json is that of another kind of model; {variant.repo} is needed")
-
-
-def _loaded(variant: Variant, folder: Path, context: LoadContext) -> tuple[Any, Any]:
-    """The model and its picture processor.
-
-    Raises:
-        UnusableWeights: the files are not those of the variant.
-    """
-    import transformers
-
-    from ...loading import bnb, hf
-    from ...loading.int4 import load as int4
-
-    model_class, processor_class = (getattr(transformers, name) for name in _CLASSES[variant.kind])
-    processor = hf.load_part(processor_class, folder)
-    dtype = hf.best_dtype(context.device)
-    if context.quantization is Quantization.FOUR and context.device == "cpu":
-        model = int4.load(model_class, folder, dtype)
-    elif context.quantization is Quantization.NONE:
-        model = hf.load_weights(model_class, folder, may_be_pickled=False, dtype=dtype).to(context.device)
-    else:
-        model = bnb.load(model_class, folder, context.device, context.quantization)
-    return model, processor
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens with which the checkpoint ends its answers."""
-    told = model.generation_config.eos_token_id
-    ends = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}
-    return frozenset(token for token in ends if token is not None)
 
 
 register_variants(Llava, [variant.spec for variant in VARIANTS])

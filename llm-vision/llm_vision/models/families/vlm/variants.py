@@ -1,0 +1,77 @@
+"""The published checkpoints: their names, sizes and templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...base import ModelSpec, Task, Volume, Weights
+
+GIGABYTE = 10**9
+PREFIX_BYTES = 512 * 1024 * 1024
+"""What was read before, kept for the next question: of LLaVA 1.5 7B, the 620 tokens of one picture take 330 MB."""
+FEATURE_BYTES = 64 * 1024 * 1024
+"""Pictures that were looked at: one takes up to 24 MB (LLaVA 1.6, 2,880 tokens 4,096 wide)."""
+WORKING_BYTES = 1 * GIGABYTE + FEATURE_BYTES
+"""Beside its weights and prefixes: the libraries, a picture and its features, the tokens of a few requests."""
+LONGEST_STEP = 60.0
+"""Seconds for one layer of the largest model, or for looking at the largest picture, on a slow processor."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A published checkpoint."""
+
+    repo: str
+    kind: str
+    """`model_type` of its config.json."""
+    title: str
+    license: str
+    parameters: float
+    """In thousands of millions."""
+    template: str
+    """Name of the template in `prompt` for a checkpoint without one."""
+    alias: str | None = None
+    """Its authors' own name for it, in a format that Transformers does not read."""
+    max_batch: int = 4
+    prefix_bytes: int = PREFIX_BYTES
+    """Room for prompts that were read: at least one of a picture, of 2,900 tokens for LLaVA 1.6."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """What the gateway knows of it."""
+        working_bytes = WORKING_BYTES + self.prefix_bytes
+        return ModelSpec(
+            model_id=self.repo,
+            title=self.title,
+            tasks=frozenset({Task.CHAT}),
+            license=self.license,
+            memory_bytes=int(self.parameters * 2 * GIGABYTE) + working_bytes,
+            max_batch=self.max_batch,
+            devices=frozenset({"cpu", "cuda"}),
+            weights=Weights(self.repo, Volume.LLAVA, self.kind),
+            quantizable=frozenset({"cpu", "cuda"}),
+            working_bytes=working_bytes,
+            aliases=(self.alias,) if self.alias else (),
+            is_stepped=True,
+            longest_step=LONGEST_STEP,
+        )
+
+
+_LLAMA = "Llama 2 Community"
+VARIANTS = (
+    Variant("llava-hf/llava-1.5-7b-hf", "llava", "LLaVA 1.5 7B", _LLAMA, 7.06, "VICUNA", "liuhaotian/llava-v1.5-7b"),
+    Variant("llava-hf/llava-1.5-13b-hf", "llava", "LLaVA 1.5 13B", _LLAMA, 13.35, "VICUNA",
+            "liuhaotian/llava-v1.5-13b"),
+    Variant("llava-hf/llava-v1.6-mistral-7b-hf", "llava_next", "LLaVA 1.6 Mistral 7B", "Apache-2.0", 7.57, "MISTRAL",
+            "liuhaotian/llava-v1.6-mistral-7b"),
+    Variant("llava-hf/llava-v1.6-vicuna-7b-hf", "llava_next", "LLaVA 1.6 Vicuna 7B", _LLAMA, 7.06, "VICUNA",
+            "liuhaotian/llava-v1.6-vicuna-7b", prefix_bytes=3 * PREFIX_BYTES),
+    Variant("llava-hf/llava-v1.6-vicuna-13b-hf", "llava_next", "LLaVA 1.6 Vicuna 13B", _LLAMA, 13.35, "VICUNA",
+            "liuhaotian/llava-v1.6-vicuna-13b", prefix_bytes=5 * PREFIX_BYTES),
+    Variant("llava-hf/llava-v1.6-34b-hf", "llava_next", "LLaVA 1.6 34B", "Apache-2.0", 34.75, "CHATML",
+            "liuhaotian/llava-v1.6-34b", prefix_bytes=2 * PREFIX_BYTES),
+    Variant("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava_onevision", "LLaVA-OneVision 0.5B", "Apache-2.0", 0.89,
+            "CHATML", max_batch=8),
+    Variant("llava-hf/llava-onevision-qwen2-7b-ov-hf", "llava_onevision", "LLaVA-OneVision 7B", "Apache-2.0", 8.03,
+            "CHATML"),
+)  # fmt: skip
