@@ -20,9 +20,7 @@ from fixtures.shapes import EXACT_KINDS, KINDS, Question, Scene, held_out, quest
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from llm_vision.errors import ClientClosed, ContextLengthExceeded, InvalidParameter
 from llm_vision.models.base import JsonObject, LoadContext, Quantization, UnusableWeights
-from llm_vision.models.families.vlm.checkpoint import check_folder
 from llm_vision.models.families.vlm.llava import Llava
-from llm_vision.models.families.vlm.variants import VARIANTS
 
 COUNT = 500
 MODELS = {LLAVA_ID: LLAVA, LLAVA_NEXT_ID: LLAVA_NEXT}
@@ -351,9 +349,8 @@ def test_a_checkpoint_of_the_authors_is_refused_with_the_right_name(tmp_path: Pa
 
 
 def test_a_checkpoint_of_another_kind_is_refused() -> None:
-    next_variant = next(variant for variant in VARIANTS if variant.repo == LLAVA_NEXT_ID)
     with pytest.raises(UnusableWeights, match=re.escape(LLAVA_NEXT_ID)):
-        check_folder(LLAVA, next_variant)
+        loaded(LLAVA_NEXT_ID, "float32", LLAVA)
 
 
 def test_a_checkpoint_without_a_template_uses_that_of_its_family(tmp_path: Path, asked: Asked) -> None:

@@ -22,7 +22,7 @@ def model() -> Llava:
 def test_reading_a_prompt_ends_between_two_layers(model: Llava) -> None:
     read: list[int] = []
     leaving = chat([user("Is there a red circle? " * 20)])
-    layers = model._model.model.language_model.layers
+    layers = model.network.get_decoder().layers
     hooks = [
         layer.register_forward_hook(lambda *_, at=at: _enter(leaving, read, at)) for at, layer in enumerate(layers)
     ]

@@ -16,8 +16,8 @@ from fixtures.shapes import held_out
 from fixtures.tiny_models import LLAVA
 from llm_vision.models.base import LoadContext
 from llm_vision.models.decoding.text import TextStream
-from llm_vision.models.families.vlm import prompt
-from llm_vision.models.families.vlm.llava import Llava
+from llm_vision.models.families.vlm.llava import CHATML, IMAGE, Llava
+from llm_vision.models.families.vlm.prompt import PromptWriter
 
 ONEVISION_ID = "llava-hf/llava-onevision-qwen2-0.5b-ov-hf"
 SIDE, PATCH = 28, 14
@@ -92,7 +92,7 @@ def plain_answer(folder: Path, item: PlainItem) -> list[int]:
     seen = LlavaOnevisionImageProcessorPil.from_pretrained(folder)([list(item.images)], return_tensors="pt")
     features = plain.get_image_features(**seen).pooler_output
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    text = prompt.PromptWriter(tokenizer, prompt.CHATML).write(item.params["messages"])
+    text = PromptWriter(tokenizer, CHATML, IMAGE).write(item.params["messages"])
     for feature in features:
         text = text.replace("<image>", "\0" * len(feature), 1)
     ids = tokenizer(text.replace("\0", "<image>"), return_tensors="pt").input_ids

@@ -25,7 +25,7 @@ def text(value: str) -> JsonObject:
 
 
 def test_a_turn_of_several_texts_is_written_whole() -> None:
-    writer = PromptWriter(llama_tokenizer(), FIRST_TEXT_ONLY)
+    writer = PromptWriter(llama_tokenizer(), FIRST_TEXT_ONLY, "<image>")
     told = writer.write(
         [
             {"role": "system", "content": [text("tools"), text("\n"), text("You are Jarvis")]},
@@ -37,13 +37,13 @@ def test_a_turn_of_several_texts_is_written_whole() -> None:
 
 
 def test_a_system_text_goes_in_front_of_the_question_where_there_is_no_such_role() -> None:
-    writer = PromptWriter(llama_tokenizer(), NO_SYSTEM)
+    writer = PromptWriter(llama_tokenizer(), NO_SYSTEM, "<image>")
     turns = [{"role": "system", "content": [text("Be brief.")]}, {"role": "user", "content": [text("Why?")]}]
     assert writer.write(turns) == "Be brief.\nWhy?"
 
 
 @pytest.mark.parametrize("parts", [["<image>"], ["<ima", "ge>"], ["<", "image", ">"]])
 def test_no_texts_together_make_a_mark(parts: list[str]) -> None:
-    writer = PromptWriter(llama_tokenizer(), FIRST_TEXT_ONLY)
+    writer = PromptWriter(llama_tokenizer(), FIRST_TEXT_ONLY, "<image>")
     told = writer.write([{"role": "user", "content": [text(part) for part in parts]}])
     assert told == "[INST]< image>[/INST]"

@@ -12,10 +12,9 @@ from ..base import Item
 if TYPE_CHECKING:
     import torch
 
-    from .cache import TokenCache
-    from .language_model import LanguageModel
-
 Tokens = tuple[int, ...]
+Follow = Callable[[Tokens], "torch.Tensor"]
+"""Logits (tokens, vocabulary) behind each of some tokens that follow the prompt; the prompt stays as it is."""
 
 NEGLIGIBLE = 1e-5
 """Of the most probable first token: spellings that begin less probably are not weighed."""
@@ -44,13 +43,13 @@ class Choices:
         self.probabilities: dict[str, float] = {}
         """Of each text, once they are weighed."""
 
-    def weigh(self, logits: torch.Tensor, cache: TokenCache, model: LanguageModel, item: Item) -> None:
+    def weigh(self, logits: torch.Tensor, follow: Follow, end_tokens: frozenset[int], item: Item) -> None:
         """Find the probabilities.
 
         Args:
             logits: of the first token, shape (vocabulary,).
-            cache: of the prompt; it stays as it is.
-            model: what made them.
+            follow: goes on behind the prompt.
+            end_tokens: those that end an answer.
             item: who asks.
         """
         first = logits.float().log_softmax(-1)
@@ -58,19 +57,19 @@ class Choices:
         sums: dict[str, float] = {}
         for text, spellings in self._spellings.items():
             likely = [tokens for tokens in spellings if float(first[tokens[0]]) >= least and not item.cancelled]
-            sums[text] = sum(math.exp(self._logarithm(tokens, first, cache, model)) for tokens in likely)
+            sums[text] = sum(math.exp(self._logarithm(tokens, first, follow, end_tokens)) for tokens in likely)
         total = sum(sums.values())
         self.probabilities = {text: value / total if total else 1 / len(sums) for text, value in sums.items()}
 
-    def _logarithm(self, tokens: Tokens, first: torch.Tensor, cache: TokenCache, model: LanguageModel) -> float:
+    def _logarithm(self, tokens: Tokens, first: torch.Tensor, follow: Follow, end_tokens: frozenset[int]) -> float:
         must_end = any(other != tokens and other[: len(tokens)] == tokens for other in self._all)
         total = float(first[tokens[0]])
         if len(tokens) == 1 and not must_end:
             return total
-        following = model.follow(tokens, cache.first(cache.get_seq_length())).float().log_softmax(-1)
+        following = follow(tokens).float().log_softmax(-1)
         total += sum(float(following[place, token]) for place, token in enumerate(tokens[1:]))
         if must_end:
-            total += float(following[-1, list(model.end_tokens)].logsumexp(-1))
+            total += float(following[-1, list(end_tokens)].logsumexp(-1))
         return total
 
 

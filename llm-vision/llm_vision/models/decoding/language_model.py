@@ -35,32 +35,50 @@ class LanguageModel:
         """A cache without tokens."""
         return TokenCache(self.decoder.config.num_hidden_layers)
 
-    def read(self, embedded: torch.Tensor, cache: TokenCache) -> torch.Tensor:
-        """Read more of a text, of shape (1, tokens, width): logits of the next token, of shape (vocabulary,)."""
-        hidden = self.decoder(inputs_embeds=embedded, past_key_values=cache, use_cache=True).last_hidden_state
+    def read(self, embedded: torch.Tensor, positions: torch.Tensor, cache: TokenCache) -> torch.Tensor:
+        """Read more of a text: logits of the next token, of shape (vocabulary,).
+
+        Args:
+            embedded: shape (1, tokens, width).
+            positions: shape (1, tokens), or (axes, 1, tokens) for a decoder whose positions have several axes.
+            cache: of the text so far; it grows.
+        """
+        hidden = self.decoder(
+            inputs_embeds=embedded, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
         logits: torch.Tensor = self.head(hidden[:, -1])[0]
         return logits
 
-    def embedded(self, before: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
+    def extend(self, before: torch.Tensor, tokens: Sequence[int]) -> torch.Tensor:
         """Embedded text of shape (1, tokens, width) with some more tokens behind it."""
         import torch
 
         ids = torch.tensor([list(tokens)], device=before.device)
         return torch.cat([before, self.decoder.get_input_embeddings()(ids).to(before.dtype)], dim=1)
 
-    def follow(self, tokens: Sequence[int], cache: TokenCache) -> torch.Tensor:
-        """Logits (tokens, vocabulary) behind each of some more tokens of one text."""
+    def follow(self, tokens: Sequence[int], position: int, cache: TokenCache) -> torch.Tensor:
+        """Logits (tokens, vocabulary) behind each of some more tokens of one text, the first at a position."""
         import torch
 
         ids = torch.tensor([list(tokens)], device=self.head.weight.device)
-        hidden = self.decoder(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        positions = torch.arange(position, position + len(tokens), device=ids.device)[None]
+        hidden = self.decoder(
+            input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True
+        ).last_hidden_state
         logits: torch.Tensor = self.head(hidden)[0]
         return logits
 
     def step(
         self, tokens: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: TokenCache
     ) -> torch.Tensor:
-        """Logits (rows, vocabulary) behind one more token (rows, 1) of each row; the mask tells padding (0)."""
+        """Logits (rows, vocabulary) behind one more token of each row.
+
+        Args:
+            tokens: shape (rows, 1).
+            mask: shape (rows, places); 0 where a row is padded.
+            positions: of the tokens; shape (rows, 1). Text stands at the same position on every axis.
+            cache: of the rows; it grows.
+        """
         hidden = self.decoder(
             input_ids=tokens,
             attention_mask=self._seen(mask),

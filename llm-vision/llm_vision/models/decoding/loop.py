@@ -30,6 +30,8 @@ class Prompt:
     row: Row
     embedded: torch.Tensor
     """Shape (1, tokens, width)."""
+    positions: torch.Tensor
+    """Of the tokens; shape (1, tokens), or (axes, 1, tokens)."""
     key: Sequence[int]
     """One number for each token: equal where equal tokens, or the same part of the same picture, stand."""
     cache: TokenCache | None = None
@@ -85,10 +87,20 @@ class Decoding:
         self._keep(range(len(self._rows) - 1))
         if not self._rows:
             return youngest
-        asked = youngest.prompt_tokens
-        embedded = self._model.embedded(prompt.embedded[:, :asked], youngest.tokens)
-        self._waiting.appendleft(Prompt(youngest, embedded, [*prompt.key[:asked], *youngest.tokens], waits=True))
+        self._waiting.appendleft(self._with_answer(prompt))
         return None
+
+    def _with_answer(self, prompt: Prompt) -> Prompt:
+        """What is to be read when an answer goes on: the prompt, and the answer so far."""
+        import torch
+
+        row = prompt.row
+        asked = row.prompt_tokens
+        embedded = self._model.extend(prompt.embedded[:, :asked], row.tokens)
+        answer = torch.arange(asked, embedded.shape[1], device=embedded.device) + row.position_shift
+        given = prompt.positions[..., :asked]
+        positions = torch.cat([given, answer.expand(*given.shape[:-1], -1)], dim=-1)
+        return Prompt(row, embedded, positions, [*prompt.key[:asked], *row.tokens], waits=True)
 
     def step(self) -> list[Ended]:
         """One more token for each row, and some more of a prompt; those that have ended."""
@@ -119,7 +131,7 @@ class Decoding:
         end = min(done + PIECE, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
         try:
             with self._model.interrupted(row.item):
-                logits = self._model.read(prompt.embedded[:, done:end], prompt.cache)
+                logits = self._model.read(prompt.embedded[:, done:end], prompt.positions[..., done:end], prompt.cache)
         except Left:
             self._waiting.popleft()
             self._ended.append(_left(row))
@@ -163,7 +175,8 @@ class Decoding:
         lengths = torch.tensor([[row.length] for row in self._rows], device=device)
         tokens = torch.tensor([[row.tokens[-1]] for row in self._rows], device=device)
         mask = (torch.arange(size, device=device)[None] >= size - 1 - lengths).long()
-        return tokens, mask, lengths
+        positions = torch.tensor([[row.position] for row in self._rows], device=device)
+        return tokens, mask, positions
 
     def _drop(self, gone: Sequence[Row]) -> None:
         """Rows leave: whole ones with their answers."""

@@ -42,6 +42,8 @@ class Row:
     constraint: Constraint | None = None
     choices: Choices | None = None
     """The answers among which it decides, where it does not write one."""
+    position_shift: int = 0
+    """From the place of a token of the answer to its position: a picture may take fewer positions than tokens."""
     reused_tokens: int = 0
     """Of the prompt, what had been read before."""
     logarithms: list[float] = field(default_factory=list)
@@ -58,6 +60,11 @@ class Row:
     def length(self) -> int:
         """Tokens that the cache holds of it: all but the last one."""
         return self.prompt_tokens + len(self.tokens) - 1
+
+    @property
+    def position(self) -> int:
+        """Of the last token, which the cache does not hold yet."""
+        return self.length + self.position_shift
 
     @property
     def is_finished(self) -> bool:
@@ -78,7 +85,13 @@ class Row:
             model: what made them.
         """
         if self.choices:
-            self.choices.weigh(logits, cache, model, self.item)
+            size = self.prompt_tokens
+            self.choices.weigh(
+                logits,
+                lambda tokens: model.follow(tokens, size + self.position_shift, cache.first(size)),
+                model.end_tokens,
+                self.item,
+            )
             self.finish_reason = "stop"
         else:
             self.take(logits, model.end_tokens)

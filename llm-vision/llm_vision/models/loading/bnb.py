@@ -8,8 +8,8 @@ from typing import Any
 from ..base import Quantization
 from . import hf
 
-_NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
-"""Small parts that suffer most; their full names, since bitsandbytes would skip nothing without `model.`."""
+_NOT_QUANTIZED = [r"(?!model\.language_model\.).*"]
+"""All but the language model of a vision-language model: the other parts are small, and suffer most."""
 
 
 def load(model_class: Any, folder: Path, device: str, bits: Quantization) -> Any:

@@ -6,47 +6,41 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...base import LoadContext, Quantization, UnusableWeights
-from .variants import Variant
-
-_CLASSES = {
-    "llava": ("LlavaForConditionalGeneration", "CLIPImageProcessorPil"),
-    "llava_next": ("LlavaNextForConditionalGeneration", "LlavaNextImageProcessorPil"),
-    "llava_onevision": ("LlavaOnevisionForConditionalGeneration", "LlavaOnevisionImageProcessorPil"),
-}
-"""Model and picture processor of Transformers, by `model_type`."""
+from ...base import JsonObject, LoadContext, Quantization, UnusableWeights
 
 
-def check_folder(folder: Path, variant: Variant) -> None:
-    """Refuse a checkpoint of another kind.
+def read_config(folder: Path) -> JsonObject:
+    """The config.json of a folder.
 
     Raises:
-        UnusableWeights: its config.json is not that of the variant; the text names the right one.
+        UnusableWeights: it cannot be read.
     """
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        kind, has_own_format = config.get("model_type"), "mm_vision_tower" in config
-        has_own_format = has_own_format or "LlavaLlamaForCausalLM" in (config.get("architectures") or ())
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise UnusableWeights("config.json cannot be read") from error
-    if has_own_format:  # Transformers would read it as a LLaVA of other sizes, without a word
-        raise UnusableWeights(f"these files are in the format of LLaVA's authors; those of {variant.repo} are needed")
-    if kind != variant.kind:
-        raise UnusableWeights(f"config.json is that of another kind of model; {variant.repo} is needed")
+    if not isinstance(config, dict):
+        raise UnusableWeights("config.json cannot be read")
+    return config
 
 
-def load_checkpoint(variant: Variant, folder: Path, context: LoadContext) -> tuple[Any, Any]:
-    """The model and its picture processor.
+def load_checkpoint(classes: tuple[str, str], folder: Path, context: LoadContext) -> tuple[Any, Any]:
+    """A model and its picture processor.
+
+    Args:
+        classes: their names in Transformers.
+        folder: with the weights.
+        context: the device, and how many bits.
 
     Raises:
-        UnusableWeights: the files are not those of the variant.
+        UnusableWeights: the files are not those of such a model.
     """
     import transformers
 
     from ...loading import bnb, hf
     from ...loading.int4 import load as int4
 
-    model_class, processor_class = (getattr(transformers, name) for name in _CLASSES[variant.kind])
+    model_class, processor_class = (getattr(transformers, name) for name in classes)
     processor = hf.load_part(processor_class, folder)
     dtype = hf.best_dtype(context.device)
     if context.quantization is Quantization.FOUR and context.device == "cpu":

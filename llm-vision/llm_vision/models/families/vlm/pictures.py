@@ -24,9 +24,14 @@ class SeenPicture:
     """A picture as the language model is shown it."""
 
     features: torch.Tensor
-    """Shape (tokens, width)."""
+    """Shape (tokens, width), or (rows, columns, width)."""
     number: int
     """Negative; stands for its tokens in keys of prompts. No other picture ever gets it."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its tokens."""
+        return tuple(self.features.shape[:-1])
 
 
 class PictureMemory:
@@ -36,7 +41,7 @@ class PictureMemory:
     looks less closely at each.
 
     Args:
-        encode: the features of a request's RGB pictures, each of shape (tokens, width).
+        encode: the features of a request's RGB pictures, each as in `SeenPicture`.
         max_bytes: of all features together.
     """
 

@@ -1,4 +1,4 @@
-"""Messages as the text that a LLaVA checkpoint was trained on."""
+"""Messages as the text that a checkpoint was trained on."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 
 from ...base import JsonObject, UnusableWeights
 
-IMAGE = "<image>"
 _TURNS = (
     "{%- for message in messages -%}"
     "{%- if message.role == 'system' -%}{{ SYSTEM }}"
     "{%- elif message.role == 'user' -%}{{ USER }}"
-    "{%- for part in message.content if part.type == 'image' -%}{{ '<image>\n' }}{%- endfor -%}"
+    "{%- for part in message.content if part.type == 'image' -%}{{ IMAGE }}{%- endfor -%}"
     "{%- else -%}{{ ASSISTANT }}{%- endif -%}"
     "{%- for part in message.content if part.type == 'text' -%}{{ part.text }}{%- endfor -%}"
     "{%- if message.role == 'system' -%}{{ AFTER_SYSTEM }}"
@@ -26,26 +25,12 @@ _TURNS = (
 )
 
 
-def _template(**marks: str) -> str:
-    """The turns with a family's marks between them."""
+def write_template(**marks: str) -> str:
+    """The turns with a family's marks: `IMAGE`, before and after each role, and where the answer begins."""
     template = _TURNS
     for name, text in marks.items():
         template = template.replace("{{ " + name + " }}", f"{{{{ {json.dumps(text)} }}}}")
     return template
-
-
-VICUNA = _template(
-    SYSTEM="", AFTER_SYSTEM=" ", USER="USER: ", AFTER_USER=" ", ASSISTANT="ASSISTANT: ", AFTER_ASSISTANT="</s>",
-    ASSISTANT_NEXT="ASSISTANT:",
-)  # fmt: skip
-MISTRAL = _template(
-    SYSTEM="<<SYS>>\n", AFTER_SYSTEM="\n<</SYS>>\n\n", USER="[INST] ", AFTER_USER=" [/INST]", ASSISTANT=" ",
-    AFTER_ASSISTANT="</s>", ASSISTANT_NEXT="",
-)  # fmt: skip
-CHATML = _template(
-    SYSTEM="<|im_start|>system\n", AFTER_SYSTEM="<|im_end|>\n", USER="<|im_start|>user\n", AFTER_USER="<|im_end|>\n",
-    ASSISTANT="<|im_start|>assistant\n", AFTER_ASSISTANT="<|im_end|>\n", ASSISTANT_NEXT="<|im_start|>assistant\n",
-)  # fmt: skip
 
 
 def template_of(folder: Path, tokenizer: Any) -> str | None:
@@ -75,15 +60,16 @@ class PromptWriter:
     Args:
         tokenizer: of Transformers.
         template: Jinja; run in a sandbox, since it comes with the weights.
+        image_mark: what the template writes once for each picture.
     """
 
-    def __init__(self, tokenizer: Any, template: str) -> None:
+    def __init__(self, tokenizer: Any, template: str, image_mark: str) -> None:
         self._tokenizer = tokenizer
         self._template = template
-        self._marks = [mark for mark in {*tokenizer.all_special_tokens, IMAGE} if len(mark) > 1]
+        self._marks = [mark for mark in {*tokenizer.all_special_tokens, image_mark} if len(mark) > 1]
 
     def write(self, messages: Sequence[JsonObject]) -> str:
-        """The prompt up to the place where the answer begins, with `<image>` once for each picture.
+        """The prompt up to the place where the answer begins, with the mark of an image once for each picture.
 
         A text of a message is only text: the special tokens that stand in it are spelled otherwise.
         """

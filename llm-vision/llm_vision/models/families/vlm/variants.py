@@ -1,4 +1,4 @@
-"""The published checkpoints: their names, sizes and templates."""
+"""What the gateway knows of a published checkpoint of a vision-language model."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Variant:
     parameters: float
     """In thousands of millions."""
     template: str
-    """Name of the template in `prompt` for a checkpoint without one."""
+    """Its chat template (Jinja) where the checkpoint has none."""
     alias: str | None = None
     """Its authors' own name for it, in a format that Transformers does not read."""
     max_batch: int = 4
@@ -55,23 +55,3 @@ class Variant:
             is_stepped=True,
             longest_step=LONGEST_STEP,
         )
-
-
-_LLAMA = "Llama 2 Community"
-VARIANTS = (
-    Variant("llava-hf/llava-1.5-7b-hf", "llava", "LLaVA 1.5 7B", _LLAMA, 7.06, "VICUNA", "liuhaotian/llava-v1.5-7b"),
-    Variant("llava-hf/llava-1.5-13b-hf", "llava", "LLaVA 1.5 13B", _LLAMA, 13.35, "VICUNA",
-            "liuhaotian/llava-v1.5-13b"),
-    Variant("llava-hf/llava-v1.6-mistral-7b-hf", "llava_next", "LLaVA 1.6 Mistral 7B", "Apache-2.0", 7.57, "MISTRAL",
-            "liuhaotian/llava-v1.6-mistral-7b"),
-    Variant("llava-hf/llava-v1.6-vicuna-7b-hf", "llava_next", "LLaVA 1.6 Vicuna 7B", _LLAMA, 7.06, "VICUNA",
-            "liuhaotian/llava-v1.6-vicuna-7b", prefix_bytes=3 * PREFIX_BYTES),
-    Variant("llava-hf/llava-v1.6-vicuna-13b-hf", "llava_next", "LLaVA 1.6 Vicuna 13B", _LLAMA, 13.35, "VICUNA",
-            "liuhaotian/llava-v1.6-vicuna-13b", prefix_bytes=5 * PREFIX_BYTES),
-    Variant("llava-hf/llava-v1.6-34b-hf", "llava_next", "LLaVA 1.6 34B", "Apache-2.0", 34.75, "CHATML",
-            "liuhaotian/llava-v1.6-34b", prefix_bytes=2 * PREFIX_BYTES),
-    Variant("llava-hf/llava-onevision-qwen2-0.5b-ov-hf", "llava_onevision", "LLaVA-OneVision 0.5B", "Apache-2.0", 0.89,
-            "CHATML", max_batch=8),
-    Variant("llava-hf/llava-onevision-qwen2-7b-ov-hf", "llava_onevision", "LLaVA-OneVision 7B", "Apache-2.0", 8.03,
-            "CHATML"),
-)  # fmt: skip
