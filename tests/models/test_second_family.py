@@ -82,11 +82,10 @@ def plain(folder: Path) -> Any:
         processor = Qwen2VLImageProcessorPil.from_pretrained(folder)
         tokenizer: Any = AutoTokenizer.from_pretrained(folder)
 
-        def answer(self, item: PlainItem) -> str:
-            """What `generate` says to the inputs, which are put together by hand."""
-            text = PromptWriter(self.tokenizer, QwenVl.variants[0].template, "<|image_pad|>").write(
-                item.params["messages"]
-            )
+        def inputs(self, item: PlainItem) -> dict[str, Any]:
+            """What the model takes, put together by hand."""
+            writer = PromptWriter(self.tokenizer, QwenVl.variants[0].template, "<|image_pad|>")
+            text = writer.write(item.params["messages"])
             seen: dict[str, Any] = {}
             if item.images:
                 seen = dict(self.processor(list(item.images), return_tensors="pt"))
@@ -95,10 +94,26 @@ def plain(folder: Path) -> Any:
             ids = self.tokenizer(text.replace("\0", "<|image_pad|>"), return_tensors="pt").input_ids
             if seen:
                 seen["mm_token_type_ids"] = (ids == self.model.config.image_token_id).int()
+            return {"input_ids": ids, **seen}
+
+        def answer(self, item: PlainItem) -> str:
+            """What `generate` says."""
+            inputs = self.inputs(item)
             output = self.model.generate(
-                input_ids=ids, **seen, max_new_tokens=item.params["max_tokens"], do_sample=False, pad_token_id=0
+                **inputs, max_new_tokens=item.params["max_tokens"], do_sample=False, pad_token_id=0
             )
-            return as_streamed(self.tokenizer, output[0, ids.shape[1] :].tolist())
+            return as_streamed(self.tokenizer, output[0, inputs["input_ids"].shape[1] :].tolist())
+
+        @torch.inference_mode()
+        def probability(self, item: PlainItem, answer: str) -> float:
+            """Of an answer's tokens, behind the prompt."""
+            inputs = self.inputs(item)
+            said = self.tokenizer(answer, add_special_tokens=False, return_tensors="pt").input_ids
+            inputs["input_ids"] = torch.cat([inputs["input_ids"], said], dim=1)
+            if item.images:
+                inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, said.shape[1]))
+            shares = self.model(**inputs).logits[0, -said.shape[1] - 1 : -1].softmax(-1)
+            return float(shares.gather(1, said.T).prod())
 
     return Plain()
 
@@ -213,12 +228,18 @@ def test_memory_that_runs_out_changes_no_answer_of_another_family(
     assert [end["result"]["text"] for end in served(model, items)] == [plain.answer(item) for item in items]
 
 
-def test_choices_and_forms_of_another_family(model: QwenVl) -> None:
-    choices = ["yes", "no", "yes or no"]
-    decided, written = model.predict([asked(0, 1, choices=choices), asked(0, 1, format={"type": "json_object"})])
+def test_another_family_decides_as_probably_as_plain_transformers(model: QwenVl, plain: Any) -> None:
+    choices = ["12 of 34", "34 of 56", "78"]
+    item = asked(1, 2, choices=choices)
+    (decided,) = model.predict([item])
     assert isinstance(decided, dict), decided
-    assert list(decided["probabilities"]) == choices
-    assert sum(decided["probabilities"].values()) == pytest.approx(1)
+    weights = [plain.probability(item, text) + plain.probability(item, f" {text}") for text in choices]
+    wanted = [weight / sum(weights) for weight in weights]
+    assert list(decided["probabilities"].values()) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_another_family_writes_json(model: QwenVl) -> None:
+    (written,) = model.predict([asked(0, 1, format={"type": "json_object"})])
     assert isinstance(written, dict), written
     assert written["text"].startswith("{")
 
