@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from ...errors import VisionError
 from ..base import Item, JsonObject
+from .confidence import mean_probability
 from .sampling import Sampler
 from .text import TextStream
 
@@ -135,7 +134,7 @@ class Row:
 
     @property
     def result(self) -> JsonObject:
-        """The answer, with exp(mean log-probability of its tokens) as confidence."""
+        """The answer, with the mean probability of its tokens as confidence."""
         count = len(self.tokens)
         usage = {
             "prompt_tokens": self.prompt_tokens,
@@ -146,12 +145,8 @@ class Row:
             return {"probabilities": self.choices.probabilities, "usage": usage}
         return {
             "text": self.stream.text,
-            "confidence": _mean_probability(self.logarithms),
+            "confidence": mean_probability(self.logarithms),
             "finish_reason": self.finish_reason or "length",
             "usage": usage,
             **({"logprobs": self._told} if self.top_logprobs is not None else {}),
         }
-
-
-def _mean_probability(logarithms: Sequence[float]) -> float:
-    return min(1.0, math.exp(sum(logarithms) / len(logarithms)))

@@ -76,13 +76,15 @@ class Blip(Model):
         import torch
         from PIL import Image
 
+        from ..decoding.leaving import stop_when_nobody_waits
+
         torch.set_num_threads(self.threads)
         pictures = [Image.fromarray(item.images[0]) for item in batch]
         pixels: torch.Tensor = self._processor(pictures, return_tensors="pt").pixel_values
         sequences, confidences = self._captions(
             pixels.to(self._model.device, self._dtype),
             max_new_tokens=MAX_TOKENS,
-            stopping_criteria=[_when_nobody_waits(batch)],
+            stopping_criteria=[stop_when_nobody_waits(batch)],
         )
         texts = [self._tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in sequences.tolist()]
         return [
@@ -113,12 +115,14 @@ class Blip(Model):
             return sequences, [self._confidence(*one) for one in zip(seen, sequences, strict=True)]
 
     def _confidence(self, seen: torch.Tensor, sequence: torch.Tensor) -> float:
-        """exp of the mean log-probability of a caption's tokens, its end included.
+        """The mean probability of a caption's tokens, its end included.
 
         Args:
             seen: what the encoder made of the picture; shape (patches, size).
             sequence: token ids with the start token; shape (length,).
         """
+        from ..decoding.confidence import mean_probability
+
         config = self._model.config.text_config
         is_end = sequence[1:] == config.sep_token_id
         said = sequence[: int(is_end.int().argmax()) + 2] if is_end.any() else sequence
@@ -126,17 +130,7 @@ class Blip(Model):
             input_ids=said[None, :-1], encoder_hidden_states=seen[None], use_cache=False
         ).logits
         scores = logits[0].float().log_softmax(-1).gather(1, said[1:, None])
-        return float(scores.mean().exp())
-
-
-def _when_nobody_waits(items: Sequence[Item]) -> Any:
-    """Ends the captions of all when every item was cancelled."""
-    import torch
-
-    def is_over(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(ids),), all(item.cancelled for item in items), device=ids.device)
-
-    return is_over
+        return mean_probability(scores[:, 0].tolist())
 
 
 register_variants(Blip, (BASE, LARGE))

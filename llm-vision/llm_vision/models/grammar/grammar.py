@@ -141,11 +141,6 @@ class Constraint:
         """Go on behind the token that was chosen, one of those that were allowed."""
         self._matcher.consume_token(token)
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing but the end can come."""
-        return bool(self._matcher.is_stopped())
-
     def _check(self) -> None:
         is_broken = self._matcher.is_stopped() and self._matcher.stop_reason() not in _WHOLE
         if is_broken or self._matcher.is_error():

@@ -13,6 +13,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, DynamicCach
 from transformers.masking_utils import eager_mask
 from transformers.modeling_outputs import BaseModelOutput
 
+from ...decoding.confidence import mean_probability
+
 _NAME = "llm_vision_beams"
 
 
@@ -50,7 +52,7 @@ def encode(model: Any, pixels: torch.Tensor) -> dict[str, Any]:
 
 
 def confidences(model: Any, encoded: torch.Tensor, sequences: torch.Tensor) -> list[float]:
-    """exp of the mean log-probability of each text's tokens, its end included.
+    """The mean probability of each text's tokens, its end included.
 
     Read off once the texts are there: the search would keep every score of every beam, a gigabyte for long texts.
 
@@ -61,15 +63,15 @@ def confidences(model: Any, encoded: torch.Tensor, sequences: torch.Tensor) -> l
     """
     given, chosen = sequences[:, :-1], sequences[:, 1:]
     end, padding = model.generation_config.eos_token_id, model.generation_config.pad_token_id
-    found = []
+    sure = []
     for picture in range(len(sequences)):
         one = slice(picture, picture + 1)
         output = model(encoder_outputs=(encoded[one],), decoder_input_ids=given[one], use_cache=False)
         scores = output.logits[0].float().log_softmax(-1).gather(1, chosen[picture, :, None])[:, 0]
         ended = (chosen[picture] == end).cumsum(0) - (chosen[picture] == end).long()  # 1 behind the end
         is_said = (ended == 0) & (chosen[picture] != padding)
-        found.append(float((scores * is_said).sum().div(is_said.sum().clamp(min=1)).exp()))
-    return found
+        sure.append(mean_probability(scores[is_said].tolist()))
+    return sure
 
 
 def _attend(  # noqa: PLR0913, PLR0917  (the interface is Transformers' own)

@@ -115,6 +115,7 @@ class MangaOcr(Model):
     def _read(self, crops: Sequence[_Crop]) -> list[JsonObject]:
         import torch
 
+        from ...decoding.leaving import stop_when_nobody_waits
         from . import beams
 
         torch.set_num_threads(self.threads)
@@ -122,7 +123,7 @@ class MangaOcr(Model):
             seen = beams.encode(self._model, self._pixels(crops))
             encoded = seen["encoder_outputs"].last_hidden_state  # `generate` repeats it for each beam
             sequences = self._model.generate(
-                **seen, max_length=MAX_TOKENS, stopping_criteria=[_when_nobody_waits(crops)]
+                **seen, max_length=MAX_TOKENS, stopping_criteria=[stop_when_nobody_waits([crop.item for crop in crops])]
             )
             confidences = beams.confidences(self._model, encoded, sequences)
         end = self._model.generation_config.eos_token_id
@@ -157,16 +158,6 @@ def _read_vocabulary(file: Path, size: int) -> list[str]:
     if len(words) != size:
         raise UnusableWeights(f"vocab.txt has {len(words)} tokens, the model {size}")
     return words
-
-
-def _when_nobody_waits(crops: Sequence[_Crop]) -> Any:
-    """Ends the search for all when every crop's request was cancelled."""
-    import torch
-
-    def is_over(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(ids),), all(crop.item.cancelled for crop in crops), device=ids.device)
-
-    return is_over
 
 
 def is_blank(picture: Any) -> bool:
