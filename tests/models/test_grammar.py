@@ -20,7 +20,7 @@ from fixtures.llama_tokenizer import llama_tokenizer
 from fixtures.tiny_models import LLAVA
 from llm_vision.errors import InvalidParameter, InvalidToolSchema, VisionError
 from llm_vision.models.base import JsonObject
-from llm_vision.models.grammar.grammar import Constraint, Grammars
+from llm_vision.models.grammar.grammar import GrammarConstraint, Grammars
 from llm_vision.models.tool_text import tool_calls
 
 WIDER = 77
@@ -49,7 +49,7 @@ class Kit:
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def steps(self, constraint: Constraint, seed: int) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    def steps(self, constraint: GrammarConstraint, seed: int) -> Iterator[tuple[torch.Tensor, list[int]]]:
         """What is allowed at each step of a random walk, and the tokens in front of it; the end is the last step."""
         random = torch.Generator().manual_seed(seed)
         tokens: list[int] = []

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from .language_model import LanguageModel
 
 
-class Constraint(Protocol):
-    """What an answer must look like; see `grammar.Constraint`."""
+class TokenConstraint(Protocol):
+    """What an answer must look like; see `grammar.GrammarConstraint`."""
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor: ...
 
@@ -38,7 +38,7 @@ class Row:
     max_tokens: int
     top_logprobs: int | None = None
     """How many alternatives of each token are told; None to tell nothing of tokens."""
-    constraint: Constraint | None = None
+    constraint: TokenConstraint | None = None
     choices: Choices | None = None
     """The answers among which it decides, where it does not write one."""
     position_shift: int = 0

@@ -14,7 +14,7 @@ COLDEST = 1e-4
 
 
 @dataclass(frozen=True)
-class Sampling:
+class TokenSampling:
     """How the tokens of a request are chosen."""
 
     temperature: float = 0.0
@@ -32,7 +32,7 @@ class Sampler:
         sampling: how they are made.
     """
 
-    def __init__(self, sampling: Sampling) -> None:
+    def __init__(self, sampling: TokenSampling) -> None:
         import torch
 
         self._sampling = sampling

@@ -57,7 +57,7 @@ class Grammars:
         ends = sorted(token for token in end_tokens if token < known)
         self._tokens = _tokens(backend.to_str(), max(vocabulary, known), ends)
 
-    def constraint(self, wanted: JsonObject) -> Constraint:
+    def constraint(self, wanted: JsonObject) -> GrammarConstraint:
         """What an answer must look like.
 
         Args:
@@ -82,7 +82,7 @@ class Grammars:
 
     def _written(
         self, beginning: str, schema: Callable[[], JsonObject], refusal: Refusal, remark: str = ""
-    ) -> Constraint:
+    ) -> GrammarConstraint:
         try:
             written = schema()
         except UnusableSchema as error:
@@ -96,7 +96,7 @@ class Grammars:
         matcher = LLMatcher(self._tokens, json.dumps(grammar), log_level=0, limits=_LIMITS)
         if matcher.is_error() or matcher.get_grammar_warnings():  # a warning says that something is not followed
             raise refusal(f"the schema is malformed or allows no answer, or {_TOO_COMPLICATED}{remark}")
-        return Constraint(matcher, self._tokens.vocab_size, refusal)
+        return GrammarConstraint(matcher, self._tokens.vocab_size, refusal)
 
 
 def _tokens(tokenizer: str, width: int, ends: list[int]) -> LLTokenizer:
@@ -108,7 +108,7 @@ def _tokens(tokenizer: str, width: int, ends: list[int]) -> LLTokenizer:
         raise ValueError("llguidance cannot read this tokenizer") from error
 
 
-class Constraint:
+class GrammarConstraint:
     """What may come next in one answer.
 
     Args:

@@ -73,7 +73,7 @@ class MangaOcr(Model):
         from ...loading.int4 import load as int4
         from . import beams
 
-        class Reader(VisionEncoderDecoderModel, GenerationMixin):  # type: ignore[no-untyped-call]
+        class GeneratingEncoderDecoder(VisionEncoderDecoderModel, GenerationMixin):  # type: ignore[no-untyped-call]
             """Transformers' own class has lost `generate`."""
 
         assert context.weights_root is not None  # noqa: S101
@@ -81,9 +81,9 @@ class MangaOcr(Model):
         folder = context.weights_root
         self._dtype = hf.best_dtype(context.device)
         if context.quantization is Quantization.FOUR:
-            self._model = int4.load(Reader, folder, self._dtype)
+            self._model = int4.load(GeneratingEncoderDecoder, folder, self._dtype)
         else:
-            loaded = hf.load_weights(Reader, folder, may_be_pickled=True, dtype=self._dtype)
+            loaded = hf.load_weights(GeneratingEncoderDecoder, folder, may_be_pickled=True, dtype=self._dtype)
             self._model = loaded.to(context.device)
         beams.prepare(self._model)
         self._processor = ViTImageProcessorPil.from_pretrained(folder, local_files_only=True)

@@ -191,14 +191,14 @@ class VisionLanguageModel(SteppedModel):
     def _row(self, item: Item, prompt_tokens: int) -> Row:
         from ...decoding.choices import Choices
         from ...decoding.row import Row
-        from ...decoding.sampling import Sampler, Sampling
+        from ...decoding.sampling import Sampler, TokenSampling
         from ...decoding.text import TextStream
 
         params = item.params
         choices = params.get("choices")
         return Row(
             item=item,
-            sampler=Sampler(Sampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
+            sampler=Sampler(TokenSampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
             stream=TextStream(self._tokenizer, params["stop"] if may_be_words(params.get("format")) else ()),
             prompt_tokens=prompt_tokens,
             max_tokens=min(params["max_tokens"], self._context - prompt_tokens),
