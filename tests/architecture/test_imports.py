@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "models.base": ("errors",),
     "models.tasks": ("models.base", "manga", "errors"),
-    "models.tool_text": ("models.base", "errors"),
+    "models.tool_text": ("models.base", "models.tasks", "errors"),
     "models.registry": ("models.base",),
     "models.decoding": ("models.base", "models.tasks", "errors"),
     "models.grammar": ("models.base", "models.tasks", "models.tool_text", "errors"),

@@ -21,6 +21,7 @@ from fixtures.tiny_models import LLAVA
 from llm_vision.errors import InvalidParameter, InvalidToolSchema, VisionError
 from llm_vision.models.base import JsonObject
 from llm_vision.models.grammar.grammar import GrammarConstraint, Grammars
+from llm_vision.models.tasks.chat import response_format_from_json
 from llm_vision.models.tool_text import tool_calls
 
 WIDER = 77
@@ -49,6 +50,12 @@ class Kit:
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
+    def constraint(self, wanted: JsonObject) -> GrammarConstraint:
+        """Of a response format as the wire has it."""
+        response_format = response_format_from_json(wanted)
+        assert response_format
+        return self.grammars.constraint(response_format)
+
     def steps(self, constraint: GrammarConstraint, seed: int) -> Iterator[tuple[torch.Tensor, list[int]]]:
         """What is allowed at each step of a random walk, and the tokens in front of it; the end is the last step."""
         random = torch.Generator().manual_seed(seed)
@@ -67,13 +74,13 @@ class Kit:
 
     def answer(self, wanted: JsonObject, seed: int) -> str:
         tokens: list[int] = []
-        for _, tokens in self.steps(self.grammars.constraint(wanted), seed):  # noqa: B007
+        for _, tokens in self.steps(self.constraint(wanted), seed):  # noqa: B007
             pass
         return self.text(tokens).strip()
 
     def can_write(self, wanted: JsonObject, text: str, tokens: list[int] | None = None) -> bool:
         """Whether an answer can be this text as the tokenizer reads it, and end there."""
-        constraint = self.grammars.constraint(wanted)
+        constraint = self.constraint(wanted)
         for token in [*(self.tokens(text) if tokens is None else tokens), self.end]:
             if constraint.allowed(torch.zeros(self.width))[token] != 0:
                 return False
@@ -224,7 +231,7 @@ def test_random_answers_are_objects(kit: Kit) -> None:
 @pytest.mark.parametrize("schema", [SCHEMAS["pydantic union"], {"type": "integer"}, {"type": "string"}])
 def test_the_end_is_allowed_exactly_where_the_answer_is_whole(kit: Kit, schema: JsonObject) -> None:
     for seed in range(3):
-        constraint = kit.grammars.constraint(of_schema(schema))
+        constraint = kit.constraint(of_schema(schema))
         for allowed, tokens in kit.steps(constraint, seed):
             try:
                 check(kit.text(tokens), schema)
@@ -237,7 +244,7 @@ def test_the_end_is_allowed_exactly_where_the_answer_is_whole(kit: Kit, schema: 
 def test_tokens_that_are_no_text_are_never_allowed(kit: Kit) -> None:
     special = set(kit.tokenizer.all_special_ids) - {kit.end}
     for wanted in ({"type": "json_object"}, tools("auto")):
-        for allowed, _ in kit.steps(kit.grammars.constraint(wanted), seed=1):
+        for allowed, _ in kit.steps(kit.constraint(wanted), seed=1):
             assert allowed.shape == (kit.width,)
             assert bool((allowed[len(kit.tokenizer) :] == -torch.inf).all()), "logits behind the last token"
             assert bool((allowed[list(special)] == -torch.inf).all())
@@ -264,7 +271,7 @@ def test_space_without_end_is_not(tiny: Kit, text: str) -> None:
 
 
 def test_the_first_token_may_be_the_one_with_a_space(kit: Kit) -> None:
-    allowed = kit.grammars.constraint({"type": "json_object"}).allowed(torch.zeros(kit.width))
+    allowed = kit.constraint({"type": "json_object"}).allowed(torch.zeros(kit.width))
     beginnings = {kit.tokenizer.convert_ids_to_tokens(int(token)) for token in (allowed == 0).nonzero()}
     assert {"{", "▁{", '▁{"'} <= beginnings or {"{", "Ġ", "Ġ{"} & beginnings >= {"{", "Ġ"}
 
@@ -364,7 +371,7 @@ REFUSED: dict[str, Any] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_followed_is_refused_in_our_words(tiny: Kit, name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        tiny.grammars.constraint(of_schema(REFUSED[name]))
+        tiny.constraint(of_schema(REFUSED[name]))
     assert caught.value.param == "response_format"
     assert "zip" not in caught.value.detail
     assert caught.value.detail[0].islower()
@@ -436,7 +443,7 @@ def test_hostile_schemas_are_refused_or_followed_soon(tiny: Kit, name: str) -> N
     start = time.thread_time()
     is_refused = False
     try:
-        for _, tokens in tiny.steps(tiny.grammars.constraint(of_schema(HOSTILE[name])), seed=1):
+        for _, tokens in tiny.steps(tiny.constraint(of_schema(HOSTILE[name])), seed=1):
             if len(tokens) > 100:
                 break
     except VisionError:
@@ -453,9 +460,9 @@ def test_a_schema_that_becomes_too_complicated_is_an_error_and_no_end(tiny: Kit)
 
 def test_schemas_of_64_kb_together_are_the_most(tiny: Kit) -> None:
     half = {"type": "object", "description": "x" * 33_000}
-    tiny.grammars.constraint(of_schema(half))
+    tiny.constraint(of_schema(half))
     with pytest.raises(InvalidToolSchema):
-        tiny.grammars.constraint(tools("auto", first=half, second=half))
+        tiny.constraint(tools("auto", first=half, second=half))
 
 
 WEATHER = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"$ref": "#/$defs/days"}},
@@ -591,11 +598,11 @@ def test_a_form_of_many_references_is_soon_known_to_be_no_call(tiny: Kit) -> Non
 ])  # fmt: skip
 def test_a_form_is_refused_where_it_cannot_be_followed_or_only_looks_like_calls(tiny: Kit, form: JsonObject) -> None:
     with pytest.raises(InvalidParameter) as caught:
-        tiny.grammars.constraint(or_form(of_schema(form)))
+        tiny.constraint(or_form(of_schema(form)))
     assert caught.value.param == "response_format"
-    tiny.grammars.constraint(or_form(of_schema(form), "required"))
+    tiny.constraint(or_form(of_schema(form), "required"))
     with pytest.raises(InvalidToolSchema):
-        tiny.grammars.constraint(or_form(of_schema(form), weather={"not": {}}))
+        tiny.constraint(or_form(of_schema(form), weather={"not": {}}))
 
 
 @pytest.mark.parametrize("schema", [
@@ -604,7 +611,7 @@ def test_a_form_is_refused_where_it_cannot_be_followed_or_only_looks_like_calls(
 ])  # fmt: skip
 def test_parameters_that_are_no_object_or_cannot_be_followed_are_refused(tiny: Kit, schema: Any) -> None:
     with pytest.raises(InvalidToolSchema) as caught:
-        tiny.grammars.constraint(tools("auto", weather=schema))
+        tiny.constraint(tools("auto", weather=schema))
     assert (caught.value.param, caught.value.status) == ("tools", 422)
 
 

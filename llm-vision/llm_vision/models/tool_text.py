@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .base import JsonObject
+from .tasks.chat import ResponseFormat, ToolsFormat
 
 AUTO = "auto"
 """The choice with which a model may also answer in words."""
@@ -43,9 +44,11 @@ def describe_tools(tools: Sequence[Mapping[str, Any]], choice: str = AUTO, paral
     return "\n".join(["You have these tools; their parameters are JSON schemas:", *lines, how])
 
 
-def may_be_words(form: Mapping[str, Any] | None) -> bool:
-    """Whether an answer of a form (`Grammars.constraint`; None for none) may be words rather than JSON."""
-    return form is None or (form["type"] == "tools" and form["choice"] == AUTO and not form.get("otherwise"))
+def may_be_words(wanted: ResponseFormat | None) -> bool:
+    """Whether an answer of a format (None for none) may be words rather than JSON."""
+    if isinstance(wanted, ToolsFormat):
+        return wanted.choice == AUTO and wanted.otherwise is None
+    return wanted is None
 
 
 def tool_calls(text: str) -> list[JsonObject] | None:

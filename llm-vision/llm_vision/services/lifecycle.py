@@ -37,7 +37,9 @@ class Lifecycle:
         drain_seconds: how long running requests may go on after the stop was asked for.
     """
 
-    def __init__(self, parts: LifecycleParts, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float) -> None:
+    def __init__(
+        self, parts: LifecycleParts, deadlines: Deadlines, preload: Sequence[str], drain_seconds: float
+    ) -> None:
         self._pool = parts.pool
         self._decoders = parts.decoders
         self._downloads = parts.downloads

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from ...errors import VisionError
 from ..base import Item, JsonObject
+from ..tasks.chat import Reply, TokenUsage, Weighed
 from .confidence import mean_probability
 from .sampling import Sampler
 from .text import TextStream
@@ -48,7 +49,7 @@ class Row:
     logarithms: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     """Of the answer so far."""
-    finish_reason: str | None = None
+    finish_reason: Literal["stop", "length"] | None = None
     failure: VisionError | None = None
     """Why it cannot go on."""
     _told: list[JsonObject] = field(default_factory=list)
@@ -122,7 +123,7 @@ class Row:
         elif len(self.logarithms) >= self.max_tokens:
             self._finish("length")
 
-    def _finish(self, reason: str) -> None:
+    def _finish(self, reason: Literal["stop", "length"]) -> None:
         self.finish_reason = reason
         self._send(self.stream.end())
 
@@ -135,18 +136,13 @@ class Row:
     @property
     def result(self) -> JsonObject:
         """The answer, with the mean probability of its tokens as confidence."""
-        count = len(self.tokens)
-        usage = {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": count,
-            "reused_tokens": self.reused_tokens,
-        }
+        usage = TokenUsage(self.prompt_tokens, len(self.tokens), self.reused_tokens)
         if self.choices:
-            return {"probabilities": self.choices.probabilities, "usage": usage}
-        return {
-            "text": self.stream.text,
-            "confidence": mean_probability(self.logarithms),
-            "finish_reason": self.finish_reason or "length",
-            "usage": usage,
-            **({"logprobs": self._told} if self.top_logprobs is not None else {}),
-        }
+            return Weighed(self.choices.probabilities, usage).as_json()
+        return Reply(
+            text=self.stream.text,
+            confidence=mean_probability(self.logarithms),
+            finish_reason=self.finish_reason or "length",
+            usage=usage,
+            logprobs=self._told if self.top_logprobs is not None else None,
+        ).as_json()

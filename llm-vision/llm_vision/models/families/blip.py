@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..base import Item, JsonObject, LoadContext, Model, ModelSpec, Task, UnusableWeights, Volume, Weights
 from ..registry import register_variants
+from ..tasks.naming import CaptionText
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,7 @@ class Blip(Model):
         )
         texts = [self._tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in sequences.tolist()]
         return [
-            {"text": text, "confidence": confidence if text else None}
+            CaptionText(text, confidence if text else None).as_json()
             for text, confidence in zip(texts, confidences, strict=True)
         ]
 

@@ -11,6 +11,7 @@ from PIL import Image
 from ..base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
 from ..loading.packages import package_files
 from ..registry import register
+from ..tasks.naming import Label, Labels
 
 if TYPE_CHECKING:  # torch and numpy exist only in the worker process
     import numpy as np
@@ -64,12 +65,7 @@ class EfficientNetLite0(Model):
         of_views = self._probabilities(views).reshape(len(batch), -1, CLASSES)
         best = of_views.mean(dim=1).topk(LABELS_PER_PICTURE)
         return [
-            {
-                "labels": [
-                    {"label": self._names[index], "confidence": confidence}
-                    for index, confidence in zip(indices, confidences, strict=True)
-                ]
-            }
+            Labels(tuple(map(Label, (self._names[index] for index in indices), confidences))).as_json()
             for indices, confidences in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 

@@ -12,6 +12,7 @@ from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from ...errors import InvalidParameter, InvalidToolSchema, VisionError
 from ..base import JsonObject
+from ..tasks.chat import JsonFormat, ResponseFormat, ToolsFormat
 from ..tool_text import AUTO, REQUIRED, may_be_words
 from .schemas import SchemaWriter, UnusableSchema, apart_from_calls
 
@@ -57,28 +58,27 @@ class Grammars:
         ends = sorted(token for token in end_tokens if token < known)
         self._tokens = _tokens(backend.to_str(), max(vocabulary, known), ends)
 
-    def constraint(self, wanted: JsonObject) -> GrammarConstraint:
+    def constraint(self, wanted: ResponseFormat) -> GrammarConstraint:
         """What an answer must look like.
 
         Args:
-            wanted: `{"type": "json_object"}`, `{"type": "json_schema", "schema": ...}` or `{"type": "tools", "tools":
-                [{"name": ..., "parameters": ...}], "choice": ..., "parallel": ..., "otherwise": ...}`: one call as
-                `tool_text` says, or, in parallel, also a list of them; where nothing must be called, also an answer of
-                the form `otherwise`, one of the first two, or else words. What looks like a call is one.
+            wanted: JSON, or calls of tools: one call as `tool_text` says, or, in parallel, also a list of them; where
+                nothing must be called, also JSON of the format `otherwise`, or else words. What looks like a call is
+                one.
 
         Raises:
             InvalidParameter: the schema of `response_format` cannot be followed.
             InvalidToolSchema: the parameters of a tool cannot.
         """
-        if wanted["type"] != "tools":
+        if isinstance(wanted, JsonFormat):
             return self._written(_ANSWER, lambda: _answer(wanted), _refused_format)
-        form = wanted.get("otherwise") if wanted["choice"] == AUTO else None
+        otherwise = wanted.otherwise if wanted.choice == AUTO else None
         beginning = _ANSWER_OR_WORDS if may_be_words(wanted) else _ANSWER
         calls = self._written(beginning, lambda: _calls(wanted), _refused_tools)
-        if not form:
+        if not otherwise:
             return calls
-        self._written(_ANSWER, lambda: _no_calls(form), _refused_format, _BESIDE_TOOLS)  # nothing may be left of it
-        return self._written(_ANSWER, lambda: _calls(wanted, form), _refused_format)
+        self._written(_ANSWER, lambda: _no_calls(otherwise), _refused_format, _BESIDE_TOOLS)  # nothing may be left
+        return self._written(_ANSWER, lambda: _calls(wanted, otherwise), _refused_format)
 
     def _written(
         self, beginning: str, schema: Callable[[], JsonObject], refusal: Refusal, remark: str = ""
@@ -155,37 +155,37 @@ def _refused_tools(detail: str) -> VisionError:
     return InvalidToolSchema(detail, param="tools")
 
 
-def _answer(wanted: JsonObject) -> JsonObject:
+def _answer(wanted: JsonFormat) -> JsonObject:
     writer = SchemaWriter()
     return writer.document(writer.add(_schema_of(wanted)))
 
 
-def _schema_of(form: JsonObject) -> Any:
-    return form["schema"] if form["type"] == "json_schema" else _OBJECT
+def _schema_of(wanted: JsonFormat) -> Any:
+    return _OBJECT if wanted.schema is None else wanted.schema
 
 
-def _no_calls(form: JsonObject) -> JsonObject:
+def _no_calls(wanted: JsonFormat) -> JsonObject:
     writer = SchemaWriter()
-    return writer.document(_added_form(form, writer))
+    return writer.document(_add_json(wanted, writer))
 
 
-def _added_form(form: JsonObject, writer: SchemaWriter) -> JsonObject:
-    written = writer.add(_schema_of(form))
+def _add_json(wanted: JsonFormat, writer: SchemaWriter) -> JsonObject:
+    written = writer.add(_schema_of(wanted))
     writer.document(written)  # checks that it can be looked at
     return apart_from_calls(written, writer.definitions)
 
 
-def _calls(wanted: JsonObject, form: JsonObject | None = None) -> JsonObject:
-    """The schema of calls, and of the answers of a form that are none."""
+def _calls(wanted: ToolsFormat, otherwise: JsonFormat | None = None) -> JsonObject:
+    """The schema of calls, and of the answers of another format that are none."""
     writer = SchemaWriter()
-    choice = wanted["choice"]
-    tools = [tool for tool in wanted["tools"] if choice in {AUTO, REQUIRED, tool["name"]}]
+    choice = wanted.choice
+    tools = [tool for tool in wanted.tools if choice in {AUTO, REQUIRED, tool["name"]}]
     writer.definitions["call"] = {"anyOf": [_call(tool, writer) for tool in tools]}
     options: list[JsonObject] = [{"$ref": "#/$defs/call"}]
-    if wanted.get("parallel") and choice in {AUTO, REQUIRED}:
+    if wanted.parallel and choice in {AUTO, REQUIRED}:
         options.append({"type": "array", "items": options[0], "minItems": 1, "maxItems": MOST_CALLS})
-    if form:
-        options.append(_added_form(form, writer))
+    if otherwise:
+        options.append(_add_json(otherwise, writer))
     return writer.document({"anyOf": options})
 
 

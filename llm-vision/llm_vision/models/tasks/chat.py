@@ -126,7 +126,7 @@ def response_format_from_json(value: JsonObject | None) -> ResponseFormat | None
     return ToolsFormat(
         tools=tuple(value["tools"]),
         choice=value["choice"],
-        parallel=value["parallel"],
+        parallel=value.get("parallel", False),
         otherwise=None if otherwise is None else _json_format(otherwise),
     )
 
@@ -185,7 +185,7 @@ class Reply:
         return cls(
             text=value["text"],
             confidence=value["confidence"],
-            finish_reason=value["finish_reason"],
+            finish_reason=value.get("finish_reason", "stop"),
             usage=None if usage is None else TokenUsage.from_json(usage),
             logprobs=value.get("logprobs"),
         )

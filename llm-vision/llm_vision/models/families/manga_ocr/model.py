@@ -20,6 +20,7 @@ from ...base import (
     Weights,
 )
 from ...registry import register
+from ...tasks.reading import CropText, CropTexts, ReadCrops, reading_from_json
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,7 @@ class MangaOcr(Model):
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
         """All crops at once; blank ones are not read at all.
 
-        An item whose `mode` is `crops` has several pictures, and `readings` as its result.
+        A request to `ReadCrops` has several pictures.
         """
         crops = [_Crop(item, picture) for item in batch for picture in item.images]
         written = [crop for crop in crops if not is_blank(crop.picture)]
@@ -108,11 +109,12 @@ class MangaOcr(Model):
         readings = dict(zip(map(id, written), (reading for part in found for reading in part), strict=True))
         results: list[JsonObject | Exception] = []
         for item in batch:
-            theirs = [readings.get(id(crop), as_result("", None)) for crop in crops if crop.item is item]
-            results.append({"readings": theirs} if item.params.get("mode") == "crops" else theirs[0])
+            theirs = tuple(readings.get(id(crop), CropText("")) for crop in crops if crop.item is item)
+            reads_several = isinstance(reading_from_json(item.params), ReadCrops)
+            results.append((CropTexts(theirs) if reads_several else theirs[0]).as_json())
         return results
 
-    def _read(self, crops: Sequence[_Crop]) -> list[JsonObject]:
+    def _read(self, crops: Sequence[_Crop]) -> list[CropText]:
         import torch
 
         from ...decoding.leaving import stop_when_nobody_waits
@@ -165,13 +167,13 @@ def is_blank(picture: Any) -> bool:
     return bool(int(picture.max()) - int(picture.min()) < FLAT)
 
 
-def judged(text: str, confidence: float, *, has_end: bool) -> JsonObject:
+def judged(text: str, confidence: float, *, has_end: bool) -> CropText:
     """A reading with its doubts: a text that does not end or only repeats itself is never told as a sure one."""
     if not has_end:
-        return as_result(text, min(confidence, INVENTED), NO_END)
+        return CropText(text, min(confidence, INVENTED), notice=NO_END)
     if repeats_itself(text):
-        return as_result(text, min(confidence, INVENTED), REPEATED)
-    return as_result(text, confidence)
+        return CropText(text, min(confidence, INVENTED), notice=REPEATED)
+    return CropText(text, confidence if text else None)
 
 
 def repeats_itself(text: str) -> bool:
@@ -181,8 +183,3 @@ def repeats_itself(text: str) -> bool:
         if unit.strip(".ー〜～—！？!?") and text.endswith(unit * MOST_REPEATS):
             return True
     return False
-
-
-def as_result(text: str, confidence: float | None, notice: str | None = None) -> JsonObject:
-    """The result of an OCR task; this reader knows of no lines."""
-    return {"text": text, "confidence": confidence if text else None, "lines": [], "notice": notice}

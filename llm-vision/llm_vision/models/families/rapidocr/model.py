@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ....manga.furigana import ruby_of, split_furigana
+from ....manga.furigana import Furigana, Ruby, ruby_of, split_furigana
 from ....manga.lines import TextLine, mean_confidence
 from ....manga.ordering import reading_order
 from ....manga.text import is_stray, japanese_text, join_lines
 from ...base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
 from ...loading.packages import package_files
 from ...registry import register
+from ...tasks.reading import CropText, PageText, ReadCrop, ReadLines, ReadPage, reading_from_json
 from .languages import LANGUAGES
 
 if TYPE_CHECKING:
@@ -58,15 +59,12 @@ class RapidOcr(Model):
             engine.warm_up()
 
     def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
-        """Items run side by side, each on an engine of one thread, so that an answer does not depend on the others.
-
-        An item's `mode` is `crop`, `page` (find lines and panels; read the lines when `read` says so) or `lines` (read
-        those in `lines`).
-        """
-        pages = [item for item in batch if item.params.get("mode", "crop") != "crop"]
-        crops = [item for item in batch if item not in pages]
-        results = dict(zip(map(id, crops), self._each(self._read_crop, crops), strict=True))
-        results |= zip(map(id, pages), self._read_pages(pages), strict=True)
+        """Items run side by side, each on an engine of one thread, so that an answer does not depend on the others."""
+        requests = [(item, reading_from_json(item.params)) for item in batch]
+        crops = [(item, request) for item, request in requests if isinstance(request, ReadCrop)]
+        pages = [(item, request) for item, request in requests if isinstance(request, ReadPage | ReadLines)]
+        results = dict(zip((id(item) for item, _ in crops), self._each(self._read_crop, crops), strict=True))
+        results |= zip((id(item) for item, _ in pages), self._read_pages(pages), strict=True)
         return [results[id(item)] for item in batch]
 
     def _each(self, work: Callable[[Engine, Thing], JsonObject | Found], things: Sequence[Thing]) -> list[Any]:
@@ -86,23 +84,24 @@ class RapidOcr(Model):
 
         return list(self._threads.map(run, things))
 
-    def _read_crop(self, engine: Engine, item: Item) -> JsonObject:
+    def _read_crop(self, engine: Engine, asked: tuple[Item, ReadCrop]) -> JsonObject:
+        item, request = asked
         scale = _let_go_of_pixels(item)
         lines = engine.read(item.images[0], scale)
-        if item.params["language"] == "ja":
+        if request.language == "ja":
             lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
-        if item.params["furigana"] == "keep":
-            return as_result(reading_order(lines))
+        if request.furigana is Furigana.KEEP:
+            return crop_text(reading_order(lines)).as_json()
         bases, furigana = split_furigana(lines)
         ordered = reading_order(bases)
-        rubies = [asdict(ruby) for ruby in ruby_of(ordered, furigana)] if item.params["furigana"] == "ruby" else None
-        return as_result(ordered) | ({"ruby": rubies} if rubies is not None else {})
+        rubies = tuple(ruby_of(ordered, furigana)) if request.furigana is Furigana.RUBY else None
+        return crop_text(ordered, rubies).as_json()
 
-    def _read_pages(self, items: Sequence[Item]) -> list[JsonObject | Exception]:
+    def _read_pages(self, requests: Sequence[tuple[Item, ReadPage | ReadLines]]) -> list[JsonObject | Exception]:
         """First the lines of all pages are found, then all of them are read; a failure is that of its page alone."""
         from . import page as steps
 
-        pages = [steps.page_of(item) for item in items]
+        pages = [steps.page_of(item, request) for item, request in requests]
         parts = [(page, tile) for page in pages for tile in page.tiles]
         found = self._each(steps.find_lines, parts)
         for page in pages:
@@ -116,18 +115,9 @@ class RapidOcr(Model):
         if page.failure:
             return page.failure
         lines = page.lines
-        if page.item.params["language"] == "ja":
+        if page.request.language == "ja":
             lines = [self._in_japanese(line) for line in lines]
-        numbers = {id(line): number for number, line in enumerate(lines)}
-        blocks = [
-            {
-                "lines": [numbers[id(line)] for line in block.lines],
-                "furigana": [numbers[id(line)] for line in block.furigana],
-                "vertical": block.vertical,
-            }
-            for block in page.blocks_of(lines)
-        ]
-        return {"lines": as_json(lines), "blocks": blocks, "right_to_left": page.right_to_left}
+        return PageText(tuple(lines), tuple(page.blocks_of(lines)), page.right_to_left).as_json()
 
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = japanese_text(line.text, self._to_japanese_form)
@@ -144,24 +134,11 @@ def _let_go_of_pixels(item: Item) -> float:
     return float(item.params["scale"])
 
 
-def as_result(lines: Sequence[TextLine]) -> JsonObject:
-    """Lines in reading order as the result of an OCR task."""
-    return {
-        "text": join_lines(line.text for line in lines),
-        "confidence": mean_confidence((line.text, line.confidence) for line in lines),
-        "lines": as_json(lines),
-    }
-
-
-def as_json(lines: Sequence[TextLine]) -> list[JsonObject]:
-    """Lines with their places."""
-    return [
-        {
-            "polygon": line.polygon,
-            "text": line.text,
-            "confidence": line.confidence,
-            "vertical": line.vertical,
-            **({"ink": line.ink} if line.ink else {}),
-        }
-        for line in lines
-    ]
+def crop_text(lines: Sequence[TextLine], rubies: tuple[Ruby, ...] | None = None) -> CropText:
+    """Lines in reading order as one text."""
+    return CropText(
+        text=join_lines(line.text for line in lines),
+        confidence=mean_confidence((line.text, line.confidence) for line in lines),
+        lines=tuple(lines),
+        rubies=rubies,
+    )

@@ -11,10 +11,12 @@ import cv2
 import numpy as np
 
 from ....manga.blocks import Block
+from ....manga.furigana import Furigana
 from ....manga.lines import Box as Ink
-from ....manga.lines import Point, TextLine, directions
-from ....manga.page import blocks_of
+from ....manga.lines import TextLine, directions
+from ....manga.page import ReadingOrder, blocks_of
 from ...base import Item
+from ...tasks.reading import ReadLines, ReadPage
 from .engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straightened
 from .line_ink import cut, ink_spans, ruby_strip
 from .panels import Box, find_panels
@@ -38,6 +40,7 @@ class Page:
     """A page while it is read."""
 
     item: Item
+    request: ReadPage | ReadLines
     lines: list[TextLine]
     """With empty texts until they are read, and where nothing sure enough was."""
     is_to_be_read: bool
@@ -56,7 +59,7 @@ class Page:
     def take_lines(self, found: Sequence[list[Polygon] | Exception]) -> None:
         """Join what was found in the tiles, and find the panels.
 
-        The request's `reading_order` is `rtl`, `ltr`, or `auto`: from the right where most lines stand in columns.
+        Where the reading order is AUTO, a page is read from the right if most lines stand in columns.
         """
         self.failure = next((part for part in found if isinstance(part, Exception)), None)
         if self.failure or not self.tiles:
@@ -64,9 +67,10 @@ class Page:
         polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
         for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
             self.lines += _lines_in(self.rgb, polygon, vertical=vertical)
-        order = self.item.params["reading_order"]
+        order = self.request.reading_order if isinstance(self.request, ReadPage) else ReadingOrder.AUTO
         columns = sum(line.vertical for line in self.lines)
-        self.right_to_left = order == "rtl" or (order == "auto" and 2 * columns >= len(self.lines))
+        are_columns = 2 * columns >= len(self.lines)
+        self.right_to_left = order is ReadingOrder.RTL or (order is ReadingOrder.AUTO and are_columns)
         self.panels = find_panels(self.rgb, right_to_left=self.right_to_left)
 
     @property
@@ -74,7 +78,7 @@ class Page:
         """Which lines are to be read: furigana only where somebody asks for them."""
         if not self.is_to_be_read or self.failure:
             return []
-        skips_ruby = self.item.params["furigana"] == "strip"
+        skips_ruby = self.request.furigana is Furigana.STRIP
         return [number for number, line in enumerate(self.lines) if not (skips_ruby and line.is_ruby)]
 
     def take_reading(self, number: int, reading: Reading | Exception) -> None:
@@ -93,13 +97,11 @@ class Page:
         return blocks_of(lines, self.panels, right_to_left=self.right_to_left, were_read=were_read)
 
 
-def page_of(item: Item) -> Page:
+def page_of(item: Item, request: ReadPage | ReadLines) -> Page:
     """A page that is not looked at yet, or one whose lines the request names."""
-    params = item.params
-    if params["mode"] != "lines":
-        return Page(item, [], params["read"], tiles=tiles(*item.images[0].shape[:2]))
-    named = zip(params["lines"], params["vertical"], strict=True)
-    return Page(item, [TextLine(_corners(line), "", 0.0, vertical) for line, vertical in named], is_to_be_read=True)
+    if isinstance(request, ReadLines):
+        return Page(item, request, list(request.lines), is_to_be_read=True)
+    return Page(item, request, [], request.reads_lines, tiles=tiles(*item.images[0].shape[:2]))
 
 
 def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
@@ -141,11 +143,6 @@ def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:
 
 def _grey_line(rgb: Pixels, polygon: Polygon) -> Pixels:
     return cv2.cvtColor(straightened(rgb, polygon), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
-
-
-def _corners(line: Sequence[Sequence[float]]) -> tuple[Point, Point, Point, Point]:
-    first, second, third, fourth = ((float(x), float(y)) for x, y in line)
-    return first, second, third, fourth
 
 
 def _detect(engine: Engine, rgb: Pixels) -> list[Polygon]:

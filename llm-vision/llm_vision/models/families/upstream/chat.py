@@ -6,12 +6,13 @@ import base64
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from ...base import JsonObject
+from ...tasks.chat import Converse, JsonFormat, PicturePlace, Reply, ResponseFormat, TokenUsage, Turn
 from ...tool_text import AUTO, REQUIRED, tool_calls
 from .errors import not_understood, refused_in_stream
 
@@ -24,64 +25,73 @@ JPEG_QUALITY = 95
 third of its size, which the server downscales in any case."""
 CONFIDENCE = {"logprobs": True, "top_logprobs": 1}
 """What asks for log-probabilities; llama.cpp takes the number of alternatives for that of all, so it is not 0."""
-_SAMPLING = ("temperature", "top_p", "stop", "seed", "max_tokens")
 
 
-def chat_request(model: str, params: JsonObject, images: Sequence[NDArray[np.uint8]]) -> JsonObject:
+def chat_body(model: str, request: Converse, images: Sequence[NDArray[np.uint8]]) -> JsonObject:
     """The body of a streamed request.
 
     Args:
         model: its name on the server.
-        params: those of a `chat` task.
-        images: RGB pictures of shape (height, width, 3), one for each image part, in order.
+        request: what is asked.
+        images: RGB pictures of shape (height, width, 3), one for each place of a picture, in order.
 
     Raises:
-        ValueError: there are more or fewer pictures than parts for them.
+        ValueError: there are more or fewer pictures than places for them.
     """
-    parts = [part for message in params["messages"] for part in message["content"] if part["type"] == "image"]
-    uris = {id(part): data_uri(image) for part, image in zip(parts, images, strict=True)}
+    places = sum(part is PicturePlace.HERE for turn in request.turns for part in turn.parts)
+    if places != len(images):
+        raise ValueError(f"{len(images)} pictures for {places} places")
+    uris = map(data_uri, images)
+    sampling = request.sampling
+    options = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "stop": list(sampling.stop) or None,
+        "seed": sampling.seed,
+        "max_tokens": sampling.max_tokens,
+    }
     return {
         "model": model,
-        "messages": [
-            {"role": message["role"], "content": _content(message["content"], uris)} for message in params["messages"]
-        ],
+        "messages": [{"role": turn.role, "content": _content(turn, uris)} for turn in request.turns],
         "stream": True,
         "stream_options": {"include_usage": True},
-        **{name: params[name] for name in _SAMPLING if params.get(name) not in (None, [])},
-        **_form(params.get("format")),
+        **{name: value for name, value in options.items() if value is not None},
+        **_format_fields(request.response_format),
     }
 
 
-def _form(wanted: JsonObject | None) -> JsonObject:
+def _format_fields(wanted: ResponseFormat | None) -> JsonObject:
     """What an answer must look like, in the server's fields; what tools are for stands in the messages."""
     if wanted is None:
         return {}
-    if wanted["type"] != "tools":
+    if isinstance(wanted, JsonFormat):
         return {"response_format": _response_format(wanted)}
     nothing = {"type": "object", "properties": {}}
-    functions = [{"name": tool["name"], "parameters": tool["parameters"] or nothing} for tool in wanted["tools"]]
-    choice = wanted["choice"]
+    functions = [{"name": tool["name"], "parameters": tool["parameters"] or nothing} for tool in wanted.tools]
+    choice = wanted.choice
     return {
         "tools": [{"type": "function", "function": function} for function in functions],
         "tool_choice": choice if choice in (AUTO, REQUIRED) else {"type": "function", "function": {"name": choice}},
-        "parallel_tool_calls": wanted["parallel"],
-        **_form(wanted.get("otherwise")),
+        "parallel_tool_calls": wanted.parallel,
+        **_format_fields(wanted.otherwise),
     }
 
 
-def _response_format(wanted: JsonObject) -> JsonObject:
-    if wanted["type"] == "json_schema":
-        return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted["schema"], "strict": True}}
-    return wanted
+def _response_format(wanted: JsonFormat) -> JsonObject:
+    if wanted.schema is None:
+        return wanted.as_json()
+    return {"type": "json_schema", "json_schema": {"name": "answer", "schema": wanted.schema, "strict": True}}
 
 
-def _content(parts: Sequence[JsonObject], uris: dict[int, str]) -> str | list[JsonObject]:
+def _content(turn: Turn, uris: Iterator[str]) -> str | list[JsonObject]:
     """Text alone as one text: not every server takes parts in the turns of system and assistant."""
-    if all(part["type"] == "text" for part in parts):
-        return "\n".join(part["text"] for part in parts)
+    if all(isinstance(part, str) for part in turn.parts):
+        return "\n".join(part for part in turn.parts if isinstance(part, str))
     return [
-        {"type": "image_url", "image_url": {"url": uris[id(part)]}} if part["type"] == "image" else part
-        for part in parts
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": "image_url", "image_url": {"url": next(uris)}}
+        for part in turn.parts
     ]
 
 
@@ -190,12 +200,12 @@ class Answer:
             Failed: the arguments of a call are no JSON object.
         """
         usage = self._usage
-        return {
-            "text": self._calls_as_text() if self._calls else "".join(self._pieces),
-            "confidence": self._confidence(),
-            "finish_reason": "length" if self._finish_reason == "length" else "stop",
-            "usage": usage and {"prompt_tokens": usage.prompt_tokens, "completion_tokens": usage.completion_tokens},
-        }
+        return Reply(
+            text=self._calls_as_text() if self._calls else "".join(self._pieces),
+            confidence=self._confidence(),
+            finish_reason="length" if self._finish_reason == "length" else "stop",
+            usage=TokenUsage(usage.prompt_tokens, usage.completion_tokens) if usage else None,
+        ).as_json()
 
     def _calls_as_text(self) -> str:
         calls = [_call(pieces) for _, pieces in sorted(self._calls.items())]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ....errors import ClientClosed, UnsupportedTask
 from ...base import Item, JsonObject, LoadContext, ModelSpec, SteppedModel, Task
 from ...registry import CatalogEntry
+from ...tasks.chat import Converse, Decide, chat_from_json
 
 if TYPE_CHECKING:
     import httpx2
@@ -100,9 +101,10 @@ class Upstream(SteppedModel):
             log.warning("the other server does not answer yet (%s)", type(error).__name__)
 
     def join(self, item: Item) -> None:
-        if item.params.get("choices"):
+        request = chat_from_json(item.params)
+        if isinstance(request, Decide):
             raise UnsupportedTask("choices are not passed on to another server", param="model")
-        answering = self._answer_while_wanted(item, item.images)
+        answering = self._answer_while_wanted(item, request, item.images)
         self._answering[self._runner.get_loop().create_task(answering)] = item
 
     def step(self) -> list[tuple[Item, JsonObject | Exception]]:
@@ -123,9 +125,9 @@ class Upstream(SteppedModel):
         done, _ = await asyncio.wait(self._answering, timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         return [(self._answering.pop(task), task.result()) for task in done]
 
-    async def _answer_while_wanted(self, item: Item, images: Images) -> JsonObject | Exception:
+    async def _answer_while_wanted(self, item: Item, request: Converse, images: Images) -> JsonObject | Exception:
         """Break off as soon as nobody waits: the server stops generating when its connection is closed."""
-        answering = asyncio.create_task(self._answer(item, images))
+        answering = asyncio.create_task(self._answer(item, request, images))
         while not answering.done():
             await asyncio.wait([answering], timeout=LOOK_SECONDS)
             if item.cancelled:
@@ -134,11 +136,11 @@ class Upstream(SteppedModel):
             return ClientClosed("nobody waits for this answer")
         return answering.result()
 
-    async def _answer(self, item: Item, images: Images) -> JsonObject | Exception:
+    async def _answer(self, item: Item, request: Converse, images: Images) -> JsonObject | Exception:
         from .errors import Failed
 
         try:
-            return await self._ask(item, images)
+            return await self._ask(item, request, images)
         except Failed as failure:
             log.warning("the other server did not answer: %s", failure)
             return failure.error
@@ -146,13 +148,13 @@ class Upstream(SteppedModel):
             log.exception("a request to the other server failed")
             return error
 
-    async def _ask(self, item: Item, images: Images) -> JsonObject:
+    async def _ask(self, item: Item, request: Converse, images: Images) -> JsonObject:
         import httpx2
 
         from . import errors
-        from .chat import chat_request
+        from .chat import chat_body
 
-        body = await asyncio.to_thread(chat_request, self._model, item.params, images)
+        body = await asyncio.to_thread(chat_body, self._model, request, images)
         try:
             async with asyncio.timeout(FIRST_SECONDS) as silence, aclosing(await self._open(body)) as response:
                 return await _read(response, item, silence)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ....errors import ContextLengthExceeded, InvalidParameter
 from ...base import Item, JsonObject, LoadContext, SteppedModel, UnusableWeights
+from ...tasks.chat import Converse, Decide, Sampling, chat_from_json
 from ...tool_text import may_be_words
 from .variants import FEATURE_BYTES, Variant
 
@@ -152,7 +153,8 @@ class VisionLanguageModel(SteppedModel):
         """
         from ...decoding.loop import Prompt
 
-        ids = self._writer.tokens(self._writer.write(item.params["messages"]))
+        request = chat_from_json(item.params)
+        ids = self._writer.tokens(self._writer.write([turn.as_json() for turn in request.turns]))
         if ids.count(self._image_token) != len(item.images):
             raise InvalidParameter("the messages do not say where the pictures are", param="messages")
         if len(ids) >= self._context:  # before the pictures are looked at
@@ -169,7 +171,7 @@ class VisionLanguageModel(SteppedModel):
             raise self._too_long(len(key))
         embedded = self._embed(key, [picture.features for picture in pictures])
         positions = self.positions([() if isinstance(part, int) else part.shape for part in parts])
-        row = self._row(item, len(key))
+        row = self._row(item, request, len(key))
         row.position_shift = int(positions.max()) + 1 - len(key)
         return Prompt(row, embedded, positions.to(embedded.device), key)
 
@@ -188,23 +190,25 @@ class VisionLanguageModel(SteppedModel):
     def _too_long(self, count: int) -> ContextLengthExceeded:
         return ContextLengthExceeded(f"the request has {count} tokens; the model reads {self._context}")
 
-    def _row(self, item: Item, prompt_tokens: int) -> Row:
+    def _row(self, item: Item, request: Converse | Decide, prompt_tokens: int) -> Row:
         from ...decoding.choices import Choices
         from ...decoding.row import Row
         from ...decoding.sampling import Sampler, TokenSampling
         from ...decoding.text import TextStream
 
-        params = item.params
-        choices = params.get("choices")
+        if isinstance(request, Decide):
+            sampling, response_format, choices = Sampling(), None, Choices(request.choices, self._writer.continued)
+        else:
+            sampling, response_format, choices = request.sampling, request.response_format, None
         return Row(
             item=item,
-            sampler=Sampler(TokenSampling(params["temperature"] or 0.0, params["top_p"] or 1.0, params["seed"])),
-            stream=TextStream(self._tokenizer, params["stop"] if may_be_words(params.get("format")) else ()),
+            sampler=Sampler(TokenSampling(sampling.temperature or 0.0, sampling.top_p or 1.0, sampling.seed)),
+            stream=TextStream(self._tokenizer, sampling.stop if may_be_words(response_format) else ()),
             prompt_tokens=prompt_tokens,
-            max_tokens=min(params["max_tokens"], self._context - prompt_tokens),
-            top_logprobs=params.get("logprobs"),
-            constraint=self._grammars.constraint(params["format"]) if params.get("format") else None,
-            choices=Choices(choices, self._writer.continued) if choices else None,
+            max_tokens=min(sampling.max_tokens, self._context - prompt_tokens),
+            top_logprobs=sampling.top_logprobs,
+            constraint=self._grammars.constraint(response_format) if response_format else None,
+            choices=choices,
         )
 
 
