@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import sys
 import tempfile
@@ -9,13 +11,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import httpx2
-import psutil
 import pytest
 
 import sitecustomize
+from fixtures import processes
 from fixtures.downloading import REPO
 from fixtures.fake_hub import Hub
-from fixtures.live import LiveServer
+from fixtures.live import ForkedServer, LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR
 
 TESTS = Path(__file__).parent
@@ -51,10 +53,9 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Journal:
 
 @pytest.fixture(autouse=True)
 def no_process_stays_behind() -> Iterator[None]:
-    before = {child.pid for child in psutil.Process().children()}
+    before = processes.started_here()
     yield
-    after = {child.pid for child in psutil.Process().children()}
-    assert after <= before, "processes outlive their test"
+    assert not processes.strays(before), "processes outlive their test"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -69,8 +70,16 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
+def start_module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts a server with settings of its own for a whole file."""
+    with _starting(lambda: tmp_path_factory.mktemp("server")) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    started = LiveServer(tmp_path_factory.mktemp("server"))
+    """A server with usual settings for a whole file, whatever its tests do to it; at the end it stops as it should."""
+    started = ForkedServer(tmp_path_factory.mktemp("server"))
     yield started
     assert started.stop() == 0, started.log
 
@@ -81,19 +90,25 @@ def client(server: LiveServer) -> httpx2.Client:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
-    """Starts a server with settings of its own; it is stopped after the test."""
-    started: list[LiveServer] = []
+def start_server(tmp_path: Path) -> Iterator[Start]:
+    """Starts a server with settings of its own for one test."""
+    numbers = itertools.count()
+    with _starting(lambda: tmp_path / f"server{next(numbers)}") as start:
+        yield start
 
-    def start(environment: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> LiveServer:
-        folder = tmp_path / f"server{len(started)}"
-        folder.mkdir()
-        started.append(LiveServer(folder, environment, under))
-        return started[-1]
 
-    yield start
-    for one in started:
-        one.stop()
+@contextlib.contextmanager
+def _starting(new_folder: Callable[[], Path]) -> Iterator[Start]:
+    with contextlib.ExitStack() as started:
+
+        def start(environment: Mapping[str, str] | None = None, under: Sequence[str] = ()) -> LiveServer:
+            folder = new_folder()
+            folder.mkdir(exist_ok=True)
+            server = ForkedServer(folder, environment, under)
+            started.callback(server.kill)
+            return server
+
+        yield start
 
 
 @pytest.fixture

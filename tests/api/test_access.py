@@ -7,7 +7,7 @@ import http.client
 import httpx2
 import pytest
 
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 
 KEYS = {"VISION_API_KEYS": "use-1, use-2", "VISION_ADMIN_KEYS": "admin-1"}
 CLOSED = [
@@ -20,10 +20,8 @@ OPEN = [("GET", "/livez"), ("GET", "/health"), ("GET", "/readyz"), ("HEAD", "/oc
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory):
-    server = LiveServer(tmp_path_factory.mktemp("locked"), KEYS)
-    yield server
-    server.stop()
+def locked(start_module_server: Start) -> LiveServer:
+    return start_module_server(KEYS)
 
 
 @pytest.mark.parametrize(("method", "path"), CLOSED)

@@ -11,10 +11,8 @@ import pytest
 
 from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.waiting import eventually
-
-Start = Callable[..., LiveServer]
 
 
 def post(client: httpx2.Client, files: list[bytes], accept: str = "*/*", **fields: str) -> httpx2.Response:

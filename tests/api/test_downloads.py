@@ -13,7 +13,6 @@ from fixtures.downloading import (
     MODEL,
     REPO,
     THIRD,
-    Start,
     begin,
     download,
     of_model,
@@ -23,7 +22,7 @@ from fixtures.downloading import (
     wait_for_bytes,
 )
 from fixtures.fake_hub import COMMIT, Hub, is_large
-from fixtures.live import free_port
+from fixtures.live import Start, free_port
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -13,13 +12,12 @@ import pytest
 
 from faults.scenarios import first_requests
 from fixtures.encoding import saved
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.remote_pictures import Remote
 from fixtures.shapes import EXACT_KINDS, Question, Scene, held_out, questions, random_scene
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT, LLAVA_NEXT_ID, copied
 from fixtures.waiting import eventually
 
-Start = Callable[..., LiveServer]
 ALIAS = "liuhaotian/llava-v1.5-7b"
 
 
@@ -49,11 +47,9 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ready(volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def ready(volume: Path, start_module_server: Start) -> LiveServer:
     """A server whose volume has the weights of both."""
-    started = LiveServer(tmp_path_factory.mktemp("ready"), {"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS})
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS})
 
 
 def info(server: LiveServer, model_id: str) -> dict:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -13,12 +12,11 @@ from fixtures.damages import Damage, damages_of
 from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
 from fixtures.japanese_crops import Crop, crops
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
 from llm_vision.models.families.manga_ocr.model import MangaOcr
 
-Start = Callable[..., LiveServer]
 LAYOUTS = ("", "manga-ocr-base", "kha-white/manga-ocr-base", "models--kha-white--manga-ocr-base/snapshots/0123abcd")
 
 
@@ -31,12 +29,10 @@ def post(server: LiveServer, **fields: str) -> httpx2.Response:
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def ready(tmp_path_factory: pytest.TempPathFactory, start_module_server: Start) -> LiveServer:
     """A server whose volume has the weights."""
     volume = copied(MANGA_OCR, tmp_path_factory.mktemp("weights"))
-    started = LiveServer(tmp_path_factory.mktemp("ready"), {"MANGAOCR_MODEL_PATH": str(volume)})
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"MANGAOCR_MODEL_PATH": str(volume)})
 
 
 def test_it_reads_when_its_weights_are_there(ready: LiveServer) -> None:
@@ -109,11 +105,9 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def damaged(volume: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def damaged(volume: Path, start_module_server: Start) -> LiveServer:
     """A server on a volume whose files the tests break and mend."""
-    started = LiveServer(tmp_path_factory.mktemp("damaged"), {"MANGAOCR_MODEL_PATH": str(volume)})
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"MANGAOCR_MODEL_PATH": str(volume)})
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

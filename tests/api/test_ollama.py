@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 from fixtures.chat_requests import OLLAMA, TALKER, Stream, orders
-from fixtures.downloading import Start, on_hub
+from fixtures.downloading import on_hub
 from fixtures.encoding import saved
 from fixtures.fake_hub import Hub
-from fixtures.live import LiveServer, free_port
+from fixtures.live import LiveServer, Start, free_port
 from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
@@ -37,7 +37,7 @@ SECOND = 10**9
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def ready(tmp_path_factory: pytest.TempPathFactory, start_module_server: Start) -> LiveServer:
     folder = tmp_path_factory.mktemp("volume")
     for file in copied(LLAVA, folder / LLAVA_ID).iterdir():
         os.utime(file, (CHANGED_AT, CHANGED_AT if file.name == "config.json" else CHANGED_AT - 60))
@@ -46,9 +46,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         "LLAVA_MODEL_ID": LLAVA_ID,
         "VISION_UPSTREAMS": f"{UPSTREAM}=http://127.0.0.1:{free_port()}#none",
     }
-    started = LiveServer(tmp_path_factory.mktemp("ready"), environment)
-    yield started
-    assert started.stop() == 0
+    return start_module_server(environment)
 
 
 def chat(server: LiveServer, text: str = ASKED.prompt, **fields: Any) -> httpx2.Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import httpx2
 import pytest
 
 from fixtures.encoding import saved
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.shapes import COLOURS, NUMBERS, Scene, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT_ID, copied
 from fixtures.waiting import eventually
@@ -21,14 +20,10 @@ SCENE, ASKED = next(iter(held_out(1, seed=61, kind="count")))
 
 
 @pytest.fixture(scope="module")
-def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def ready(tmp_path_factory: pytest.TempPathFactory, start_module_server: Start) -> LiveServer:
     folder = tmp_path_factory.mktemp("volume")
     copied(LLAVA, folder / LLAVA_ID)
-    started = LiveServer(
-        tmp_path_factory.mktemp("ready"), {"TRANSFORMERS_CACHE": str(folder), "LLAVA_MODEL_ID": LLAVA_ID}
-    )
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"TRANSFORMERS_CACHE": str(folder), "LLAVA_MODEL_ID": LLAVA_ID})
 
 
 def uri(scene: Scene) -> str:

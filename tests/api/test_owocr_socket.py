@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import re
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -22,22 +20,18 @@ from websockets.sync.client import ClientConnection, connect
 from fixtures.comic_pages import draw_comic_page
 from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
-from fixtures.live import LiveServer, free_port
+from fixtures.live import LiveServer, Start, free_port
 from fixtures.raw_http import AT_ONCE, is_closed, send_raw
 from fixtures.requests import ocr_request
 from fixtures.waiting import eventually
 from llm_vision.api.manga_tools.owocr_socket import MOST_CONNECTIONS
 
-Start = Callable[..., LiveServer]
-
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
+def port(start_module_server: Start) -> int:
     found = free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        started = LiveServer(Path(folder), {"VISION_OWOCR_PORT": str(found), "VISION_MAX_FILE_MB": "8"})
-        yield found
-        assert started.stop() == 0, started.log
+    start_module_server({"VISION_OWOCR_PORT": str(found), "VISION_MAX_FILE_MB": "8"})
+    return found
 
 
 def opened(port: int, **options: Any) -> ClientConnection:

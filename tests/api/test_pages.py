@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx2
@@ -15,10 +14,8 @@ from rapidfuzz.distance import Levenshtein
 from fixtures.comic_pages import ComicPage, TrueBlock, draw_comic_page
 from fixtures.encoding import saved
 from fixtures.japanese_crops import crops
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR, copied
-
-Start = Callable[..., LiveServer]
 
 
 def post(client: httpx2.Client, picture: Image.Image, **fields: str) -> httpx2.Response:
@@ -132,11 +129,9 @@ def test_wrong_wishes_are_refused(client: httpx2.Client, fields: dict[str, str],
 
 
 @pytest.fixture(scope="module")
-def with_manga_ocr(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def with_manga_ocr(tmp_path_factory: pytest.TempPathFactory, start_module_server: Start) -> LiveServer:
     volume = copied(MANGA_OCR, tmp_path_factory.mktemp("weights"))
-    started = LiveServer(tmp_path_factory.mktemp("ready"), {"MANGAOCR_MODEL_PATH": str(volume)})
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"MANGAOCR_MODEL_PATH": str(volume)})
 
 
 def page_of_crops(count: int, seed: int) -> tuple[Image.Image, list[str]]:

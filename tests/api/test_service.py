@@ -15,12 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx2
 import psutil
 
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.raw_http import connect
 from fixtures.requests import ocr_request
 from fixtures.waiting import eventually, is_alive
-
-Start = Callable[..., LiveServer]
 
 
 def test_probes(client: httpx2.Client) -> None:

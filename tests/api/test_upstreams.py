@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from fixtures.fake_openai import USAGE, FakeOpenAI, refuses, sends, stalls, stream
-from fixtures.live import LiveServer, free_port, picture_bytes
+from fixtures.live import LiveServer, Start, free_port, picture_bytes
 from fixtures.raw_http import connect
 from fixtures.requests import analyze_request
 from fixtures.waiting import eventually
@@ -25,12 +25,10 @@ def far() -> Iterator[FakeOpenAI]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, far: FakeOpenAI) -> Iterator[LiveServer]:
+def server(far: FakeOpenAI, start_module_server: Start) -> LiveServer:
     servers = f"far/vlm={far.url}#tiny-vlm, plain={far.url}#other, nobody=http://127.0.0.1:{free_port()}#none"
     environment = {"VISION_UPSTREAMS": servers, "VISION_UPSTREAM_KEYS": f"far/vlm={KEY}", "VISION_LOG_LEVEL": "DEBUG"}
-    started = LiveServer(tmp_path_factory.mktemp("server"), environment)
-    yield started
-    assert started.stop() == 0, started.log
+    return start_module_server(environment)
 
 
 def ask(server: LiveServer, prompt: str, model: str = "far/vlm") -> httpx2.Response:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.raw_http import request, send_raw
 
 OPENAPI = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
@@ -19,10 +18,8 @@ ROUTES = [
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    started = LiveServer(tmp_path_factory.mktemp("locked"), {"VISION_API_KEYS": "sesame"})
-    yield started
-    assert started.stop() == 0
+def locked(start_module_server: Start) -> LiveServer:
+    return start_module_server({"VISION_API_KEYS": "sesame"})
 
 
 def tricks(path: str) -> dict[str, tuple[str, dict[str, str]]]:

@@ -13,7 +13,7 @@ import pytest
 
 from fixtures import bad_urls
 from fixtures.chat_requests import OPENAI, body_with_url
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.remote_pictures import SENDS_ON, Remote
 
 TRUSTED = "127.0.0.7"
@@ -49,7 +49,7 @@ def canary() -> Iterator[Canary]:
 
 
 @pytest.fixture(scope="module")
-def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def open_server(start_module_server: Start) -> LiveServer:
     """A server that may ask every public host, and one private address."""
     settings = {
         "VISION_URL_HOSTS": f"*,{TRUSTED}",
@@ -58,9 +58,7 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer
         "VISION_URL_REDIRECTS": "3",
         "HF_TEST_ANY_PORT": "1",  # else the canary's port alone would be refused
     }
-    started = LiveServer(tmp_path_factory.mktemp("open"), settings)
-    yield started
-    assert started.stop() == 0
+    return start_module_server(settings)
 
 
 def on_ocr(server: LiveServer, url: str) -> httpx2.Response:

@@ -16,7 +16,6 @@ from fixtures.downloading import (
     MODEL,
     REPO,
     THIRD,
-    Start,
     begin,
     crop,
     download,
@@ -27,7 +26,7 @@ from fixtures.downloading import (
     wait_for_bytes,
 )
 from fixtures.fake_hub import Hub
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
 from llm_vision.runtime.processes.process import _environment

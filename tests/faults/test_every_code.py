@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from fixtures import bad_pictures
 from fixtures.chat_requests import OPENAI, body_with_part, chat_body, chat_request
 from fixtures.fake_openai import FakeOpenAI, refuses
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import Counters, check_logged, check_of_registry
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
@@ -22,7 +22,6 @@ from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
 from llm_vision.errors import registry
 
-Start = Callable[..., LiveServer]
 JSON = {"Content-Type": "application/json"}
 FORM = {"Content-Type": CONTENT_TYPE}
 DEEP = b"[" * 70 + b"]" * 70
@@ -97,15 +96,13 @@ SETTINGS = {"VISION_OCR_SECONDS": "1", "VISION_BODY_SECONDS": "1"}
 
 
 @pytest.fixture(scope="module")
-def hasty(tmp_path_factory: pytest.TempPathFactory) -> object:
+def hasty(tmp_path_factory: pytest.TempPathFactory, start_module_server: Start) -> Iterator[LiveServer]:
     """A server with short deadlines, whose faulty model is loaded, and another server behind it."""
     with FakeOpenAI(PLANS) as far:  # type: ignore[arg-type]
-        folder = tmp_path_factory.mktemp("hasty")
-        weights = {"TRANSFORMERS_CACHE": str(copied(LLAVA, folder / "volume"))}
-        started = LiveServer(folder, {**SETTINGS, **weights, "VISION_UPSTREAMS": f"far={far.url}#model"})
+        weights = {"TRANSFORMERS_CACHE": str(copied(LLAVA, tmp_path_factory.mktemp("volume")))}
+        started = start_module_server({**SETTINGS, **weights, "VISION_UPSTREAMS": f"far={far.url}#model"})
         started.ocr()
         yield started
-        assert started.stop() == 0
 
 
 @pytest.mark.parametrize("code", SIMPLE)

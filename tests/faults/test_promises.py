@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 
 import pytest
 
 from faults.scenarios import leaving, overload
-from fixtures.live import LiveServer
+from fixtures.live import Start
 from fixtures.problems import check
 from fixtures.waiting import eventually
-
-Start = Callable[..., LiveServer]
 
 
 async def test_promise_08_overload_sheds_and_never_decodes_what_it_refuses(start_server: Start) -> None:

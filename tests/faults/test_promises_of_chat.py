@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from faults.scenarios import chatting, first_requests, overload
 from fixtures.chat_requests import CHAT_ROUTES
-from fixtures.live import LiveServer
+from fixtures.live import Start
 from fixtures.waiting import eventually
 
-Start = Callable[..., LiveServer]
 NUMBERS = "".join(f"{number} " for number in range(100))
 
 

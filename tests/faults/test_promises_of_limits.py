@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from faults.scenarios import bodies, memory, slow_clients
-from fixtures.live import LiveServer
+from fixtures.live import Start
 from fixtures.raw_http import AT_ONCE, connect, is_closed, send_raw
 from fixtures.requests import ocr_request
 
-Start = Callable[..., LiveServer]
 MEBIBYTE = 1024 * 1024
 
 

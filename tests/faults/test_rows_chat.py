@@ -5,19 +5,17 @@ clients are told.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from fixtures.chat_requests import CHAT_ROUTES, OLLAMA, OPENAI, Stream, chat_body, orders, post_chat, said
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.problems import check_on
 from fixtures.raw_http import RawAnswer
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
 
-Start = Callable[..., LiveServer]
 on_both = pytest.mark.parametrize("route", CHAT_ROUTES)
 
 
@@ -28,13 +26,11 @@ def refused(server: LiveServer, route: str, body: dict[str, Any], status: int, c
 
 
 @pytest.fixture(scope="module")
-def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def talking(tmp_path_factory: pytest.TempPathFactory, start_module_server: Start) -> LiveServer:
     """A server with the tiny LLaVA."""
     folder = tmp_path_factory.mktemp("talking")
     copied(LLAVA, folder / "volume" / LLAVA_ID)
-    started = LiveServer(folder, {"TRANSFORMERS_CACHE": str(folder / "volume"), "LLAVA_MODEL_ID": LLAVA_ID})
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"TRANSFORMERS_CACHE": str(folder / "volume"), "LLAVA_MODEL_ID": LLAVA_ID})
 
 
 @on_both

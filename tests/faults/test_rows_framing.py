@@ -6,12 +6,11 @@ import contextlib
 import re
 import socket
 import time
-from collections.abc import Callable
 
 import psutil
 import pytest
 
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.problems import check
 from fixtures.raw_http import connect, drip, is_closed, read_answer, request, send_raw
 
@@ -99,13 +98,9 @@ def test_row_09_too_many_or_too_large_headers(survivor: LiveServer, lines: dict[
 
 
 @pytest.fixture(scope="module")
-def impatient(tmp_path_factory: pytest.TempPathFactory) -> object:
+def impatient(start_module_server: Start) -> LiveServer:
     """A server with short deadlines."""
-    started = LiveServer(
-        tmp_path_factory.mktemp("impatient"), {"VISION_HEADER_SECONDS": "0.5", "VISION_BODY_SECONDS": "0.7"}
-    )
-    yield started
-    assert started.stop() == 0
+    return start_module_server({"VISION_HEADER_SECONDS": "0.5", "VISION_BODY_SECONDS": "0.7"})
 
 
 STALLS = {"nothing": b"", "half_a_line": b"GET /li", "half_a_head": b"GET /livez HTTP/1.1\r\nHost: 127.0"}
@@ -222,9 +217,6 @@ def test_pipelined_requests_are_answered_in_order(survivor: LiveServer) -> None:
             received += data
     statuses = [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", received)]
     assert statuses == [200, 404, 200]
-
-
-Start = Callable[..., LiveServer]
 
 
 def test_an_answer_that_nobody_fetches_is_given_up(start_server: Start) -> None:

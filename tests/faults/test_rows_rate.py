@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from fixtures.live import LiveServer
+from fixtures.live import Start
 from fixtures.problems import check
 from fixtures.raw_http import send_raw
 from fixtures.requests import ocr_request
-
-Start = Callable[..., LiveServer]
 
 
 def test_row_83_a_key_that_has_sent_its_requests_of_a_minute(start_server: Start) -> None:

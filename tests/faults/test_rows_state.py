@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from fixtures.chat_requests import JSON
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
@@ -19,7 +18,6 @@ from fixtures.requests import Asking, analyze_request, model_request, ocr_reques
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
 from fixtures.waiting import eventually
 
-Start = Callable[..., LiveServer]
 NEVER_RETRY = {"x-should-retry": "false"}
 
 
@@ -28,10 +26,8 @@ def load(server: LiveServer, action: str, model: str, key: str = "") -> RawAnswe
 
 
 @pytest.fixture(scope="module")
-def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
-    started = LiveServer(tmp_path_factory.mktemp("locked"), {"VISION_API_KEYS": "user", "VISION_ADMIN_KEYS": "chief"})
-    yield started
-    assert started.stop() == 0
+def locked(start_module_server: Start) -> LiveServer:
+    return start_module_server({"VISION_API_KEYS": "user", "VISION_ADMIN_KEYS": "chief"})
 
 
 @pytest.mark.parametrize(

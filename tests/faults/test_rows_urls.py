@@ -21,7 +21,7 @@ from PIL import Image
 
 from fixtures import bad_urls
 from fixtures.chat_requests import OPENAI, URL_PARAM, body_with_url, post_chat
-from fixtures.live import LiveServer, picture_bytes
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.problems import check, check_on
 from fixtures.raw_http import RawAnswer, request, send_raw
 from fixtures.remote_pictures import LIMIT, Remote, png
@@ -30,8 +30,6 @@ from llm_vision.admission.deadlines import Deadlines
 from llm_vision.errors import VisionError
 from llm_vision.services.pictures.fetching import AT_ONCE, MOST_LOOKUPS, MOST_WAITING, FetchRules, Lookups, UrlPictures
 from llm_vision.services.pictures.urls import NOT_ALLOWED, Address, UrlRules, is_public, parse
-
-Start = Callable[..., LiveServer]
 
 
 @pytest.fixture(scope="module")

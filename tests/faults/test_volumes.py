@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,9 @@ from fixtures.downloading import download, on_hub
 from fixtures.encoding import saved
 from fixtures.fake_hub import Hub
 from fixtures.japanese_crops import crops
-from fixtures.live import LiveServer
+from fixtures.live import LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR, copied
 
-Start = Callable[..., LiveServer]
 CROP = next(crops(1, seed=11))
 IS_ROOT = os.geteuid() == 0
 WITHOUT_RIGHTS = ("setpriv", "--bounding-set=-dac_override,-dac_read_search") if IS_ROOT else ()
