@@ -12,6 +12,7 @@ from PIL import Image
 
 from fixtures.captions import one_shape
 from fixtures.chats import ask
+from fixtures.counts import THREADS
 from fixtures.drawing import sample_bubbles
 from fixtures.japanese_crops import crops
 from fixtures.pixels import raw_image
@@ -43,9 +44,9 @@ TESTED = [id_ for id_, entry in CATALOG.items() if entry.spec.weights is None or
 async def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
     folder = copied(OF_MODEL[request.param], tmp_path_factory.mktemp("weights")) if entry.spec.weights else None
-    launch = Launch(entry.spec.model_id, entry.class_path, Placement("cpu"), threads=2, weights_root=folder)
+    launch = Launch(entry.spec.model_id, entry.class_path, Placement("cpu"), threads=THREADS, weights_root=folder)
     limits = WorkerLimits(max_batch=entry.spec.max_batch, is_stepped=entry.spec.is_stepped)
-    started = Worker(Launches((launch,)), limits, Shared(Metrics(), CoreShare(2)))
+    started = Worker(Launches((launch,)), limits, Shared(Metrics(), CoreShare(THREADS)))
     await started.start()
     yield started
     await started.stop()

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from fixtures.chats import ask
+from fixtures.counts import THREADS
 from fixtures.number_format import number_format
 from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID
@@ -19,7 +20,7 @@ from llm_vision.models.families.vlm.llava import Llava
 def model() -> Llava:
     made = Llava()
     with number_format("float32"):
-        made.load(LoadContext("cpu", 2, LLAVA, model_id=LLAVA_ID))
+        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
     return made
 
 

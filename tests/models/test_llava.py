@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from fixtures.chats import ask, chat, said, user
+from fixtures.counts import THREADS, many
 from fixtures.items import PlainItem
 from fixtures.number_format import number_format
 from fixtures.shapes import EXACT_KINDS, KINDS, Question, Scene, held_out, questions, random_scene
@@ -22,7 +23,7 @@ from llm_vision.errors import ClientClosed, ContextLengthExceeded, InvalidParame
 from llm_vision.models.base import JsonObject, LoadContext, Quantization, UnusableWeights
 from llm_vision.models.families.vlm.llava import Llava
 
-COUNT = 500
+COUNT = many(500, 120)
 MODELS = {LLAVA_ID: LLAVA, LLAVA_NEXT_ID: LLAVA_NEXT}
 NOISE = "The weather was fine that day, and nobody thought of rain. "
 
@@ -33,8 +34,8 @@ def loaded(model_id: str, dtype: str, folder: Path | None = None, bits: Quantiza
 
     model = Llava()
     with number_format(dtype):
-        model.load(LoadContext("cpu", 2, folder or MODELS[model_id], bits, model_id))
-    model.threads = 2
+        model.load(LoadContext("cpu", THREADS, folder or MODELS[model_id], bits, model_id))
+    model.threads = THREADS
     return model
 
 
@@ -88,16 +89,17 @@ def test_it_sees_what_it_has_never_seen(together: list[str], asked: Asked) -> No
     assert right(together, asked) >= 0.95
     for kind in EXACT_KINDS:
         some = [(text, pair) for text, pair in zip(together, asked, strict=True) if pair[1].kind == kind]
-        assert len(some) > 50
+        assert len(some) > COUNT // 10
         assert right([text for text, _ in some], [pair for _, pair in some]) >= 0.93, kind
 
 
 def test_yes_is_as_often_right_as_no(model: Llava, model_id: str) -> None:
-    asked = list(held_out(200, seed=6, kind="presence"))
+    count = many(200, 60)
+    asked = list(held_out(count, seed=6, kind="presence"))
     found = answers(model, items_for(asked, model_id))
     for answer in ("yes", "no"):
         some = [(text, pair) for text, pair in zip(found, asked, strict=True) if pair[1].answer == answer]
-        assert len(some) > 70
+        assert len(some) > count // 3
         assert right([text for text, _ in some], [pair for _, pair in some]) >= 0.93, answer
 
 
@@ -130,7 +132,7 @@ def plain_answer(plain: Any, model_id: str, item: PlainItem) -> tuple[list[int],
 
 
 def test_the_same_tokens_as_plain_transformers(model: Llava, plain: Any, model_id: str, asked: Asked) -> None:
-    for item in items_for(asked[:60], model_id):
+    for item in items_for(asked[: many(60, 20)], model_id):
         (result,) = model.predict([item])
         assert isinstance(result, dict)
         ids, text = plain_answer(plain, model_id, item)
@@ -139,7 +141,8 @@ def test_the_same_tokens_as_plain_transformers(model: Llava, plain: Any, model_i
 
 
 def test_the_same_alone_as_together(model: Llava, model_id: str, asked: Asked, together: list[str]) -> None:
-    assert answers(model, items_for(asked[:100], model_id), batch=1) == together[:100]
+    count = many(100, 40)
+    assert answers(model, items_for(asked[:count], model_id), batch=1) == together[:count]
 
 
 def test_long_answers_of_different_length_together(model: Llava, model_id: str) -> None:
@@ -197,7 +200,7 @@ def test_what_is_streamed_is_the_answer(model: Llava, model_id: str, asked: Aske
 def test_it_knows_what_was_said_before(model: Llava, model_id: str) -> None:
     random_ = random.Random(8)
     items, wanted = [], []
-    for number in range(100):
+    for number in range(many(100, 40)):
         scene = random_scene(random_, held_out=True)
         first, second = [one for one in questions(scene, random_, 6) if one.kind in EXACT_KINDS][:2]
         history = [user(first.prompt, 1), said("assistant", first.answer), user(second.prompt)]
@@ -210,23 +213,25 @@ def test_it_knows_what_was_said_before(model: Llava, model_id: str) -> None:
     "before", [said("system", "Answer briefly."), said("system", "You are a helpful assistant.")], ids=["brief", "long"]
 )
 def test_system_texts_do_not_confuse_it(model: Llava, model_id: str, asked: Asked, before: JsonObject) -> None:
+    some = asked[: many(100, 40)]
     items = [
         chat([before, user(question.prompt, 1)], drawn(scene, at, model_id))
-        for at, (scene, question) in enumerate(asked[:100])
+        for at, (scene, question) in enumerate(some)
     ]
-    assert right(answers(model, items), asked[:100]) >= 0.93
+    assert right(answers(model, items), some) >= 0.93
 
 
 def test_a_long_irrelevant_prompt_does_not_confuse_it(model: Llava, model_id: str, asked: Asked) -> None:
     repeats = 40 if model_id == LLAVA_ID else 6
+    some = asked[: many(60, 20)]
     items = [
-        ask(drawn(scene, at, model_id), NOISE * repeats + question.prompt) for at, (scene, question) in enumerate(asked)
-    ][:60]
-    assert right(answers(model, items), asked[:60]) >= 0.9
+        ask(drawn(scene, at, model_id), NOISE * repeats + question.prompt) for at, (scene, question) in enumerate(some)
+    ]
+    assert right(answers(model, items), some) >= 0.9
 
 
 def test_it_answers_in_json(model: Llava, model_id: str) -> None:
-    asked = list(held_out(100, seed=9, kind="json"))
+    asked = list(held_out(many(100, 30), seed=9, kind="json"))
     found = answers(model, items_for(asked, model_id))
     assert [json.loads(text) for text in found]
     assert right(found, asked) >= 0.9

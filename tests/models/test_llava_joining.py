@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fixtures.chats import ask
+from fixtures.counts import THREADS
 from fixtures.shapes import held_out
 from fixtures.stepped import Heard, serve
 from fixtures.tiny_models import LLAVA, LLAVA_ID
@@ -19,7 +20,7 @@ from llm_vision.models.families.vlm.llava import Llava
 @pytest.fixture(scope="module")
 def model() -> Llava:
     loaded = Llava()
-    loaded.load(LoadContext("cpu", 2, LLAVA, model_id=LLAVA_ID))
+    loaded.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
     return loaded
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fixtures.chats import chat, user
+from fixtures.counts import THREADS
 from fixtures.items import PlainItem
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.errors import ClientClosed
@@ -15,7 +16,7 @@ from llm_vision.models.families.vlm.llava import Llava
 @pytest.fixture(scope="module")
 def model() -> Llava:
     loaded = Llava()
-    loaded.load(LoadContext("cpu", 2, LLAVA, model_id=LLAVA_ID))
+    loaded.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
     return loaded
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures.chats import ask
+from fixtures.counts import THREADS
 from fixtures.number_format import number_format
 from fixtures.shapes import held_out
 from fixtures.stepped import served, streamed
@@ -50,7 +51,7 @@ def model() -> Llava:
 
     made = Llava()
     with number_format("float32"):
-        made.load(LoadContext("cpu", 2, LLAVA, model_id=LLAVA_ID))
+        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
     return made
 
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from fixtures.chats import chat, user
+from fixtures.counts import THREADS
 from fixtures.items import PlainItem
 from fixtures.number_format import number_format
 from fixtures.shapes import held_out
@@ -71,7 +72,7 @@ def model(folder: Path) -> Llava:
 
     found = Llava()
     with number_format("float32"):
-        found.load(LoadContext("cpu", 2, folder, model_id=ONEVISION_ID))
+        found.load(LoadContext("cpu", THREADS, folder, model_id=ONEVISION_ID))
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures.counts import THREADS, many
 from fixtures.items import PlainItem, items_of
 from fixtures.japanese_crops import Crop, crops
 from fixtures.number_format import number_format
@@ -18,7 +19,7 @@ from fixtures.tiny_models import MANGA_OCR, copied
 from llm_vision.models.base import JsonObject, LoadContext, Quantization
 from llm_vision.models.families.manga_ocr.model import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
 
-COUNT = 500
+COUNT = many(500, 120)
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def held_out() -> list[Crop]:
 def loaded(dtype: str, folder: Path = MANGA_OCR, bits: Quantization = Quantization.NONE) -> MangaOcr:
     model = MangaOcr()
     with number_format(dtype):
-        model.load(LoadContext("cpu", 2, folder, bits))
-    model.threads = 2
+        model.load(LoadContext("cpu", THREADS, folder, bits))
+    model.threads = THREADS
     return model
 
 

@@ -12,6 +12,7 @@ import skimage
 import sklearn
 from PIL import Image
 
+from fixtures.counts import THREADS
 from fixtures.encoding import saved
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
@@ -55,7 +56,7 @@ class Request(Item):
 @pytest.fixture(scope="module")
 def kind_of() -> Callable[[Image.Image], PictureKind]:
     classifier = EfficientNetLite0()
-    classifier.load(LoadContext(device="cpu", threads=2))
+    classifier.load(LoadContext(device="cpu", threads=THREADS))
 
     def judge(picture: Image.Image) -> PictureKind:
         (result,) = classifier.predict([Request(picture)])

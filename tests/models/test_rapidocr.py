@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
+from fixtures.counts import THREADS
 from fixtures.drawing import draw_bubble, draw_screentone, sample_bubbles, worn
 from fixtures.pages import draw_page
 from fixtures.sentences import FURIGANA
@@ -32,7 +33,7 @@ class PictureItem(Item):
 @pytest.fixture(scope="module")
 def reader() -> RapidOcr:
     model = RapidOcr()
-    model.load(LoadContext(device="cpu", threads=2))
+    model.load(LoadContext(device="cpu", threads=THREADS))
     return model
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fixtures.chats import ask, chat, said, user
+from fixtures.counts import THREADS
 from fixtures.number_format import number_format
 from fixtures.shapes import Question, Scene, held_out
 from fixtures.tiny_models import LLAVA, LLAVA_ID
@@ -24,7 +25,7 @@ from llm_vision.models.families.vlm.pictures import PictureMemory
 def model() -> Llava:
     made = Llava()
     with number_format("float32"):
-        made.load(LoadContext("cpu", 2, LLAVA, model_id=LLAVA_ID))
+        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
     return made
 
 
