@@ -1,4 +1,4 @@
-"""`make fuzz`: mutations of the seeds in tests/faults/seeds against a live server; exit 1 when one hurts it.
+"""`make fuzz`: mutations of small bodies, good and bad, against a live server; exit 1 when one hurts it.
 
 Promise 1: no answer that the route does not declare, no 500, no dropped connection, the same process at the end.
 Promise 31: nothing internal in any answer, neither key nor picture in the log.
@@ -25,12 +25,12 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from faults.scenarios.mutations import mutated, mutated_json  # noqa: E402
 from faults.scenarios.targets import KEY, KINDS  # noqa: E402
+from faults.seeds import seeds  # noqa: E402
 from fixtures.live import LiveServer  # noqa: E402
 from fixtures.raw_http import RawAnswer, read_from  # noqa: E402
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied  # noqa: E402
 from fixtures.waiting import eventually  # noqa: E402
 
-SEEDS = Path(__file__).parent / "seeds"
 CONNECTIONS = 6
 PATIENCE = 60
 SETTINGS = {
@@ -65,11 +65,6 @@ class Outcome:
     @property
     def is_good(self) -> bool:
         return self.has_survived and not (self.faults or self.leaks or self.tracebacks or self.secrets_in_log)
-
-
-def seeds() -> dict[str, list[bytes]]:
-    """The seeds of each folder."""
-    return {kind: [path.read_bytes() for path in sorted((SEEDS / kind).iterdir())] for kind in KINDS}
 
 
 def requests(count: int, first: int) -> Iterator[tuple[int, str, bytes]]:

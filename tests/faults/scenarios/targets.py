@@ -1,4 +1,4 @@
-"""Where the bodies of tests/faults/seeds go: by folder, the routes that read such."""
+"""Where the bodies of seeds.py go: by kind, the routes that read such."""
 
 from __future__ import annotations
 

@@ -1,12 +1,11 @@
-"""Writes tests/faults/seeds anew: the small files of the tables, one good picture a format, forms and JSON bodies.
+"""What `make fuzz` mutates: the small files of the tables, one good picture a format, forms and JSON bodies.
 
-Each folder is a kind of scenarios/targets.py, which says where such bodies go.
+Each kind is one of scenarios/targets.py, which says where such bodies go.
 """
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from PIL import Image
 
@@ -19,7 +18,6 @@ from fixtures.encoding import saved
 from fixtures.live import picture_bytes
 from fixtures.multipart import END, field, form, part
 
-FOLDER = Path(__file__).parent / "seeds"
 MOST_BYTES = 20_000
 SMALL = NOISE.resize((48, 36))
 
@@ -87,20 +85,12 @@ def json_bodies() -> dict[str, bytes]:
     }
 
 
-def main() -> None:
+def seeds() -> dict[str, list[bytes]]:
+    """Of each kind, the small ones, always in the same order."""
     routes = {
         kind: {name: json.dumps(body, ensure_ascii=False).encode() for name, body in bodies.items()}
         for kind, bodies in BODIES.items()
     }
     known = {"pictures": pictures(), "forms": forms(), "batches": batches(), "json": json_bodies(), **routes}
     assert known.keys() == KINDS.keys()
-    for kind, found in known.items():
-        folder = FOLDER / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in found.items():
-            if len(data) <= MOST_BYTES:
-                (folder / name).write_bytes(data)
-
-
-if __name__ == "__main__":
-    main()
+    return {kind: [data for _, data in sorted(known[kind].items()) if len(data) <= MOST_BYTES] for kind in KINDS}
