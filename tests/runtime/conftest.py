@@ -15,7 +15,8 @@ from llm_vision.metrics import Metrics
 from llm_vision.models.base import Model, ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.placement.placements import Placement, Placements
-from llm_vision.runtime.pool.pool import ModelPool, PoolLimits
+from llm_vision.runtime.pool.limits import PoolLimits
+from llm_vision.runtime.pool.pool import ModelPool
 from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.limits import WorkerLimits
 from llm_vision.runtime.worker.process import Launch, Launches

@@ -18,7 +18,8 @@ from llm_vision.metrics import Metrics
 from llm_vision.models.base import ModelSpec
 from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.placement.placements import Placement, Placements
-from llm_vision.runtime.pool.pool import ModelPool, PoolLimits
+from llm_vision.runtime.pool.limits import PoolLimits
+from llm_vision.runtime.pool.pool import ModelPool
 from llm_vision.runtime.worker.limits import WorkerState
 
 MODELS = ["faulty", "second", "one-by-one"]

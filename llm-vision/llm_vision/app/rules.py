@@ -12,7 +12,7 @@ from ..models.base import Volume
 from ..runtime.downloads.downloads import DownloadRules
 from ..runtime.placement.device import memory_limit_bytes
 from ..runtime.placement.placements import DevicePolicy
-from ..runtime.pool.pool import PoolLimits
+from ..runtime.pool.limits import PoolLimits
 from ..runtime.worker.limits import WorkerLimits
 from ..services.pictures.fetching import FetchRules
 from ..services.pictures.urls import UrlRules

@@ -8,40 +8,22 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ...admission.places import RETRY_AFTER_SECONDS, Places
-from ...errors import InsufficientMemory, ModelInUse, ModelNotFound, ShuttingDown, VisionError
+from ...admission.places import Places
+from ...errors import ModelInUse, ModelNotFound
 from ...metrics import Metrics
 from ...models.base import ModelSpec
 from ...models.registry import Catalog
-from ..placement.placements import Placements
 from ..worker.worker import Worker
+from .limits import PoolLimits
+from .loading import Loading
+from .room import Room
 from .slots import ModelStatus, Slot
 from .workers import Workers
 
 log = logging.getLogger(__name__)
-
-
-def _read_exception(load: asyncio.Task[None]) -> None:
-    """Whoever waits for a load is told of its failure; perhaps nobody does any more."""
-    if not load.cancelled():
-        load.exception()
-
-
-@dataclass(frozen=True)
-class PoolLimits:
-    """How many models may be in memory, how large, for how long (seconds)."""
-
-    max_loaded: int
-    memory_bytes: int
-    max_queue: int
-    keep_alive: float = 300
-    failed_load_seconds: float = 30
-    room_seconds: float = 30
-    """How long a load waits for another model to become idle."""
 
 
 class ModelPool:
@@ -69,14 +51,10 @@ class ModelPool:
         }
         self._aliases = catalog.aliases
         self._workers = workers
-        self._limits = limits
-        self._metrics = metrics
         self._clock = clock
-        self._memory_lock = asyncio.Lock()  # one load or unload at a time: their memory must not overlap
         self._became_idle = asyncio.Event()  # for `expire_forever`
-        self._lease_ended = asyncio.Event()  # for a load that waits for room
-        self._stopping: set[asyncio.Task[None]] = set()
-        self._closed = False
+        self._room = Room(self._slots.values(), workers, limits)
+        self._loading = Loading(workers, self._room, limits, metrics, clock)
 
     def spec(self, model_id: str) -> ModelSpec:
         """What is known of a model.
@@ -104,7 +82,7 @@ class ModelPool:
         slot = self._slot(model_id)
         slot.leases += 1  # before loading, so that nobody evicts a model on its way in
         try:
-            yield await self._loaded_worker(slot, retry_failed=False)
+            yield await self._loading.loaded_worker(slot, retry_failed=False)
         finally:
             self._end_lease(slot)
 
@@ -128,7 +106,7 @@ class ModelPool:
         slot = self._slot(model_id)
         slot.leases += 1
         try:
-            await self._loaded_worker(slot, retry_failed=True)
+            await self._loading.loaded_worker(slot, retry_failed=True)
             if keep_alive is not None:
                 slot.keep_alive = keep_alive
         finally:
@@ -142,19 +120,19 @@ class ModelPool:
             ModelInUse: it is in use or loading; nothing changes.
         """
         slot = self._slot(model_id)
-        async with self._memory_lock:
+        async with self._room.lock:
             if slot.leases:
                 raise ModelInUse(f"{model_id} is in use; try again when its requests have ended")
-            return await self._unload(slot)
+            return await self._room.unload(slot)
 
     async def expire(self) -> None:
         """Unload every model that has been idle for longer than its keep_alive."""
         for slot in self._slots.values():
             if self._is_expired(slot):
-                async with self._memory_lock:
+                async with self._room.lock:
                     if self._is_expired(slot):  # somebody may have leased it while we waited
                         log.info("unloading an idle model", extra={"model": slot.spec.model_id})
-                        await self._unload(slot)
+                        await self._room.unload(slot)
 
     async def expire_forever(self, interval: float = 1.0) -> None:
         """Run `expire` every `interval` seconds, and as soon as a model becomes idle."""
@@ -167,13 +145,8 @@ class ModelPool:
 
     async def close(self) -> None:
         """Unload everything; no lease is given any more."""
-        self._closed = True
-        loads = [slot.loading for slot in self._slots.values() if slot.loading]
-        for load in loads:
-            load.cancel()
-        await asyncio.gather(*loads, return_exceptions=True)
-        await asyncio.gather(*(self._unload(slot) for slot in self._slots.values()))
-        await asyncio.gather(*self._stopping)
+        await self._loading.close(self._slots.values())
+        await self._room.close()
 
     def is_loading(self, model_id: str) -> bool:
         """Whether requests for a model wait for its load."""
@@ -207,113 +180,7 @@ class ModelPool:
         slot.last_used = self._clock()
         if not slot.leases:
             self._became_idle.set()
-            self._lease_ended.set()
-
-    async def _loaded_worker(self, slot: Slot, *, retry_failed: bool) -> Worker:
-        while slot.worker is None:
-            if self._closed:
-                raise ShuttingDown("the service is shutting down", retry_after=RETRY_AFTER_SECONDS)
-            if slot.loading is None:
-                if not retry_failed:
-                    slot.failures.check(self._clock(), self._limits.failed_load_seconds)
-                slot.loading = asyncio.create_task(self._load(slot))
-                slot.loading.add_done_callback(_read_exception)
-            try:
-                await asyncio.shield(slot.loading)  # a waiter that leaves does not end the load for the others
-            except asyncio.CancelledError:
-                if self._closed:
-                    raise ShuttingDown("the service is shutting down") from None
-                raise
-        return slot.worker
-
-    async def _load(self, slot: Slot) -> None:
-        started = self._clock()
-        try:
-            async with self._memory_lock:
-                placements = await self._make_room(slot.spec)
-                slot.worker = await self._start_worker(slot, placements)
-            log.info("loaded", extra={"model": slot.spec.model_id, "seconds": round(self._clock() - started, 2)})
-        finally:
-            slot.loading = None
-
-    async def _start_worker(self, slot: Slot, placements: Placements) -> Worker:
-        try:
-            worker = self._workers.make(
-                slot.entry,
-                placements,
-                arriving=lambda: slot.places.arriving,
-                on_failed=lambda error: self._forget_failed(slot, error),
-            )
-            await worker.start()
-        except VisionError as error:
-            self._remember_failure(slot, error)
-            raise
-        slot.failures.forget()
-        self._metrics.model_load_ended(slot.spec.model_id, succeeded=True)
-        return worker
-
-    def _remember_failure(self, slot: Slot, error: VisionError) -> None:
-        slot.failures.remember(error, self._clock())
-        self._metrics.model_load_ended(slot.spec.model_id, succeeded=False)
-        log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
-
-    def _forget_failed(self, slot: Slot, error: VisionError) -> None:
-        """A worker crashed and could not be restarted: the next request loads anew."""
-        slot.worker = None
-        self._remember_failure(slot, error)
-
-    async def _make_room(self, spec: ModelSpec) -> Placements:
-        """Unload idle models, the longest idle first, until this one fits; wait for one to become idle.
-
-        Returns:
-            the placements that fit into the models' memory.
-        """
-        possible = await self._workers.placements(spec)
-        placements = possible.within(self._limits.memory_bytes)
-        if not placements.best_first:
-            raise InsufficientMemory(
-                f"{spec.model_id} cannot run: {possible.reason_against(self._limits.memory_bytes)}"
-            )
-        need = placements.best_first[0].memory_bytes
-        deadline = asyncio.get_running_loop().time() + self._limits.room_seconds
-        while not self._fits(need):
-            self._lease_ended.clear()
-            if await self._unload_oldest_idle():
-                continue
-            try:
-                async with asyncio.timeout_at(deadline):
-                    await self._lease_ended.wait()
-            except TimeoutError:
-                raise InsufficientMemory(
-                    f"{spec.model_id} needs {need >> 20} MiB and the models in memory are all in use",
-                    retry_after=RETRY_AFTER_SECONDS,
-                ) from None
-        return placements
-
-    async def _unload_oldest_idle(self) -> bool:
-        idle = [slot for slot in self._slots.values() if slot.worker and not slot.leases]
-        if not idle:
-            return False
-        oldest = min(idle, key=lambda slot: slot.last_used)
-        log.info("unloading to make room", extra={"model": oldest.spec.model_id})
-        return await self._unload(oldest)
-
-    def _fits(self, need: int) -> bool:
-        """Whether so many bytes more fit beside the models in memory."""
-        loaded = [slot.worker for slot in self._slots.values() if slot.worker]
-        used = sum(max(worker.placement.memory_bytes, worker.memory_bytes) for worker in loaded)
-        return len(loaded) < self._limits.max_loaded and used + need <= self._limits.memory_bytes
-
-    async def _unload(self, slot: Slot) -> bool:
-        worker, slot.worker = slot.worker, None
-        if worker is None:
-            return False
-        slot.keep_alive = self._limits.keep_alive
-        stopping = asyncio.create_task(worker.stop())
-        self._stopping.add(stopping)
-        stopping.add_done_callback(self._stopping.discard)
-        await asyncio.shield(stopping)  # whoever asked for it may leave; the process must end
-        return True
+            self._room.look_again()
 
     def _is_expired(self, slot: Slot) -> bool:
         return slot.expires_in(self._clock()) == 0

@@ -1,0 +1,117 @@
+"""Loads models: one shared load a model for all who wait, and a pause after one that failed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+
+from ...admission.places import RETRY_AFTER_SECONDS
+from ...errors import ShuttingDown, VisionError
+from ...metrics import Metrics
+from ..placement.placements import Placements
+from ..worker.worker import Worker
+from .limits import PoolLimits
+from .room import Room
+from .slots import Slot
+from .workers import Workers
+
+log = logging.getLogger(__name__)
+
+
+def _read_exception(load: asyncio.Task[None]) -> None:
+    """Whoever waits for a load is told of its failure; perhaps nobody does any more."""
+    if not load.cancelled():
+        load.exception()
+
+
+class Loading:
+    """The loads of all models.
+
+    Args:
+        workers: makes a model's worker.
+        room: makes room for it.
+        limits: how long a failed load is not tried again.
+        metrics: where loads are counted.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self, workers: Workers, room: Room, limits: PoolLimits, metrics: Metrics, clock: Callable[[], float]
+    ) -> None:
+        self._workers = workers
+        self._room = room
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._closed = False
+
+    async def loaded_worker(self, slot: Slot, *, retry_failed: bool) -> Worker:
+        """The worker of a model, loaded first when it is not in memory.
+
+        Args:
+            slot: the model's.
+            retry_failed: even when it has just failed to load.
+
+        Raises:
+            ModelLoadFailed, InsufficientMemory, ShuttingDown: as their names say.
+        """
+        while slot.worker is None:
+            if self._closed:
+                raise ShuttingDown("the service is shutting down", retry_after=RETRY_AFTER_SECONDS)
+            if slot.loading is None:
+                if not retry_failed:
+                    slot.failures.check(self._clock(), self._limits.failed_load_seconds)
+                slot.loading = asyncio.create_task(self._load(slot))
+                slot.loading.add_done_callback(_read_exception)
+            try:
+                await asyncio.shield(slot.loading)  # a waiter that leaves does not end the load for the others
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise ShuttingDown("the service is shutting down") from None
+                raise
+        return slot.worker
+
+    async def close(self, slots: Iterable[Slot]) -> None:
+        """End all loads; none is begun any more."""
+        self._closed = True
+        loads = [slot.loading for slot in slots if slot.loading]
+        for load in loads:
+            load.cancel()
+        await asyncio.gather(*loads, return_exceptions=True)
+
+    async def _load(self, slot: Slot) -> None:
+        started = self._clock()
+        try:
+            async with self._room.lock:
+                placements = await self._room.make(slot.spec)
+                slot.worker = await self._start_worker(slot, placements)
+            log.info("loaded", extra={"model": slot.spec.model_id, "seconds": round(self._clock() - started, 2)})
+        finally:
+            slot.loading = None
+
+    async def _start_worker(self, slot: Slot, placements: Placements) -> Worker:
+        try:
+            worker = self._workers.make(
+                slot.entry,
+                placements,
+                arriving=lambda: slot.places.arriving,
+                on_failed=lambda error: self._forget_failed(slot, error),
+            )
+            await worker.start()
+        except VisionError as error:
+            self._remember_failure(slot, error)
+            raise
+        slot.failures.forget()
+        self._metrics.model_load_ended(slot.spec.model_id, succeeded=True)
+        return worker
+
+    def _remember_failure(self, slot: Slot, error: VisionError) -> None:
+        slot.failures.remember(error, self._clock())
+        self._metrics.model_load_ended(slot.spec.model_id, succeeded=False)
+        log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
+
+    def _forget_failed(self, slot: Slot, error: VisionError) -> None:
+        """A worker crashed and could not be restarted: the next request loads anew."""
+        slot.worker = None
+        self._remember_failure(slot, error)
