@@ -15,7 +15,8 @@ from fixtures.waiting import until
 from llm_vision.errors import InsufficientMemory, ModelLoadFailed, WorkerCrashed
 from llm_vision.models.base import Quantization
 from llm_vision.runtime.placement.placements import Placement
-from llm_vision.runtime.worker.worker import Worker, WorkerState
+from llm_vision.runtime.worker.limits import WorkerState
+from llm_vision.runtime.worker.worker import Worker
 
 from .conftest import make_worker, request
 

@@ -29,9 +29,9 @@ from llm_vision.runtime.placement.placements import DevicePolicy, Placement
 from llm_vision.runtime.weights.store import WeightStore
 from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.factory import WorkerFactory
-from llm_vision.runtime.worker.limits import WorkerLimits
+from llm_vision.runtime.worker.limits import WorkerLimits, WorkerState
 from llm_vision.runtime.worker.shared import CoreShare, Shared
-from llm_vision.runtime.worker.worker import Worker, WorkerState
+from llm_vision.runtime.worker.worker import Worker
 from runtime.conftest import make_worker, picture, request
 
 

@@ -1,0 +1,67 @@
+"""What the handle of a worker, its supervisor and its exchanges with processes have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from dataclasses import dataclass
+
+from ...errors import InsufficientMemory, VisionError
+from ...metrics import Metrics
+from ..placement.placements import Placement
+from .limits import WorkerLimits
+from .process import Launch, Launches
+from .queue import BatchQueue
+from .running import Running
+
+log = logging.getLogger(__name__)
+
+
+class CurrentPlacement:
+    """Where a model runs, and where it goes on when that does not suffice.
+
+    Args:
+        launches: in which placements to start it.
+        metrics: where moves are counted.
+    """
+
+    def __init__(self, launches: Launches, metrics: Metrics) -> None:
+        self._launches = deque(launches.launches)
+        self._metrics = metrics
+        self.notice = launches.notice
+        """Why the model does not run where it was meant to; None when it does."""
+
+    @property
+    def launch(self) -> Launch:
+        """What its next process is told."""
+        return self._launches[0]
+
+    @property
+    def placement(self) -> Placement:
+        """On which device the model runs, with how many bits."""
+        return self.launch.placement
+
+    @property
+    def has_next(self) -> bool:
+        """Whether there is another placement to go on in."""
+        return len(self._launches) > 1
+
+    def go_to_next(self, error: VisionError) -> None:
+        """Let the next process run the model in the next placement."""
+        left = self._launches.popleft()
+        cause = "there was too little memory" if isinstance(error, InsufficientMemory) else "the model did not load"
+        self.notice = f"{cause} {left.placement.words}, so it runs {self.placement.words}"
+        self._metrics.model_moved(left.model_id, self.placement.device, self.placement.quantization)
+        log.warning(self.notice, extra={"worker": left.model_id, "reason": error.detail})
+
+
+@dataclass(frozen=True)
+class WorkerParts:
+    """One of each for a model in memory."""
+
+    model_id: str
+    limits: WorkerLimits
+    metrics: Metrics
+    queue: BatchQueue
+    running: Running
+    current: CurrentPlacement
