@@ -26,6 +26,7 @@ class Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._received = sock.makefile("rb")
         self._send_lock = threading.Lock()
         self.inbox: queue.SimpleQueue[tuple[wire.Header, bytearray]] = queue.SimpleQueue()
         self.cancelled: set[int] = set()
@@ -59,7 +60,7 @@ class Connection:
         """Take messages until the gateway is gone, then end this process at once."""
         with contextlib.suppress(wire.PeerClosed, wire.BadFrame, OSError):
             while True:
-                header, payload = wire.receive_blocking(self._sock)
+                header, payload = wire.receive_blocking(self._received)
                 if header["type"] == "cancel":
                     self.cancelled.add(header["id"])
                 else:

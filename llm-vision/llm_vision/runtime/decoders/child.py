@@ -43,16 +43,17 @@ def _rgb_rows(picture: Image.Image) -> Iterator[bytes]:
 
 def _serve(sock: socket.socket, limits: ImageLimits) -> None:
     """Decode one file after the other until told to stop."""
+    received = sock.makefile("rb")
 
     def ask(width: int, height: int) -> None:
         if width * height * 3 <= header["unasked"]:
             return
         wire.send_blocking(sock, {"type": "measured", "width": width, "height": height})
-        if wire.receive_blocking(sock)[0]["type"] != "go":
+        if wire.receive_blocking(received)[0]["type"] != "go":
             raise _Skipped
 
     while True:
-        header, data = wire.receive_blocking(sock)
+        header, data = wire.receive_blocking(received)
         if header["type"] == "stop":
             return
         try:

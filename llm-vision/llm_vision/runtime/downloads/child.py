@@ -58,7 +58,7 @@ class _Progress:
 def _end_with_the_gateway(sock: socket.socket) -> None:
     """Whatever comes from there, or its end, is the end of this; what has come stays on the volume."""
     with contextlib.suppress(wire.PeerClosed, wire.BadFrame, OSError):
-        wire.receive_blocking(sock)
+        wire.receive_blocking(sock.makefile("rb"))
     os._exit(0)
 
 

@@ -15,6 +15,7 @@ import json
 import socket
 import struct
 from collections.abc import Sequence
+from io import BufferedReader
 from typing import Any
 
 Header = dict[str, Any]
@@ -108,25 +109,24 @@ def send_blocking(sock: socket.socket, header: Header, payload_bytes: int = 0) -
     sock.sendall(encode(header, payload_bytes))
 
 
-def receive_blocking(sock: socket.socket) -> tuple[Header, bytearray]:
+def receive_blocking(stream: BufferedReader) -> tuple[Header, bytearray]:
     """Receive a frame in a thread that may wait.
+
+    Args:
+        stream: of a socket, by `makefile("rb")`; one for all its frames.
 
     Raises:
         PeerClosed: the other side is gone.
         BadFrame: it is larger than it may be.
     """
-    header_bytes, payload_bytes = _LENGTHS.unpack(_read_blocking(sock, _LENGTHS.size))
+    header_bytes, payload_bytes = _LENGTHS.unpack(_read(stream, _LENGTHS.size))
     _check_lengths(header_bytes, payload_bytes)
-    header: Header = json.loads(_read_blocking(sock, header_bytes))
-    return header, _read_blocking(sock, payload_bytes)
+    header: Header = json.loads(_read(stream, header_bytes))
+    return header, _read(stream, payload_bytes)
 
 
-def _read_blocking(sock: socket.socket, size: int) -> bytearray:
+def _read(stream: BufferedReader, size: int) -> bytearray:
     data = bytearray(size)
-    view, filled = memoryview(data), 0
-    while filled < size:
-        count = sock.recv_into(view[filled:])
-        if not count:
-            raise PeerClosed
-        filled += count
+    if stream.readinto(data) < size:
+        raise PeerClosed
     return data
