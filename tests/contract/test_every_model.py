@@ -23,10 +23,11 @@ from llm_vision.metrics import Metrics
 from llm_vision.models.base import JsonObject, SteppedModel, Task
 from llm_vision.models.families.upstream.model import entry_of
 from llm_vision.models.registry import Catalog, CatalogEntry
-from llm_vision.runtime.placement.placements import Placement
+from llm_vision.runtime.placement.placements import Placement, Placements
 from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.limits import WorkerLimits
-from llm_vision.runtime.worker.process import Launch, Launches
+from llm_vision.runtime.worker.owner import Owner
+from llm_vision.runtime.worker.process import Launch
 from llm_vision.runtime.worker.shared import CoreShare, Shared
 from llm_vision.runtime.worker.worker import Worker
 
@@ -44,9 +45,9 @@ TESTED = [id_ for id_, entry in CATALOG.items() if entry.spec.weights is None or
 async def worker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worker]:
     entry = CATALOG[request.param]
     folder = copied(OF_MODEL[request.param], tmp_path_factory.mktemp("weights")) if entry.spec.weights else None
-    launch = Launch(entry.spec.model_id, entry.class_path, Placement("cpu"), threads=THREADS, weights_root=folder)
+    launch = Launch(entry.spec.model_id, entry.class_path, threads=THREADS, weights_root=folder)
     limits = WorkerLimits(max_batch=entry.spec.max_batch, is_stepped=entry.spec.is_stepped)
-    started = Worker(Launches((launch,)), limits, Shared(Metrics(), CoreShare(THREADS)))
+    started = Worker(launch, Placements((Placement("cpu"),)), limits, Shared(Metrics(), CoreShare(THREADS)), Owner())
     await started.start()
     yield started
     await started.stop()

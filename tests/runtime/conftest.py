@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from conftest import Journal
@@ -19,7 +20,8 @@ from llm_vision.runtime.pool.limits import PoolLimits
 from llm_vision.runtime.pool.pool import ModelPool
 from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.limits import WorkerLimits
-from llm_vision.runtime.worker.process import Launch, Launches
+from llm_vision.runtime.worker.owner import Owner
+from llm_vision.runtime.worker.process import Launch
 from llm_vision.runtime.worker.shared import CoreShare, Shared
 from llm_vision.runtime.worker.worker import Worker
 
@@ -43,8 +45,22 @@ class Clock:
         return self.now
 
 
-def launches_of(entry: CatalogEntry, ways: Sequence[Placement]) -> Launches:
-    return Launches(tuple(Launch(entry.spec.model_id, entry.class_path, way, threads=1) for way in ways))
+def launch_of(entry: CatalogEntry) -> Launch:
+    return Launch(entry.spec.model_id, entry.class_path, threads=1)
+
+
+def pid_of(worker: Worker) -> int | None:
+    """The process id of a model's worker, while it has a process."""
+    argument = f'"model_id": "{worker.model_id}"'
+    children = psutil.Process().children()
+    return next((child.pid for child in children if child.is_running() and argument in _command(child)), None)
+
+
+def _command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _of_spec(spec: ModelSpec) -> dict[str, object]:
@@ -60,11 +76,11 @@ def make_worker(
 ) -> Worker:
     entry = CatalogEntry.of(model)
     return Worker(
-        launches_of(entry, ways),
+        launch_of(entry),
+        Placements(tuple(ways)),
         WorkerLimits(**{**_of_spec(entry.spec), "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
         Shared(Metrics(), CoreShare(1)),
-        arriving,
-        on_failed,
+        Owner(arriving, on_failed),
     )
 
 
@@ -103,19 +119,13 @@ class PoolKit:
     async def placements(self, spec: ModelSpec) -> Placements:
         return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
-    def make(
-        self,
-        entry: CatalogEntry,
-        ways: Placements,
-        arriving: Callable[[], int],
-        on_failed: Callable[[VisionError], None],
-    ) -> Worker:
+    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
         made = Worker(
-            launches_of(entry, ways.best_first),
+            launch_of(entry),
+            placements,
             WorkerLimits(**_of_spec(entry.spec), max_queue=4),  # type: ignore[arg-type]
             Shared(self.metrics, CoreShare(1)),
-            arriving,
-            on_failed,
+            owner,
         )
         self.workers.append(made)
         return made

@@ -7,7 +7,7 @@ import asyncio
 import psutil
 
 from conftest import Journal
-from runtime.conftest import make_worker
+from runtime.conftest import make_worker, pid_of
 
 
 async def test_a_stop_in_the_middle_of_a_crash_leaves_nothing(journal: Journal) -> None:
@@ -15,8 +15,7 @@ async def test_a_stop_in_the_middle_of_a_crash_leaves_nothing(journal: Journal) 
     files = psutil.Process().num_fds()
     worker = make_worker()
     await worker.start()
-    assert worker.pid
-    psutil.Process(worker.pid).kill()
+    psutil.Process(pid_of(worker)).kill()
     while worker.state == "ready":  # noqa: ASYNC110  (the moment in which the process is being closed is short)
         await asyncio.sleep(0)
     await worker.stop()

@@ -21,6 +21,7 @@ from llm_vision.runtime.placement.placements import Placement, Placements
 from llm_vision.runtime.pool.limits import PoolLimits
 from llm_vision.runtime.pool.pool import ModelPool
 from llm_vision.runtime.worker.limits import WorkerState
+from llm_vision.runtime.worker.owner import Owner
 
 MODELS = ["faulty", "second", "one-by-one"]
 MAX_LOADED = 2
@@ -29,10 +30,10 @@ MAX_LOADED = 2
 class FakeWorker:
     """A worker without a process, which notes every use that it must not see."""
 
-    def __init__(self, machine: PoolMachine, entry: CatalogEntry, on_failed: Callable[[VisionError], None]) -> None:
+    def __init__(self, machine: PoolMachine, entry: CatalogEntry, owner: Owner) -> None:
         self._machine = machine
         self.model_id = entry.spec.model_id
-        self.on_failed = on_failed
+        self.owner = owner
         self.is_running = False
         self.state = WorkerState.LOADING
         self.queue_length = 0
@@ -40,7 +41,6 @@ class FakeWorker:
         self.placement = Placement("cpu", memory_bytes=1)
         self.is_recovering = False
         self.device_notice = None
-        self.pid = 1
 
     async def start(self) -> None:
         machine = self._machine
@@ -85,14 +85,8 @@ class PoolMachine(RuleBasedStateMachine):
     async def placements(self, spec: ModelSpec) -> Placements:
         return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
-    def make(
-        self,
-        entry: CatalogEntry,
-        ways: Placements,
-        arriving: Callable[[], int],
-        on_failed: Callable[[VisionError], None],
-    ) -> FakeWorker:
-        return FakeWorker(self, entry, on_failed)
+    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> FakeWorker:
+        return FakeWorker(self, entry, owner)
 
     async def gate(self, model_id: str) -> None:
         while model_id in self.held:
@@ -167,7 +161,7 @@ class PoolMachine(RuleBasedStateMachine):
     def a_worker_is_lost(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.is_running]))
         worker.is_running = True  # requests that hold it see their own error; the pool forgets it
-        worker.on_failed(ModelLoadFailed("it did not start again"))
+        worker.owner.on_failed(ModelLoadFailed("it did not start again"))
         self.loop.run_until_complete(worker.stop())
         for task in self.requests:
             task.cancel()

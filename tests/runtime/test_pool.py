@@ -14,7 +14,7 @@ from fixtures.waiting import until
 from llm_vision.admission.places import admit_everywhere
 from llm_vision.errors import InsufficientMemory, ModelInUse, ModelLoadFailed, ModelNotFound, QueueFull, ShuttingDown
 from llm_vision.runtime.pool.pool import ModelPool
-from runtime.conftest import PoolKit, request
+from runtime.conftest import PoolKit, pid_of, request
 
 
 async def answer(pool: ModelPool, model_id: str, mark: str = "") -> str:
@@ -192,7 +192,7 @@ async def test_a_model_larger_than_the_limit_is_refused_without_unloading_others
 async def test_idle_models_are_unloaded_and_their_process_ends(kit: PoolKit) -> None:
     pool = kit.pool(keep_alive=10)
     await answer(pool, "faulty")
-    pid = kit.workers[0].pid or 0
+    pid = pid_of(kit.workers[0]) or 0
     kit.clock.now += 9
     await pool.expire()
     assert psutil.pid_exists(pid)

@@ -14,7 +14,7 @@ from llm_vision.errors import ContextLengthExceeded, InferenceFailed, Insufficie
 from llm_vision.runtime.placement.placements import Placement
 from llm_vision.runtime.work import WorkResult
 from llm_vision.runtime.worker.worker import Worker
-from runtime.conftest import make_worker, request
+from runtime.conftest import make_worker, pid_of, request
 
 GPU, CPU = Placement("cuda:0"), Placement("cpu")
 
@@ -89,9 +89,9 @@ async def test_a_failed_step_answers_everybody_and_the_worker_lives(talker: Work
         with pytest.raises(InferenceFailed) as failure:
             await one.task
         assert "secret" not in failure.value.detail
-    pid = talker.pid
+    pid = pid_of(talker)
     assert (await Said(talker, mark="next").task).value["text"] == "next"
-    assert talker.pid == pid
+    assert pid_of(talker) == pid
 
 
 async def test_a_crash_answers_its_requests_and_the_worker_starts_again(talker: Worker) -> None:
@@ -103,12 +103,12 @@ async def test_a_crash_answers_its_requests_and_the_worker_starts_again(talker: 
 
 
 async def test_a_hung_step_that_nobody_waits_for_is_ended(talker: Worker, journal: Journal) -> None:
-    pid = talker.pid
+    pid = pid_of(talker)
     hangs = Said(talker, "hang")
     await until(lambda: journal.details("hangs"))
     hangs.task.cancel()
     assert (await Said(talker, mark="next").task).value["text"] == "next"
-    assert talker.pid != pid
+    assert pid_of(talker) != pid
 
 
 async def test_what_does_not_fit_is_answered_in_the_next_way_when_the_others_have_ended(journal: Journal) -> None:

@@ -10,6 +10,7 @@ from ...admission.places import RETRY_AFTER_SECONDS
 from ...errors import ShuttingDown, VisionError
 from ...metrics import Metrics
 from ..placement.placements import Placements
+from ..worker.owner import Owner
 from ..worker.worker import Worker
 from .limits import PoolLimits
 from .room import Room
@@ -92,12 +93,8 @@ class Loading:
 
     async def _start_worker(self, slot: Slot, placements: Placements) -> Worker:
         try:
-            worker = self._workers.make(
-                slot.entry,
-                placements,
-                arriving=lambda: slot.places.arriving,
-                on_failed=lambda error: self._forget_failed(slot, error),
-            )
+            owner = Owner(lambda: slot.places.arriving, lambda error: self._forget_failed(slot, error))
+            worker = self._workers.make(slot.entry, placements, owner)
             await worker.start()
         except VisionError as error:
             self._remember_failure(slot, error)

@@ -28,7 +28,6 @@ class ModelStatus:
     quantization: str | None
     device_notice: str | None
     memory_bytes: int
-    pid: int | None
     expires_in: float | None
     last_error: str | None
 
@@ -77,7 +76,6 @@ class Slot:
             quantization=worker.placement.quantization if worker else None,
             device_notice=worker.device_notice if worker else None,
             memory_bytes=worker.memory_bytes if worker else 0,
-            pid=worker.pid if worker else None,
             expires_in=self.expires_in(now),
             last_error=self.failures.last.detail if self.failures.last else None,
         )

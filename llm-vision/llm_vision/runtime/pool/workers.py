@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from ...errors import VisionError
 from ...models.base import ModelSpec
 from ...models.registry import CatalogEntry
 from ..placement.placements import Placements
+from ..worker.owner import Owner
 from ..worker.worker import Worker
 
 
 class Workers(Protocol):
-    """Makes workers; see `worker_factory.WorkerFactory`."""
+    """Makes workers; see `worker.factory.WorkerFactory`."""
 
-    def make(
-        self,
-        entry: CatalogEntry,
-        placements: Placements,
-        arriving: Callable[[], int],
-        on_failed: Callable[[VisionError], None],
-    ) -> Worker: ...
+    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker: ...
 
     async def placements(self, spec: ModelSpec) -> Placements: ...
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ...errors import VisionError
 from ...models.base import ModelSpec, Volume
 from ...models.registry import CatalogEntry
 from ..placement.device import GpuProbe
 from ..placement.placements import DevicePolicy, Placements, plan_placements
 from ..weights.store import WeightStore
 from .limits import WorkerLimits
-from .process import Launch, Launches
+from .owner import Owner
+from .process import Launch
 from .shared import CoreShare, Shared
 from .worker import Worker
 
@@ -44,31 +44,21 @@ class WorkerFactory:
         gpus = await asyncio.to_thread(self.gpus) if needs_gpu else ()
         return plan_placements(spec, policy, gpus, weight_bytes)
 
-    def make(
-        self,
-        entry: CatalogEntry,
-        placements: Placements,
-        arriving: Callable[[], int],
-        on_failed: Callable[[VisionError], None],
-    ) -> Worker:
-        """The worker of a model, not started yet; see `Worker` for the arguments.
+    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
+        """The worker of a model, not started yet.
 
         Raises:
             ModelLoadFailed: its weights are not there.
         """
         folder = self.weights.required(entry.spec)
-        launches = tuple(
-            Launch(
-                model_id=entry.spec.model_id,
-                class_path=entry.class_path,
-                placement=placement,
-                threads=self.threads,
-                weights_root=folder,
-                may_repair=self.may_download and self._is_ours(entry.spec, folder),
-                environment={**self.environment, **entry.environment},
-                options=entry.options,
-            )
-            for placement in placements.best_first
+        launch = Launch(
+            model_id=entry.spec.model_id,
+            class_path=entry.class_path,
+            threads=self.threads,
+            weights_root=folder,
+            may_repair=self.may_download and self._is_ours(entry.spec, folder),
+            environment={**self.environment, **entry.environment},
+            options=entry.options,
         )
         limits = replace(
             self.limits,
@@ -77,7 +67,7 @@ class WorkerFactory:
             abandoned_grace=max(self.limits.abandoned_grace, entry.spec.longest_step),
         )
         shared = self.shared if entry.spec.computes else replace(self.shared, cores=CoreShare(1))
-        return Worker(Launches(launches, placements.notice), limits, shared, arriving, on_failed)
+        return Worker(launch, placements, limits, shared, owner)
 
     def _is_ours(self, spec: ModelSpec, folder: Path | None) -> bool:
         """Whether a folder is where downloads go."""

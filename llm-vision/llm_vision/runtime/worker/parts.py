@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 from ...errors import InsufficientMemory, VisionError
 from ...metrics import Metrics
-from ..placement.placements import Placement
+from ..placement.placements import Placement, Placements
 from .limits import WorkerLimits
-from .process import Launch, Launches
 from .queue import BatchQueue
 from .running import Running
 
@@ -21,38 +20,35 @@ class CurrentPlacement:
     """Where a model runs, and where it goes on when that does not suffice.
 
     Args:
-        launches: in which placements to start it.
+        model_id: the model's.
+        placements: those to take, each once.
         metrics: where moves are counted.
     """
 
-    def __init__(self, launches: Launches, metrics: Metrics) -> None:
-        self._launches = deque(launches.launches)
+    def __init__(self, model_id: str, placements: Placements, metrics: Metrics) -> None:
+        self._model_id = model_id
+        self._left = deque(placements.best_first)
         self._metrics = metrics
-        self.notice = launches.notice
+        self.notice = placements.notice
         """Why the model does not run where it was meant to; None when it does."""
-
-    @property
-    def launch(self) -> Launch:
-        """What its next process is told."""
-        return self._launches[0]
 
     @property
     def placement(self) -> Placement:
         """On which device the model runs, with how many bits."""
-        return self.launch.placement
+        return self._left[0]
 
     @property
     def has_next(self) -> bool:
         """Whether there is another placement to go on in."""
-        return len(self._launches) > 1
+        return len(self._left) > 1
 
     def go_to_next(self, error: VisionError) -> None:
         """Let the next process run the model in the next placement."""
-        left = self._launches.popleft()
+        left = self._left.popleft()
         cause = "there was too little memory" if isinstance(error, InsufficientMemory) else "the model did not load"
-        self.notice = f"{cause} {left.placement.words}, so it runs {self.placement.words}"
-        self._metrics.model_moved(left.model_id, self.placement.device, self.placement.quantization)
-        log.warning(self.notice, extra={"worker": left.model_id, "reason": error.detail})
+        self.notice = f"{cause} {left.words}, so it runs {self.placement.words}"
+        self._metrics.model_moved(self._model_id, self.placement.device, self.placement.quantization)
+        log.warning(self.notice, extra={"worker": self._model_id, "reason": error.detail})
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ class Launch:
 
     model_id: str
     class_path: str
-    placement: Placement
     threads: int
     weights_root: Path | None = None
     may_repair: bool = False
@@ -32,29 +31,19 @@ class Launch:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def command(self) -> Command:
-        """How to start it."""
+    def command(self, placement: Placement) -> Command:
+        """How to start it in a placement."""
         argument = {
             "model_id": self.model_id,
             "class_path": self.class_path,
-            "device": self.placement.device,
-            "quantization": self.placement.quantization,
+            "device": placement.device,
+            "quantization": placement.quantization,
             "threads": self.threads,
             "weights_root": str(self.weights_root) if self.weights_root else None,
             "may_repair": self.may_repair,
             "options": self.options,
         }
         return Command(self.model_id, "llm_vision.runtime.child.main", argument, self.environment)
-
-
-@dataclass(frozen=True)
-class Launches:
-    """What to start, and then, each once, what to start instead when memory or device fail it."""
-
-    launches: tuple[Launch, ...]
-    notice: str | None = None
-    """Why the first one is not the best placement."""
 
 
 class DeviceUnusable(ModelLoadFailed):
@@ -65,7 +54,7 @@ class WorkerProcess(ChildProcess):
     """A process with a model in it."""
 
     @classmethod
-    async def start(cls, launch: Launch, seconds: float) -> Self:
+    async def start(cls, launch: Launch, placement: Placement, seconds: float) -> Self:
         """Spawn a process and wait until its model is ready.
 
         Raises:
@@ -74,12 +63,12 @@ class WorkerProcess(ChildProcess):
             InsufficientMemory: it ran out of memory while it loaded.
         """
         try:
-            process = await cls.spawn(launch.command)
+            process = await cls.spawn(launch.command(placement))
         except OSError as error:
             raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
         try:
             async with asyncio.timeout(seconds):
-                await process._wait_until_ready(launch)
+                await process._wait_until_ready(launch, placement)
         except TimeoutError:
             await process.close()
             raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
@@ -88,19 +77,20 @@ class WorkerProcess(ChildProcess):
             raise
         return process
 
-    async def _wait_until_ready(self, launch: Launch) -> None:
+    async def _wait_until_ready(self, launch: Launch, placement: Placement) -> None:
         async for message in self.messages():
             if message["type"] == "ready":
                 return
-            raise _load_error(launch, message["code"], message["reason"], is_weights=message["is_weights"])
+            code, reason = message["code"], message["reason"]
+            raise _load_error(launch, placement, code, reason, is_weights=message["is_weights"])
         if await self.close(EXIT_SECONDS) == _KILLED:
             raise InsufficientMemory("the system ended the process while the model loaded", retry_after=RETRY_LOAD)
-        raise _load_error(launch, ModelLoadFailed.code, "its process ended", is_weights=False)
+        raise _load_error(launch, placement, ModelLoadFailed.code, "its process ended", is_weights=False)
 
 
-def _load_error(launch: Launch, code: str, reason: str, *, is_weights: bool) -> VisionError:
+def _load_error(launch: Launch, placement: Placement, code: str, reason: str, *, is_weights: bool) -> VisionError:
     detail = f"{launch.model_id} did not load ({reason})"
-    if code == ModelLoadFailed.code and launch.placement.device != "cpu" and not is_weights:
+    if code == ModelLoadFailed.code and placement.device != "cpu" and not is_weights:
         return DeviceUnusable(detail, retry_after=RETRY_LOAD)
     error = VisionError.with_code(code, detail)
     error.retry_after = RETRY_LOAD

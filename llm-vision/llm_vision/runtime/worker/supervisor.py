@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from contextvars import Context
 
 from ...admission.places import RETRY_AFTER_SECONDS
@@ -14,8 +13,9 @@ from ..processes.process import EXIT_SECONDS
 from ..processes.wire import DEVICE_LOST
 from .exchange import Exchange
 from .limits import WorkerState
+from .owner import Owner
 from .parts import WorkerParts
-from .process import DeviceUnusable, WorkerProcess
+from .process import DeviceUnusable, Launch, WorkerProcess
 from .queue import Ticket
 
 log = logging.getLogger(__name__)
@@ -29,27 +29,28 @@ class Supervisor:
 
     Args:
         parts: of its worker.
-        on_failed: called once when a restart failed and the worker is of no use any more.
+        launch: what each process is told.
+        owner: who is told when a restart failed.
     """
 
-    def __init__(self, parts: WorkerParts, on_failed: Callable[[VisionError], None]) -> None:
+    def __init__(self, parts: WorkerParts, launch: Launch, owner: Owner) -> None:
         self._parts = parts
+        self._launch = launch
         self._queue = parts.queue
         self._running = parts.running
         self._current = parts.current
-        self._on_failed = on_failed
+        self._owner = owner
         self._process: WorkerProcess | None = None
         self._exchange: Exchange | None = None
         self._task: asyncio.Task[None] | None = None
         self.state = WorkerState.LOADING
         self.is_recovering = False
         """Whether its device failed and a new process is not ready yet."""
-        self.restarts = 0
 
     @property
-    def process(self) -> WorkerProcess | None:
-        """The one that runs, or starts."""
-        return self._process
+    def memory_bytes(self) -> int:
+        """Resident memory of the process now; 0 when there is none."""
+        return self._process.memory_bytes if self._process else 0
 
     async def start(self) -> None:
         """Start the first process and wait until its model is ready.
@@ -81,7 +82,9 @@ class Supervisor:
         self.state = WorkerState.LOADING
         while True:
             try:
-                self._process = await WorkerProcess.start(self._current.launch, self._parts.limits.load_seconds)
+                self._process = await WorkerProcess.start(
+                    self._launch, self._current.placement, self._parts.limits.load_seconds
+                )
             except (InsufficientMemory, DeviceUnusable) as error:
                 if not self._current.has_next:
                     raise
@@ -118,7 +121,6 @@ class Supervisor:
 
     def _answer_crash(self, status: int, *, was_hung: bool) -> None:
         """Tell everybody whose request was running that the process is gone."""
-        self.restarts += 1
         self.is_recovering = status == DEVICE_LOST
         self._parts.metrics.worker_restarted(self._parts.model_id)
         log.error("a worker process ended", extra={"worker": self._parts.model_id, "status": status})
@@ -132,7 +134,7 @@ class Supervisor:
     def _give_up(self, error: VisionError) -> None:
         self.state = WorkerState.FAILED
         self._fail_all(error)
-        self._on_failed(error)
+        self._owner.on_failed(error)
 
     def _fail_all(self, error: VisionError) -> None:
         for ticket in (*self._running.close(), *self._running.end_all(), *self._queue.drain()):

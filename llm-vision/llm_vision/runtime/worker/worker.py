@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable
 
 from ...admission.places import RETRY_AFTER_SECONDS
-from ...errors import PromptTooLong, QueueFull, VisionError, WorkerCrashed
-from ..placement.placements import Placement
+from ...errors import PromptTooLong, QueueFull, WorkerCrashed
+from ..placement.placements import Placement, Placements
 from ..processes.wire import MAX_HEADER_BYTES, encoded_size
 from ..work import OnChunk, WorkRequest, WorkResult
 from .limits import WorkerLimits, WorkerState
+from .owner import Owner
 from .parts import CurrentPlacement, WorkerParts
-from .process import Launches
+from .process import Launch
 from .queue import BatchQueue, Ticket
 from .running import Running
 from .shared import Shared
@@ -26,28 +27,28 @@ class Worker:
     """The gateway's handle of one loaded model.
 
     Args:
-        launches: in which placements to start it.
+        launch: what its process is told.
+        placements: where to start it, and where it goes on when that does not suffice.
         limits: how much it takes in.
         shared: the metrics and cores of all workers.
-        arriving: how many admitted requests are still on their way to the queue.
-        on_failed: called once when a restart failed and the worker is of no use any more.
+        owner: whom it asks and tells.
     """
 
     def __init__(
         self,
-        launches: Launches,
+        launch: Launch,
+        placements: Placements,
         limits: WorkerLimits,
         shared: Shared,
-        arriving: Callable[[], int] = lambda: 0,
-        on_failed: Callable[[VisionError], None] = lambda error: None,
+        owner: Owner,
     ) -> None:
+        self.model_id = launch.model_id
         self._limits = limits
-        self._current = CurrentPlacement(launches, shared.metrics)
-        self._queue = BatchQueue(limits.max_queue, limits.max_batch, limits.batch_wait, arriving)
-        self.model_id = self._current.launch.model_id
+        self._current = CurrentPlacement(launch.model_id, placements, shared.metrics)
+        self._queue = BatchQueue(limits.max_queue, limits.max_batch, limits.batch_wait, owner.arriving)
         running = Running(limits, shared.cores)
-        parts = WorkerParts(self.model_id, limits, shared.metrics, self._queue, running, self._current)
-        self._supervisor = Supervisor(parts, on_failed)
+        parts = WorkerParts(launch.model_id, limits, shared.metrics, self._queue, running, self._current)
+        self._supervisor = Supervisor(parts, launch, owner)
 
     async def start(self) -> None:
         """Start the process and wait until its model is ready.
@@ -79,20 +80,9 @@ class Worker:
         return self._current.notice
 
     @property
-    def restarts(self) -> int:
-        return self._supervisor.restarts
-
-    @property
-    def pid(self) -> int | None:
-        """The process id, while there is a process."""
-        process = self._supervisor.process
-        return process.pid if process else None
-
-    @property
     def memory_bytes(self) -> int:
         """Resident memory of the process now."""
-        process = self._supervisor.process
-        return process.memory_bytes if process else 0
+        return self._supervisor.memory_bytes
 
     @property
     def queue_length(self) -> int:
