@@ -267,3 +267,23 @@ def test_promise_03_variables_that_are_empty_count_as_unset(start_server: Start,
 def test_promise_03_no_gpu_is_not_an_empty_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert _environment({})["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "HF_TOKEN_PATH", "HF_OIDC_ID_TOKEN", "HF_ENDPOINT"])
+def test_secrets_of_the_hub_reach_the_download_and_no_other_process(
+    start_server: Start, hub: Hub, volume: Path, name: str
+) -> None:
+    """An address may hold a password."""
+    hub.hold_at = HALF
+    server = start_server({name: "hf_secret"} | on_hub(hub, volume))
+    assert post(server).json()["engine"] == "rapidocr"
+    wait_for_bytes(server, THIRD)
+    having = {
+        module
+        for module in ("downloads.child", "decoders.child", "child.main")
+        for child in server.children(module)
+        if name in child.environ()
+    }
+    assert server.children("decoders.child")
+    assert server.children("child.main")
+    assert having == {"downloads.child"}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ...errors import ModelInUse, ModelLoadFailed, ShuttingDown, VisionError, WeightsNotDownloaded
 from ...models.base import ModelSpec, Weights
-from ..processes.process import EXIT_SECONDS, ChildProcess, Command
+from ..processes.process import EXIT_SECONDS, ChildProcess, Command, hub_variables
 from ..processes.wire import Header
 from ..weights.failures import RETRY_LOAD, LoadFailures
 from ..weights.place import DownloadPlace
@@ -260,7 +260,7 @@ class Downloads:
             "may_be_pickled": weights.may_be_pickled,
         }
         network = {name: value for name, value in os.environ.items() if name.lower() in _NETWORK_VARIABLES}
-        return Command(f"download of {spec.model_id}", _CHILD, order, {**network, **_QUIET})
+        return Command(f"download of {spec.model_id}", _CHILD, order, {**hub_variables(), **network, **_QUIET})
 
 
 def _status_of(message: Header) -> DownloadStatus:

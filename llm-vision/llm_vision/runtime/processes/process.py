@@ -22,7 +22,8 @@ log = logging.getLogger(__name__)
 
 # What a library may need; keys and other secrets of the gateway stay with the gateway.
 _PASSED_VARIABLES = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "PYTHONPATH")
-_PASSED_PREFIXES = ("LC_", "HF_", "CUDA_", "NVIDIA_", "COVERAGE_")
+_PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "COVERAGE_")
+_HUB = "HF_"
 _LOG_CHUNK_BYTES = 64 * 1024
 _LOG_LINE_CHARS = 2000
 EXIT_SECONDS = 1.0
@@ -41,14 +42,24 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
+def hub_variables() -> dict[str, str]:
+    """The variables of the Hugging Face library, its secrets among them; empty is unset, as in .env."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_HUB) and value}
+
+
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
     passed = {
         name: value
         for name, value in os.environ.items()
         if name in _PASSED_VARIABLES or name.startswith(_PASSED_PREFIXES)
-        if value or not name.startswith("HF_")  # empty is unset, as in .env; CUDA's mean no GPU then
     }
-    return {**passed, **extra}
+    hub = {name: value for name, value in hub_variables().items() if not _may_hold_secret(name)}
+    return {**passed, **hub, **extra}
+
+
+def _may_hold_secret(hub_variable: str) -> bool:
+    """An address may hold a password."""
+    return "TOKEN" in hub_variable or hub_variable == "HF_ENDPOINT"
 
 
 class ChildProcess:
