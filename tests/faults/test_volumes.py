@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fixtures.fake_hub import Hub
 from fixtures.japanese_crops import crops
 from fixtures.live import LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR, copied
+from fixtures.waiting import eventually
 
 CROP = next(crops(1, seed=11))
 IS_ROOT = os.geteuid() == 0
@@ -160,3 +162,32 @@ def test_promise_33_a_missing_volume_that_comes_later(start_server: Start, tmp_p
     reads_with_the_embedded_model(server, "belong into the folder manga-ocr-base")
     copied(MANGA_OCR, volume)
     reads_with_its_own(server)
+
+
+def test_promise_33_a_volume_that_does_not_answer_keeps_nobody_else_waiting(
+    start_server: Start, tmp_path: Path
+) -> None:
+    config = tmp_path / "volume" / "config.json"
+    config.parent.mkdir()
+    os.mkfifo(config)
+    server = start_server({"MANGAOCR_MODEL_PATH": str(config.parent)})
+    with ThreadPoolExecutor() as threads:
+        answer = threads.submit(read, server, engine="manga-ocr")
+        stuck = eventually(lambda: _writer_of(config))  # there is one as soon as the service reads
+        try:
+            assert server.client.get("/livez").status_code == 200
+            assert server.client.get("/v1/models").status_code == 200
+            assert not answer.done()
+        finally:
+            config.unlink()
+            os.write(stuck, b'{"model_type": "another"}')
+            os.close(stuck)
+        assert answer.result()["code"] == "model_load_failed"
+
+
+def _writer_of(fifo: Path) -> int | None:
+    """A descriptor to write to whoever reads a fifo; None while nobody does."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
