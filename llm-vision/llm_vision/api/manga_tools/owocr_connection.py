@@ -1,4 +1,4 @@
-"""A connection of owocr's WebSocket: counted from its accept on, its bytes and its time as those of an upload."""
+"""A connection of owocr's WebSocket: counted from its accept on, its pictures and their time as those of an upload."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any, ClassVar
 
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import DATA_OPCODES, CloseCode, Frame
+from websockets.frames import CloseCode
 from websockets.protocol import OPEN
 
 from ...errors import QueueFull, RequestTimeout, VisionError
 from ...http.exchange import BodyRules
 
-_LINGER_SECONDS = 2.0
+LONGEST_PINGS = 1024
+"""Bytes: of what comes at once, more than that is a picture or a part of one."""
+MOST_UNFETCHED = 8 * 1024 * 1024
+"""Bytes of answers, those to pings too, that may lie until the client fetches them."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +27,14 @@ class CrowdRules:
 
     Args:
         body: how long a picture may take, and what all that is uploaded shares.
+        max_bytes: what a picture holds of that while it comes.
         most_waiting: how many may be open that were not let in yet.
         on_refused: called with the error for which one is ended.
         on_pushed_out: called when one is ended because there are too many.
     """
 
     body: BodyRules
+    max_bytes: int
     most_waiting: int
     on_refused: Callable[[VisionError], None]
     on_pushed_out: Callable[[], None]
@@ -51,14 +56,13 @@ class PictureConnection(ServerConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._unread_bytes = 0  # of frames that are whole
         self._held_bytes = 0
         self._late: asyncio.TimerHandle | None = None
+        self._goodbye: asyncio.Task[None] | None = None
         self.is_answering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.recv_messages.resume = self._read_on
         self.waiting[self] = None
         if len(self.waiting) > self.rules.most_waiting:
             oldest = next(iter(self.waiting))
@@ -69,28 +73,16 @@ class PictureConnection(ServerConnection):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.waiting.pop(self, None)
-        self._hold(0)
+        self._end_picture()
 
     def data_received(self, data: bytes) -> None:
+        if self._goodbye:
+            return
         super().data_received(data)
-        self._count()
-
-    def process_event(self, event: Any) -> None:
-        if isinstance(event, Frame) and event.opcode in DATA_OPCODES:
-            self._unread_bytes += len(event.data)
-        super().process_event(event)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self.transport.pause_reading()  # what is read is answered, pings at least
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._read_on()
-
-    def _read_on(self) -> None:
-        if not (self.paused or self.recv_messages.paused):
-            self.transport.resume_reading()
+        if len(data) > LONGEST_PINGS and self.state is OPEN:
+            self._begin_picture()
+        if self.transport.get_write_buffer_size() > MOST_UNFETCHED:
+            self.transport.abort()
 
     def let_in(self) -> None:
         """It is no longer one of those that may be pushed out."""
@@ -99,13 +91,13 @@ class PictureConnection(ServerConnection):
     async def next_picture(self) -> bytes | None:
         """What the client sends next; it is the caller's to count. None when the client has left."""
         self.is_answering = False
-        self._count()
+        if self._held_bytes:
+            self._begin_picture()  # the next one has come in part already
         try:
             while True:
                 message = await self.recv()
                 self.is_answering = isinstance(message, bytes)
-                self._unread_bytes -= len(message if isinstance(message, bytes) else message.encode())
-                self._count()
+                self._end_picture()
                 if isinstance(message, bytes):
                     return message
         except ConnectionClosed:
@@ -125,28 +117,29 @@ class PictureConnection(ServerConnection):
     def _too_slow(self) -> RequestTimeout:
         return RequestTimeout(f"a picture, or its answer, took longer than {self.rules.body.seconds:g} s")
 
-    def _count(self) -> None:
-        """Hold what has come and was not asked for yet; once a picture has begun, its time counts."""
-        if self.state is not OPEN:
-            return
-        try:
-            self._hold(len(self.protocol.reader.buffer) + self._unread_bytes)
-        except QueueFull as error:
-            self._refuse(error)
+    def _begin_picture(self) -> None:
+        """It holds memory from its first part on; its time counts once the one before is answered."""
+        if not self._held_bytes:
+            try:
+                self.rules.body.budget.take(self.rules.max_bytes)
+            except QueueFull as error:
+                self._refuse(error)
+                return
+            self._held_bytes = self.rules.max_bytes
+        if not self._late and not self.is_answering:
+            self._late = asyncio.get_running_loop().call_later(
+                self.rules.body.seconds, lambda: self._refuse(self._too_slow())
+            )
 
-    def _hold(self, size: int) -> None:
-        self.rules.body.budget.take(size - self._held_bytes)  # gives back what is less than nothing
-        self._held_bytes = size
-        if self._late and (not size or self.is_answering):
+    def _end_picture(self) -> None:
+        self.rules.body.budget.give_back(self._held_bytes)
+        self._held_bytes = 0
+        if self._late:
             self._late.cancel()
             self._late = None
-        elif size and not self._late and not self.is_answering:
-            self._late = self.loop.call_later(self.rules.body.seconds, lambda: self._refuse(self._too_slow()))
 
     def _refuse(self, error: VisionError) -> None:
-        """End the connection, in a way that lets the client see why."""
-        if self.state is OPEN:
+        """End the connection in a way that lets the client see why; what it still sends is not kept."""
+        if self.state is OPEN and not self._goodbye:
             self.rules.on_refused(error)
-            self.protocol.fail(CloseCode.TRY_AGAIN_LATER, error.detail)
-            self.send_data()
-            self.loop.call_later(_LINGER_SECONDS, self.transport.abort)
+            self._goodbye = asyncio.get_running_loop().create_task(self.close(CloseCode.TRY_AGAIN_LATER, error.detail))

@@ -78,7 +78,7 @@ class OwocrSocket:
         from .owocr_connection import CrowdRules, PictureConnection  # noqa: PLC0415
 
         rules, metrics = self._rules, self._services.metrics
-        crowd = CrowdRules(rules.gate.body, MOST_WAITING, self._note, metrics.connection_pushed_out)
+        crowd = CrowdRules(rules.gate.body, rules.max_bytes, MOST_WAITING, self._note, metrics.connection_pushed_out)
         connection_class = PictureConnection.configured(crowd)
         server = await serve(
             self._talk,  # type: ignore[arg-type]  # its connections are of the class below
@@ -88,7 +88,7 @@ class OwocrSocket:
             compression=None,  # pictures are compressed already, and a bomb of zeros would not count
             close_timeout=_GOODBYE_SECONDS,
             max_size=rules.max_bytes,
-            max_queue=1,
+            max_queue=0,  # nothing is read while a whole message waits
             create_connection=connection_class,
             backlog=MOST_WAITING,  # as many are accepted at once
         )
