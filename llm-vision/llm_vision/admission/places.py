@@ -38,7 +38,9 @@ class Places:
         for greedy, count in taken_by.most_common():
             if count <= taken_by[client] + 1:
                 return None
-            waiting = [found for found in self._taken if found.client == greedy and not found.is_running]
+            waiting = [
+                admission for admission in self._taken if admission.client == greedy and not admission.is_running
+            ]
             if waiting:
                 return waiting[-1]
         return None

@@ -30,7 +30,7 @@ class Turns:
 
     def next_of(self, waiting: Iterable[Waiting]) -> Waiting:
         """The oldest of those that wait, of the client whose last turn is longest ago."""
-        return min(waiting, key=lambda found: self._last.get(found.client, 0))
+        return min(waiting, key=lambda waiter: self._last.get(waiter.client, 0))
 
     def taken(self, client: str) -> None:
         """A client has its turn now."""

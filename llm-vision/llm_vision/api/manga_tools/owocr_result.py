@@ -22,7 +22,7 @@ _CAPABILITIES = {
 def as_owocr(page: PageReading) -> dict[str, Any]:
     """A page as owocr's OcrResult."""
     paragraphs = []
-    for found in page.blocks:
+    for block in page.blocks:
         lines = [
             {
                 "bounding_box": _box(line.polygon, page),
@@ -32,14 +32,14 @@ def as_owocr(page: PageReading) -> dict[str, Any]:
                     for character, corners in characters_of(line, text)
                 ],
             }
-            for line, text in lines_of([found])
+            for line, text in lines_of([block])
         ]
-        left, top, right, bottom = found.block.box
+        left, top, right, bottom = block.block.box
         paragraphs.append(
             {
                 "bounding_box": _box(((left, top), (right, bottom)), page),
                 "lines": lines,
-                "writing_direction": "TOP_TO_BOTTOM" if found.block.vertical else "LEFT_TO_RIGHT",
+                "writing_direction": "TOP_TO_BOTTOM" if block.block.vertical else "LEFT_TO_RIGHT",
             }
         )
     return result_of(page.width, page.height, paragraphs)

@@ -73,7 +73,7 @@ async def mangatan(
     """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
     data = await services.pictures.read(UrlSource(url), request.state.client)
     page = await read_page(data, services, request.state.client, OcrRequest(None, "ja"))
-    return [{"text": found.text, "tightBoundingBox": _share(found.block.box, page)} for found in page.blocks]
+    return [{"text": block.text, "tightBoundingBox": _share(block.block.box, page)} for block in page.blocks]
 
 
 def _share(box: Box, page: PageReading) -> dict[str, float]:
@@ -96,7 +96,7 @@ def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
         (x, y), (far_x, far_y) = near[side], far[side]
         return x + share * (far_x - x), y + share * (far_y - y)
 
-    found: list[tuple[str, Corners]] = []
+    characters: list[tuple[str, Corners]] = []
     for number, character in enumerate(text):
         start, end = number / len(text), (number + 1) / len(text)
         corners: Corners
@@ -104,8 +104,8 @@ def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
             corners = (at(0, start), at(1, start), at(1, end), at(0, end))
         else:
             corners = (at(0, start), at(0, end), at(1, end), at(1, start))
-        found.append((character, corners))
-    return found
+        characters.append((character, corners))
+    return characters
 
 
 def _oneocr_place(corners: Corners) -> dict[str, float]:

@@ -59,7 +59,7 @@ def _paddle_line(line: TextLine, text: str) -> dict[str, object]:
 
 def numbered_corners(corners: Corners, *, first: int, digits: int | None) -> dict[str, float]:
     """Corners as x0, y0, x1 and so on, counted from `first`."""
-    found: dict[str, float] = {}
+    numbered: dict[str, float] = {}
     for number, (x, y) in enumerate(corners, first):
-        found |= {f"x{number}": round(x, digits), f"y{number}": round(y, digits)}
-    return found
+        numbered |= {f"x{number}": round(x, digits), f"y{number}": round(y, digits)}
+    return numbered

@@ -75,23 +75,23 @@ def as_answer(page: PageReading) -> PageAnswer:
     )
 
 
-def _as_block(found: ReadBlock, order: int) -> PageBlock:
-    lines = zip(found.block.lines, found.line_texts, strict=True)
+def _as_block(block: ReadBlock, order: int) -> PageBlock:
+    lines = zip(block.block.lines, block.line_texts, strict=True)
     return PageBlock(
-        box=found.block.box,
-        vertical=found.block.vertical,
-        font_size=found.block.font_size,
+        box=block.block.box,
+        vertical=block.block.vertical,
+        font_size=block.block.font_size,
         lines=[
             PageLine(polygon=line.polygon, text=text, confidence=line.confidence if line.text else None)
             for line, text in lines
         ],
-        text=found.text,
-        confidence=found.confidence,
-        engine=found.engine,
+        text=block.text,
+        confidence=block.confidence,
+        engine=block.engine,
         order=order,
         alternatives=[
             PageAlternative(text=other.text, confidence=other.confidence, engine=other.engine)
-            for other in found.alternatives
+            for other in block.alternatives
         ],
-        ruby=None if found.rubies is None else [RubyPair(base=pair.base, ruby=pair.ruby) for pair in found.rubies],
+        ruby=None if block.rubies is None else [RubyPair(base=pair.base, ruby=pair.ruby) for pair in block.rubies],
     )

@@ -110,8 +110,8 @@ def _check_structure(text: str) -> None:
 def _signs(text: str) -> Iterator[str]:
     """Brackets and commas outside of strings, and a quotation mark for each string."""
     position, in_string = 0, False
-    while found := (_INSIDE_STRING if in_string else _OUTSIDE_STRINGS).match(text, position):
-        sign, position = text[position], found.end()
+    while match := (_INSIDE_STRING if in_string else _OUTSIDE_STRINGS).match(text, position):
+        sign, position = text[position], match.end()
         if in_string:
             in_string = sign != '"'
             continue
@@ -121,10 +121,10 @@ def _signs(text: str) -> Iterator[str]:
 
 
 def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise DuplicateKey("an object has the same key twice")
-    return found
+    return members
 
 
 def _refuse_constant(name: str) -> float:

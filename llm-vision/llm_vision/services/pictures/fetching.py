@@ -77,15 +77,15 @@ class Lookups:
         with contextlib.suppress(ValueError):
             return [ipaddress.ip_address(host)]  # some systems do not look up every address
         await self._free.acquire()
-        found: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
         try:
-            threading.Thread(target=self._look_up, args=(host, port, found), name="lookup", daemon=True).start()
+            threading.Thread(target=self._look_up, args=(host, port, answer), name="lookup", daemon=True).start()
         except RuntimeError:
             self._free.release()
             raise OSError("the system refuses to start a thread") from None
-        return await found
+        return await answer
 
-    def _look_up(self, host: str, port: int, found: asyncio.Future[list[Address]]) -> None:
+    def _look_up(self, host: str, port: int, answer: asyncio.Future[list[Address]]) -> None:
         addresses: list[Address] = []
         problem: Exception | None = None
         try:
@@ -94,16 +94,16 @@ class Lookups:
         except Exception as error:  # handed on, whatever it is
             problem = error
         with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
-            found.get_loop().call_soon_threadsafe(self._end, found, addresses, problem)
+            answer.get_loop().call_soon_threadsafe(self._end, answer, addresses, problem)
 
-    def _end(self, found: asyncio.Future[list[Address]], addresses: list[Address], problem: Exception | None) -> None:
+    def _end(self, answer: asyncio.Future[list[Address]], addresses: list[Address], problem: Exception | None) -> None:
         self._free.release()
-        if found.done():  # nobody waits for it any more
+        if answer.done():  # nobody waits for it any more
             return
         if problem:
-            found.set_exception(problem)
+            answer.set_exception(problem)
         else:
-            found.set_result(addresses)
+            answer.set_result(addresses)
 
 
 class UrlPictures:
@@ -165,10 +165,10 @@ class UrlPictures:
 
     async def _follow(self, url: PictureUrl) -> bytearray:
         for _ in range(self._rules.redirects + 1):
-            found = await self._get(url)
-            if isinstance(found, bytearray):
-                return found
-            following = parse(urljoin(url.text, found), self._rules.urls)
+            picture_or_place = await self._get(url)
+            if isinstance(picture_or_place, bytearray):
+                return picture_or_place
+            following = parse(urljoin(url.text, picture_or_place), self._rules.urls)
             if url.scheme == "https" and following.scheme != "https":
                 raise UrlNotAllowed(NOT_ALLOWED, param="url")
             url = following
