@@ -39,7 +39,7 @@ class BodyRules:
         return self.larger.get(path, self.max_bytes)
 
 
-class Exchange:
+class HttpExchange:
     """A request on its way through the service."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, request_id: str, rules: BodyRules) -> None:

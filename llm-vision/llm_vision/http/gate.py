@@ -21,7 +21,7 @@ from ..admission.rate_limit import RateLimit
 from ..errors import ClientClosed, InternalError, ShuttingDown, VisionError
 from ..metrics import Metrics
 from .access import FETCHES, AccessRules, check_host, check_key, check_origin, client_of, may_manage
-from .exchange import BodyRules, Exchange
+from .exchange import BodyRules, HttpExchange
 from .limits import check_announced_body, check_head
 from .problem import problem_response
 
@@ -58,7 +58,7 @@ class Gate:
         request_id = accepted_request_id(headers.get("x-request-id"))
         token = logs.request_id.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
-        exchange = Exchange(scope, receive, send, request_id, self._rules.body)
+        exchange = HttpExchange(scope, receive, send, request_id, self._rules.body)
         started = time.perf_counter()
         try:
             await self._answer(exchange, headers)
@@ -67,7 +67,7 @@ class Gate:
             self._record(exchange, time.perf_counter() - started)
             logs.request_id.reset(token)
 
-    async def _answer(self, exchange: Exchange, headers: Headers) -> None:
+    async def _answer(self, exchange: HttpExchange, headers: Headers) -> None:
         try:
             self._check(exchange.scope, headers)
             await exchange.begin()
@@ -93,7 +93,7 @@ class Gate:
         if method in _LIMITED_METHODS or (method, path) == FETCHES:
             self._rules.rate.take(scope["state"]["client"])
 
-    async def _run_until_client_leaves(self, exchange: Exchange) -> None:
+    async def _run_until_client_leaves(self, exchange: HttpExchange) -> None:
         """Run the routes; when the client hangs up, cancel them."""
         routes = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
         body = asyncio.create_task(exchange.body_ended.wait())
@@ -109,7 +109,7 @@ class Gate:
             routes.cancel()
             await asyncio.gather(routes, body, return_exceptions=True)
 
-    async def _refuse(self, exchange: Exchange, error: VisionError) -> None:
+    async def _refuse(self, exchange: HttpExchange, error: VisionError) -> None:
         self._metrics.error_answered(error.code)
         exchange.code = error.code
         if isinstance(error, ClientClosed):
@@ -121,7 +121,7 @@ class Gate:
         response = problem_response(error, exchange.request_id, exchange.scope["path"], close=close)
         await response(exchange.scope, exchange.receive, exchange.send)
 
-    def _record(self, exchange: Exchange, seconds: float) -> None:
+    def _record(self, exchange: HttpExchange, seconds: float) -> None:
         status = exchange.status or ClientClosed.status
         method = exchange.method
         self._metrics.request_answered(method, exchange.route, status, seconds)
