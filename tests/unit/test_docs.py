@@ -100,6 +100,15 @@ def test_the_example_of_a_model_is_one(tmp_path: Path) -> None:
     assert model.predict([Picture()])[0]["labels"][0] == {"label": "bright", "confidence": 1.0}
 
 
+def test_the_example_of_a_vision_language_family_is_the_one_that_is_tested() -> None:
+    """tests/models/test_second_family.py runs it; there it is not registered, since it is not published."""
+    _, example = re.findall(r"```python\n(.+?)```", page("adding-a-model.md"), re.DOTALL)
+    for line in ("from ...registry import register_variants\n", *re.findall(r"\n\nregister_variants\(.+\n", example)):
+        example = example.replace(line, "")
+    tested = (ROOT / "tests" / "fixtures" / "qwen_vl.py").read_text()
+    assert example.rstrip() == tested.replace("from llm_vision.models.families.vlm.", "from .").rstrip()
+
+
 def test_the_tests_that_the_reliability_page_names_exist_and_all_are_named() -> None:
     sources = "".join(path.read_text() for path in (ROOT / "tests" / "faults").glob("test_*.py"))
     existing = set(re.findall(r"def (test_rows?_\w+)\(", sources))
