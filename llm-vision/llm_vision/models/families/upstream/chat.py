@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
 from ...base import JsonObject
+from ...decoding.confidence import mean_probability
 from ...tasks.chat import Converse, JsonFormat, PicturePlace, Reply, ResponseFormat, TokenUsage, Turn
 from ...tool_text import AUTO, REQUIRED, tool_calls
 from .errors import not_understood, refused_in_stream
@@ -215,10 +215,8 @@ class Answer:
         return text
 
     def _confidence(self) -> float | None:
-        """exp of the mean log-probability; None where the server tells none."""
-        if not self._logprobs:
-            return None
-        return min(1.0, math.exp(sum(self._logprobs) / len(self._logprobs)))
+        """The mean probability of the tokens; None where the server tells none."""
+        return mean_probability(self._logprobs) if self._logprobs else None
 
 
 def _call(pieces: Sequence[_Function]) -> JsonObject:
