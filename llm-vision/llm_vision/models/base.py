@@ -135,7 +135,7 @@ class Item(ABC):
 
     @abstractmethod
     def send_token(self, text: str, logprobs: Sequence[JsonObject] = ()) -> None:
-        """Send a piece of generated text to the client at once, with what is told of its tokens."""
+        """Send a chunk of generated text to the client at once, with what is told of its tokens."""
 
 
 class Model(ABC):

@@ -60,18 +60,18 @@ def tool_calls(text: str) -> list[JsonObject] | None:
     if not text.startswith(("{", "[")):
         return None
     try:
-        found = json.loads(text, parse_float=_finite, parse_constant=_refused)
+        parsed = json.loads(text, parse_float=_finite, parse_constant=_refused)
     except (ValueError, RecursionError):
         return None
-    calls = found if isinstance(found, list) else [found]
+    calls = parsed if isinstance(parsed, list) else [parsed]
     if not calls or not all(map(_is_call, calls)):
         return None
     return [{"name": call["name"], "arguments": call["arguments"]} for call in calls]
 
 
-def _is_call(found: Any) -> bool:
-    is_whole = isinstance(found, dict) and found.keys() == {"name", "arguments"}
-    return is_whole and isinstance(found["name"], str) and isinstance(found["arguments"], dict)
+def _is_call(value: Any) -> bool:
+    is_whole = isinstance(value, dict) and value.keys() == {"name", "arguments"}
+    return is_whole and isinstance(value["name"], str) and isinstance(value["arguments"], dict)
 
 
 def _finite(digits: str) -> float:

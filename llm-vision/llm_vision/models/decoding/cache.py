@@ -88,10 +88,10 @@ class TokenCache(Cache):
 
     def first(self, count: int) -> TokenCache:
         """A cache of the first tokens, which stays as it is whatever becomes of this one."""
-        found = TokenCache(len(self._own))
-        for layer, mine in zip(found._own, self._own, strict=True):
+        beginning = TokenCache(len(self._own))
+        for layer, mine in zip(beginning._own, self._own, strict=True):
             layer.hold(*mine.first(count))
-        return found
+        return beginning
 
     @property
     def size_bytes(self) -> int:

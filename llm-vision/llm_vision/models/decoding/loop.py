@@ -17,7 +17,7 @@ from .row import Row
 if TYPE_CHECKING:
     import torch
 
-PIECE = 256
+CHUNK = 256
 """Tokens of a prompt that are read between two tokens of the others: on two cores, a 7B model takes 3 s for them."""
 
 Ended = tuple[Row, "JsonObject | Exception"]
@@ -128,7 +128,7 @@ class Decoding:
             reused, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
             row.reused_tokens = row.reused_tokens if row.tokens else reused
         done = prompt.cache.get_seq_length()
-        end = min(done + PIECE, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
+        end = min(done + CHUNK, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
         try:
             with self._model.interrupted(row.item):
                 logits = self._model.read(prompt.embedded[:, done:end], prompt.positions[..., done:end], prompt.cache)

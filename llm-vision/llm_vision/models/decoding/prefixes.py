@@ -35,15 +35,15 @@ class PrefixStore:
             key: one number for each token; see `Prompt.key`.
         """
         wanted = np.asarray(key[:-1], np.int64)
-        best, found = 0, None
+        best, nearest = 0, None
         for name, (known, _) in self._known.items():
             common = _common(known, wanted)
             if common > best:
-                best, found = common, name
-        if found is None or best < LEAST:
+                best, nearest = common, name
+        if nearest is None or best < LEAST:
             return None
-        self._known.move_to_end(found)
-        return best, self._known[found][1].first(best)
+        self._known.move_to_end(nearest)
+        return best, self._known[nearest][1].first(best)
 
     def keep(self, key: Sequence[int], cache: TokenCache) -> None:
         """Remember a prompt that was read; the cache may go on."""

@@ -69,10 +69,10 @@ class TextStream:
     def add(self, token: int) -> str:
         """The text that is certain now that this token has come."""
         self._held += self._decoder.step(self._tokenizer, token) or ""
-        found = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
-        if found:
+        stops = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
+        if stops:
             self.is_stopped = True
-            self._held = self._held[: min(found)]
+            self._held = self._held[: min(stops)]
             return self.end()
         return self._give(self._certain())
 
@@ -90,18 +90,18 @@ class TextStream:
         return len(self._held.rstrip())
 
     def _give(self, count: int) -> str:
-        piece, self._held = self._held[:count], self._held[count:]
-        piece = piece if self.text else piece.lstrip()
-        self.text += piece
-        return piece
+        chunk, self._held = self._held[:count], self._held[count:]
+        chunk = chunk if self.text else chunk.lstrip()
+        self.text += chunk
+        return chunk
 
 
-def _bytes_of(piece: str) -> bytes | None:
-    """What a piece of a vocabulary stands for: a byte, or the bytes that GPT-2 writes as letters; None for others."""
-    if found := _BYTE.fullmatch(piece):
-        return bytes.fromhex(found[1])
+def _bytes_of(entry: str) -> bytes | None:
+    """What an entry of a vocabulary stands for: a byte, or the bytes that GPT-2 writes as letters; None for others."""
+    if byte := _BYTE.fullmatch(entry):
+        return bytes.fromhex(byte[1])
     letters = _byte_letters()
-    return bytes(letters[letter] for letter in piece) if set(piece) <= set(letters) else None
+    return bytes(letters[letter] for letter in entry) if set(entry) <= set(letters) else None
 
 
 @cache

@@ -9,6 +9,6 @@ from pathlib import Path
 
 def package_files(package: str, pattern: str) -> Iterable[Path]:
     """The files of a package that match a pattern; none when it is not installed."""
-    found = find_spec(package)
-    folders = (found.submodule_search_locations if found else None) or []
+    spec = find_spec(package)
+    folders = (spec.submodule_search_locations if spec else None) or []
     return [file for folder in folders for file in Path(folder).glob(pattern)]

@@ -103,10 +103,10 @@ class MangaOcr(Model):
         """
         crops = [_Crop(item, picture) for item in batch for picture in item.images]
         written = [crop for crop in crops if not is_blank(crop.picture)]
-        found = (
+        parts = (
             self._read(written[at : at + self.spec.max_batch]) for at in range(0, len(written), self.spec.max_batch)
         )
-        readings = dict(zip(map(id, written), (reading for part in found for reading in part), strict=True))
+        readings = dict(zip(map(id, written), (reading for part in parts for reading in part), strict=True))
         results: list[JsonObject | Exception] = []
         for item in batch:
             theirs = tuple(readings.get(id(crop), CropText("")) for crop in crops if crop.item is item)

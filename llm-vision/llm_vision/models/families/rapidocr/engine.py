@@ -91,18 +91,18 @@ class Engine:
 
     def _detect(self, bgr: Pixels) -> list[Polygon]:
         """Corners of lines; those of a small crop also as they are found in it enlarged."""
-        found = self.detect(bgr)
+        polygons = self.detect(bgr)
         scale = min(MOST_ENLARGED, SMALL_SIDE / max(bgr.shape[:2]))
         if scale <= 1:
-            return found
+            return polygons
         larger = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         enlarged = [polygon / scale for polygon in self.detect(larger.astype(np.uint8, copy=False))]
-        return enlarged + [polygon for polygon in found if not _is_covered(polygon, enlarged)]
+        return enlarged + [polygon for polygon in polygons if not _is_covered(polygon, enlarged)]
 
     def detect(self, bgr: Pixels) -> list[Polygon]:
         """Corners of the lines of a picture, clockwise from the top left."""
-        found = self._detector(bgr)
-        return [] if found.boxes is None else list(found.boxes)
+        detected = self._detector(bgr)
+        return [] if detected.boxes is None else list(detected.boxes)
 
     def _recognise_lines(self, bgr: Pixels, polygons: list[Polygon]) -> list[TextLine]:
         corners = [as_points(polygon) for polygon in polygons]

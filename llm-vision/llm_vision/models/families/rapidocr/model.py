@@ -103,9 +103,9 @@ class RapidOcr(Model):
 
         pages = [steps.page_of(item, request) for item, request in requests]
         parts = [(page, tile) for page in pages for tile in page.tiles]
-        found = self._each(steps.find_lines, parts)
+        lines_of_parts = self._each(steps.find_lines, parts)
         for page in pages:
-            page.take_lines([lines for (owner, _), lines in zip(parts, found, strict=True) if owner is page])
+            page.take_lines([lines for (owner, _), lines in zip(parts, lines_of_parts, strict=True) if owner is page])
         places = [(page, number) for page in pages for number in page.lines_to_read]
         for (page, number), reading in zip(places, self._each(steps.read_line, places), strict=True):
             page.take_reading(number, reading)

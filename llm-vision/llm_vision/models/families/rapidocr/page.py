@@ -21,7 +21,7 @@ from .engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straighte
 from .line_ink import cut, ink_spans, ruby_strip
 from .panels import Box, find_panels
 from .polygons import Polygon, as_points
-from .tiles import Tile, joined, tiles
+from .tiles import Tile, join_tiles, tiles
 
 MOST_LINES = 1500
 """Of a page; a dense page of a newspaper has half of that, more are noise."""
@@ -56,15 +56,16 @@ class Page:
         """Shape (height, width, 3)."""
         return self.item.images[0]
 
-    def take_lines(self, found: Sequence[list[Polygon] | Exception]) -> None:
+    def take_lines(self, lines_of_tiles: Sequence[list[Polygon] | Exception]) -> None:
         """Join what was found in the tiles, and find the panels.
 
         Where the reading order is AUTO, a page is read from the right if most lines stand in columns.
         """
-        self.failure = next((part for part in found if isinstance(part, Exception)), None)
+        self.failure = next((part for part in lines_of_tiles if isinstance(part, Exception)), None)
         if self.failure or not self.tiles:
             return
-        polygons = joined(list(zip(self.tiles, found, strict=True)), max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
+        lines = list(zip(self.tiles, lines_of_tiles, strict=True))
+        polygons = join_tiles(lines, max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
         for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
             self.lines += _lines_in(self.rgb, polygon, vertical=vertical)
         order = self.request.reading_order if isinstance(self.request, ReadPage) else ReadingOrder.AUTO

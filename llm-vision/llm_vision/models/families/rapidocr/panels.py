@@ -57,14 +57,14 @@ def find_panels(rgb: Rgb, *, right_to_left: bool) -> list[Box]:
     side = min(small.shape)
     page = _Page(_is_drawn(small), max(2, round(LEAST_GUTTER * side)), round(LEAST_PANEL * side))
     whole = (0, 0, small.shape[1], small.shape[0])
-    found = [
+    panels = [
         panel
         for part in _facing_pages(page, whole, right_to_left)
         for panel in _cut(page, part, right_to_left=right_to_left, by_rows=True)
     ]
     return [
         (left * step, top * step, min(width, right * step), min(height, bottom * step))
-        for left, top, right, bottom in found
+        for left, top, right, bottom in panels
     ]
 
 

@@ -63,15 +63,15 @@ def tiles(height: int, width: int) -> list[Tile]:
     return [Tile(start, start + size, along) for start in starts]
 
 
-def joined(found: Sequence[tuple[Tile, list[Polygon]]], whole: int) -> list[Polygon]:
+def join_tiles(lines_of_tiles: Sequence[tuple[Tile, list[Polygon]]], whole: int) -> list[Polygon]:
     """All lines once: those that two tiles have found, and those that an end of a tile has cut.
 
     Args:
-        found: each tile with its lines, as polygons of the picture.
+        lines_of_tiles: each tile with its lines, as polygons of the picture.
         whole: length of the picture along the tiles.
     """
     kept: list[_View] = []
-    for tile, polygons in found:
+    for tile, polygons in lines_of_tiles:
         earlier = list(kept)  # two lines of one tile are two lines, also where their boxes overlap
         for polygon in polygons:
             view = _View(polygon, tile.cuts(polygon, whole))

@@ -208,7 +208,7 @@ class Answer:
         ).as_json()
 
     def _calls_as_text(self) -> str:
-        calls = [_call(pieces) for _, pieces in sorted(self._calls.items())]
+        calls = [_call(deltas) for _, deltas in sorted(self._calls.items())]
         text = json.dumps(calls, ensure_ascii=False)
         if tool_calls(text) is None:
             raise not_understood()
@@ -219,9 +219,9 @@ class Answer:
         return mean_probability(self._logprobs) if self._logprobs else None
 
 
-def _call(pieces: Sequence[_Function]) -> JsonObject:
+def _call(deltas: Sequence[_Function]) -> JsonObject:
     try:
-        arguments = json.loads("".join(piece.arguments or "" for piece in pieces) or "{}")
+        arguments = json.loads("".join(delta.arguments or "" for delta in deltas) or "{}")
     except (ValueError, RecursionError):
         raise not_understood() from None
-    return {"name": "".join(piece.name or "" for piece in pieces), "arguments": arguments}
+    return {"name": "".join(delta.name or "" for delta in deltas), "arguments": arguments}

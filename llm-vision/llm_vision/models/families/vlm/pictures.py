@@ -58,12 +58,13 @@ class PictureMemory:
         if None in seen:
             features = self._encode(pictures)
             seen = [
-                known or SeenPicture(found, next(self._numbers)) for known, found in zip(seen, features, strict=True)
+                known or SeenPicture(feature, next(self._numbers))
+                for known, feature in zip(seen, features, strict=True)
             ]
-        found = [picture for picture in seen if picture]
-        for key, picture in zip(keys, found, strict=True):
+        all_seen = [picture for picture in seen if picture]
+        for key, picture in zip(keys, all_seen, strict=True):
             self._keep(key, picture)
-        return found
+        return all_seen
 
     def _keep(self, key: Key, picture: SeenPicture) -> None:
         self._known[key] = picture

@@ -45,11 +45,11 @@ def template_of(folder: Path, tokenizer: Any) -> str | None:
     for name in ("chat_template.json", "processor_config.json"):
         file = folder / name
         try:
-            found = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
+            template = json.loads(file.read_text(encoding="utf-8")).get("chat_template") if file.is_file() else None
         except (ValueError, AttributeError) as error:
             raise UnusableWeights(f"{name} is damaged") from error
-        if isinstance(found, str):
-            return found
+        if isinstance(template, str):
+            return template
     template = tokenizer.chat_template
     return template if isinstance(template, str) else None
 
@@ -143,10 +143,10 @@ def _with_system_folded(messages: Iterable[JsonObject]) -> Iterable[JsonObject]:
 
 def _merged(parts: Iterable[JsonObject]) -> list[JsonObject]:
     """Texts that follow each other as one: some templates write only the first of a turn."""
-    found: list[JsonObject] = []
+    merged: list[JsonObject] = []
     for kind, run in groupby(parts, key=lambda part: part["type"]):
         if kind == "text":
-            found.append({"type": "text", "text": "".join(part["text"] for part in run)})
+            merged.append({"type": "text", "text": "".join(part["text"] for part in run)})
         else:
-            found += run
-    return found
+            merged += run
+    return merged

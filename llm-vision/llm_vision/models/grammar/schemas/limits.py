@@ -89,9 +89,9 @@ class _Joins:
 def _check_ends(answer: JsonObject, definitions: Definitions) -> None:
     ending: set[str] = set()
     waiting = list(definitions)[::-1]
-    while found := {name for name in waiting if _ends(definitions[name], ending)}:
-        ending |= found
-        waiting = [name for name in waiting if name not in found]
+    while ended := {name for name in waiting if _ends(definitions[name], ending)}:
+        ending |= ended
+        waiting = [name for name in waiting if name not in ended]
     if waiting or not _ends(answer, ending):
         raise UnusableSchema("no answer can fulfil the schema, as where a definition requires itself")
 

@@ -87,15 +87,15 @@ def _finest(*bounds: float) -> float:
 
 def _bounds(schema: Mapping[str, Any]) -> tuple[list[tuple[float, bool]], list[tuple[float, bool]]]:
     """Lower and upper bounds; whether each is itself excluded."""
-    found: list[list[tuple[float, bool]]] = []
+    bounds: list[list[tuple[float, bool]]] = []
     for inclusive, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
         included, excluded = schema.get(inclusive), schema.get(exclusive)
         if isinstance(excluded, bool):  # as in draft 4, where it tells of the other word
-            found.append([] if included is None else [(_number(included), excluded)])
+            bounds.append([] if included is None else [(_number(included), excluded)])
         else:
             pairs = ((included, False), (excluded, True))
-            found.append([(_number(bound), is_open) for bound, is_open in pairs if bound is not None])
-    return found[0], found[1]
+            bounds.append([(_number(bound), is_open) for bound, is_open in pairs if bound is not None])
+    return bounds[0], bounds[1]
 
 
 def step_digits(schema: Mapping[str, Any]) -> int:

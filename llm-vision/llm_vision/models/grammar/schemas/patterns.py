@@ -97,11 +97,11 @@ class _Translation:
         self._give("-" if is_range else r"\-", 1)
 
     def _escape(self, in_class: bool = False) -> str:
-        if (found := _PROPERTY.match(self._pattern, self._at)) is not None:
-            self._at = found.end()
-            return found[0]
-        if (found := _HEX.match(self._pattern, self._at)) is not None:
-            return self._character(found)
+        if (matched := _PROPERTY.match(self._pattern, self._at)) is not None:
+            self._at = matched.end()
+            return matched[0]
+        if (matched := _HEX.match(self._pattern, self._at)) is not None:
+            return self._character(matched)
         name = self._rest[1:2]
         self._at += 2
         if name in _CLASSES:
@@ -117,9 +117,9 @@ class _Translation:
         is_plain = not name.isascii() or name in "<>/ " or not name.isprintable()
         return name if is_plain else f"\\{name}"
 
-    def _character(self, found: re.Match[str]) -> str:
-        self._at = found.end()
-        number = int(next(part for part in found.groups() if part), 16)
+    def _character(self, matched: re.Match[str]) -> str:
+        self._at = matched.end()
+        number = int(next(part for part in matched.groups() if part), 16)
         if number in _HIGH and (low := _HEX.match(self._pattern, self._at)) and int(low[2] or "0", 16) in _LOW:
             self._at = low.end()
             number = 0x10000 + ((number - _HIGH.start) << 10) + int(low[2], 16) - _LOW.start
@@ -129,10 +129,10 @@ class _Translation:
         return f"\\x{{{number:x}}}"
 
     def _match(self, wanted: re.Pattern[str], otherwise: str) -> None:
-        found = wanted.match(self._pattern, self._at)
-        if found is None:
+        matched = wanted.match(self._pattern, self._at)
+        if matched is None:
             raise _unknown(otherwise)
-        self._give(found[0], len(found[0]))
+        self._give(matched[0], len(matched[0]))
 
     def _give(self, text: str, count: int) -> None:
         self._done.append(text)

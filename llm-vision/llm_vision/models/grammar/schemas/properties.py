@@ -34,10 +34,10 @@ def members(schema: Mapping[str, Any]) -> tuple[JsonObject, JsonObject, Any]:
 
 
 def name_pattern(pattern: str) -> str:
-    found, *others = translated(pattern)
+    writable, *others = translated(pattern)
     if others:
         raise UnusableSchema("a pattern of names speaks of control characters")
-    return found
+    return writable
 
 
 def _with_names(

@@ -182,10 +182,10 @@ class SchemaWriter:
         most = values.counted(schema, "maxItems")
         items = schema.get("items", True)
         is_tuple = "prefixItems" in schema or isinstance(items, list)
-        found = None if is_tuple else unique.listed(items, lambda ref: _target(ref, place.document), self._count)
-        if found is not None:
+        allowed = None if is_tuple else unique.listed(items, lambda ref: _target(ref, place.document), self._count)
+        if allowed is not None:
             budget = min(self._lists // 3, unique.MOST_JOINED if place.is_open else self._lists)
-            written, cost = unique.lists(found, least, len(found) if most is None else most, budget)
+            written, cost = unique.lists(allowed, least, len(allowed) if most is None else most, budget)
             self._lists -= cost
             return written
         if least > 1:
@@ -226,26 +226,26 @@ def _is_unique(schema: Mapping[str, Any]) -> bool:
 
 
 def _list(schema: Mapping[str, Any], word: str) -> list[Any]:
-    found = schema[word]
-    if not isinstance(found, list) or not 0 < len(found) <= MOST_PROPERTIES:
+    options = schema[word]
+    if not isinstance(options, list) or not 0 < len(options) <= MOST_PROPERTIES:
         raise UnusableSchema(f"{word} must be a list of 1 to {MOST_PROPERTIES} schemas")
-    return found
+    return options
 
 
 def _target(pointer: Any, document: Any) -> Any:
     """What a reference inside of a document points to."""
     if not isinstance(pointer, str) or not (pointer == "#" or pointer.startswith("#/")):
         raise UnusableSchema("a $ref must point into the same schema, as `#/$defs/name` does")
-    found = document
+    target = document
     for part in unquote(pointer[2:]).split("/") if len(pointer) > 1 else []:
         name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        elif isinstance(found, dict) and name in found:
-            found = found[name]
+        if isinstance(target, list) and name.isdigit() and int(name) < len(target):
+            target = target[int(name)]
+        elif isinstance(target, dict) and name in target:
+            target = target[name]
         else:
             raise UnusableSchema("a $ref points to nothing")
-    return found
+    return target
 
 
 def _size(schema: Any) -> int:

@@ -75,14 +75,14 @@ def _face(option: Any, types: frozenset[str], resolve: Resolve) -> _Face:
     own = _general(types_of(schema)) & _general(types)
     properties = schema.get("properties", {})
     tags = {
-        name: found
+        name: constants
         for name, one in (properties.items() if isinstance(properties, dict) else ())
-        if (found := _constants(resolved(one, resolve))) is not None
+        if (constants := _constants(resolved(one, resolve))) is not None
     }
-    found = _constants(schema)
-    if found is not None:
+    constants = _constants(schema)
+    if constants is not None:
         own = frozenset(name for name in own if _constants({**schema, "type": name}))
-    return _Face(own, found, tags)
+    return _Face(own, constants, tags)
 
 
 def _general(types: frozenset[str]) -> frozenset[str]:

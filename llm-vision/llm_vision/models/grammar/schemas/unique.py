@@ -35,11 +35,11 @@ def listed(schema: Any, resolve: Resolve, count: Count) -> list[Any] | None:
     Raises:
         UnusableSchema: it allows nothing, or cannot be followed.
     """
-    found = resolved(schema, resolve)
-    union = words_of(found) - {"type"} if isinstance(found, dict) else frozenset()
+    target = resolved(schema, resolve)
+    union = words_of(target) - {"type"} if isinstance(target, dict) else frozenset()
     if union not in ({"anyOf"}, {"oneOf"}):
-        return _constants(found, count)
-    options, types = found[next(iter(union))], types_of(found)
+        return _constants(target, count)
+    options, types = target[next(iter(union))], types_of(target)
     known: dict[str, Any] = {}
     for option in options if isinstance(options, list) else [None]:
         allowed = _constants(resolved(option, resolve), count)
@@ -63,14 +63,14 @@ def _constants(schema: Any, count: Count) -> list[Any] | None:
     return None
 
 
-def lists(found: Sequence[Any], least: int, most: int, budget: int) -> tuple[JsonObject, int]:
+def lists(members: Sequence[Any], least: int, most: int, budget: int) -> tuple[JsonObject, int]:
     """A schema of the lists of some of these values, each at most once; and how many characters it has, about.
 
     Short lists have them in any order, longer ones in the given order, and the longest are left out, all as the budget
     allows. Where it allows none at all, the values are dealt to as many places as a list must have.
 
     Args:
-        found: all different.
+        members: all different.
         least: items that a list must have.
         most: items that it may have.
         budget: characters.
@@ -78,17 +78,17 @@ def lists(found: Sequence[Any], least: int, most: int, budget: int) -> tuple[Jso
     Raises:
         UnusableSchema: there are not as many different values as items.
     """
-    sizes = [len(json.dumps(value)) + _AROUND_VALUE for value in found]
-    most = min(most, len(found))
+    sizes = [len(json.dumps(value)) + _AROUND_VALUE for value in members]
+    most = min(most, len(members))
     if least > most:
         raise UnusableSchema("minItems asks for more items than uniqueItems and maxItems allow")
     lengths = list(range(max(least, 1), most + 1))
     rows = _affordable(lengths, sizes, budget // 4, in_order=False)
     rows += _affordable(lengths, sizes, budget // 4 * 3, in_order=True)
     if lengths and not rows:
-        rows = [_dealt(len(found), lengths[0])]
+        rows = [_dealt(len(members), lengths[0])]
     options: list[JsonObject] = [{"type": "array", "maxItems": 0}] if least == 0 else []
-    options += [_written([[found[number] for number in place] for place in row]) for row in rows]
+    options += [_written([[members[number] for number in place] for place in row]) for row in rows]
     return {"anyOf": options}, sum(_cost(row, sizes) for row in rows)
 
 

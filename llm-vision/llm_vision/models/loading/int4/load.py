@@ -61,8 +61,10 @@ def _refuse_other_quantization(folder: Path) -> None:
     config = copy.read_config(folder)
     inner = config.get("text_config")
     for part in (config, inner if isinstance(inner, dict) else {}):
-        found = part.get("quantization_config")
-        if found is not None and (not isinstance(found, dict) or found.get("quant_method") != hooks.METHOD):
+        quantization = part.get("quantization_config")
+        if quantization is not None and (
+            not isinstance(quantization, dict) or quantization.get("quant_method") != hooks.METHOD
+        ):
             raise UnusableWeights("the weights are already quantised, in a way that is not known here")
 
 
