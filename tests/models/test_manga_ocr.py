@@ -17,7 +17,7 @@ from fixtures.japanese_crops import Crop, crops
 from fixtures.number_format import number_format
 from fixtures.tiny_models import MANGA_OCR, copied
 from llm_vision.models.base import JsonObject, LoadContext, Quantization
-from llm_vision.models.families.manga_ocr.model import INVENTED, NO_END, REPEATED, MangaOcr, judged, repeats_itself
+from llm_vision.models.families.manga_ocr.model import INVENTED, NO_END, REPEATED, MangaOcr, judge, repeats_itself
 
 COUNT = many(500, 120)
 
@@ -149,13 +149,13 @@ def test_the_crops_of_a_page_come_as_one_request(
 
 
 def test_a_text_that_does_not_end_is_never_sure() -> None:
-    found = judged("あいう", 0.99, has_end=False)
+    found = judge("あいう", 0.99, has_end=False)
     assert (found["confidence"], found["notice"]) == (INVENTED, NO_END)
 
 
 @pytest.mark.parametrize("text", ["は" * 7, "それで" * 6, "え" + "あい" * 6])
 def test_a_text_that_repeats_itself_is_never_sure(text: str) -> None:
-    assert judged(text, 0.99, has_end=True)["notice"] == REPEATED
+    assert judge(text, 0.99, has_end=True)["notice"] == REPEATED
 
 
 @pytest.mark.parametrize("text", ["......", "うおお" + "ー" * 6, "", "はははは", "あいうえおかきくけこ", "！" * 8])

@@ -13,7 +13,7 @@ from fixtures.drawing import block_size, draw_block
 from llm_vision.models.families.rapidocr.line_ink import cut, ink_spans, ruby_strip
 from llm_vision.models.families.rapidocr.panels import find_panels
 from llm_vision.models.families.rapidocr.polygons import Polygon
-from llm_vision.models.families.rapidocr.tiles import joined, tiles
+from llm_vision.models.families.rapidocr.tiles import join_tiles, tiles
 
 
 def polygon(left: float, top: float, right: float, bottom: float) -> Polygon:
@@ -48,7 +48,7 @@ def test_no_line_is_lost_or_doubled_at_a_seam() -> None:
     cut_below = polygon(300, first.end - 60, 340, first.end)
     whole = polygon(300, first.end - 60, 340, first.end + 150)
     above, below = polygon(500, 10, 540, 90), polygon(500, 1900, 540, 2000)
-    found = joined([(first, [above, seen_twice, cut_below]), (second, [moved_a_little, whole, below])], 2100)
+    found = join_tiles([(first, [above, seen_twice, cut_below]), (second, [moved_a_little, whole, below])], 2100)
     assert len(found) == 4
     assert boxes([whole])[0] in boxes(found)
 
@@ -57,13 +57,13 @@ def test_a_line_that_both_tiles_cut_is_put_together() -> None:
     first, second = tiles(2100, 800)[:2]
     upper = polygon(300, second.start - 100, 340, first.end)
     lower = polygon(302, second.start, 341, first.end + 100)
-    (found,) = joined([(first, [upper]), (second, [lower])], 2100)
+    (found,) = join_tiles([(first, [upper]), (second, [lower])], 2100)
     assert boxes([found]) == [(300, second.start - 100, 341, first.end + 100)]
 
 
 def test_overlapping_lines_of_one_tile_stay_two() -> None:
     (tile,) = tiles(1400, 1000)
-    assert len(joined([(tile, [polygon(0, 0, 60, 200), polygon(30, 0, 90, 200)])], 1400)) == 2
+    assert len(join_tiles([(tile, [polygon(0, 0, 60, 200), polygon(30, 0, 90, 200)])], 1400)) == 2
 
 
 def panels_of(picture: Image.Image, *, right_to_left: bool = True) -> list[tuple[int, int, int, int]]:

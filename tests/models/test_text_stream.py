@@ -75,7 +75,7 @@ def any_tokenizer(request: pytest.FixtureRequest, tokenizer: Any) -> Any:
 def test_what_is_told_of_tokens_makes_the_text_again(any_tokenizer: Any, text: str) -> None:
     ids = any_tokenizer.encode(text, add_special_tokens=False).ids
     logarithms = torch.zeros(any_tokenizer.get_vocab_size())
-    told = [TextStream(any_tokenizer, ()).told(token, logarithms, 0) for token in ids]
+    told = [TextStream(any_tokenizer, ()).describe(token, logarithms, 0) for token in ids]
     assert b"".join(bytes(one["bytes"]) for one in told).decode().strip() == text
     assert sum(one["token"].startswith(" ") for one in told) >= text.count(" ") - text.count("  ")
 
@@ -83,4 +83,4 @@ def test_what_is_told_of_tokens_makes_the_text_again(any_tokenizer: Any, text: s
 def test_a_token_that_says_nothing_has_no_bytes(any_tokenizer: Any) -> None:
     logarithms = torch.zeros(any_tokenizer.get_vocab_size())
     end = any_tokenizer.token_to_id("</s>")
-    assert TextStream(any_tokenizer, ()).told(end, logarithms, 0)["token"] == "</s>"
+    assert TextStream(any_tokenizer, ()).describe(end, logarithms, 0)["token"] == "</s>"

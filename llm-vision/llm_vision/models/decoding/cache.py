@@ -74,7 +74,7 @@ class TokenCache(Cache):
         self._own = [_Layer() for _ in range(layers)]
         super().__init__(layers=list(self._own))
 
-    def joined(self, other: TokenCache) -> TokenCache:
+    def join(self, other: TokenCache) -> TokenCache:
         """A cache with the rows of both, those with fewer tokens padded in front with zeros."""
         longest = max(self.get_seq_length(), other.get_seq_length())
         together = TokenCache(len(self._own))

@@ -81,7 +81,7 @@ class LanguageModel:
         """
         hidden = self.decoder(
             input_ids=tokens,
-            attention_mask=self._seen(mask),
+            attention_mask=self._fastest_mask(mask),
             position_ids=positions,
             past_key_values=cache,
             use_cache=True,
@@ -89,7 +89,7 @@ class LanguageModel:
         logits: torch.Tensor = self.head(hidden[:, -1])
         return logits
 
-    def _seen(self, mask: torch.Tensor) -> torch.Tensor | None:
+    def _fastest_mask(self, mask: torch.Tensor) -> torch.Tensor | None:
         """A mask (rows, places) in the fastest form: on a CPU, grouped attention has no fast kernel without one.
 
         Measured with a 0.5B model in bf16 behind 1,525 tokens, one thread: 127 ms a step without a mask, 89 ms with it;

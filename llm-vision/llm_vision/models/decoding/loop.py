@@ -152,7 +152,7 @@ class Decoding:
         if row.is_finished:
             self._ended.append((row, row.outcome))
             return
-        self._cache = cache if self._cache is None else self._cache.joined(cache)
+        self._cache = cache if self._cache is None else self._cache.join(cache)
         self._rows.append(row)
         self._prompts[row] = prompt
 

@@ -115,7 +115,7 @@ class Row:
         if self.constraint:
             self.constraint.take(token)
         if self.top_logprobs is not None:
-            self._untold.append(self.stream.told(token, logarithms, self.top_logprobs))
+            self._untold.append(self.stream.describe(token, logarithms, self.top_logprobs))
         self._send(self.stream.add(token))
         if self.stream.is_stopped:
             self.finish_reason = "stop"

@@ -39,7 +39,7 @@ class TextStream:
         """All that was given out."""
         self.is_stopped = False
 
-    def told(self, token: int, logarithms: torch.Tensor, alternatives: int) -> JsonObject:
+    def describe(self, token: int, logarithms: torch.Tensor, alternatives: int) -> JsonObject:
         """What is told of a token, and of the most probable ones in its place.
 
         Args:

@@ -91,10 +91,10 @@ def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **opti
     is_safe = any(folder.glob(_SAFE))
     if not is_safe and not (may_be_pickled and any(folder.glob(_PICKLED))):
         raise UnusableWeights("there are no weights in the folder: safetensors are needed")
-    return strictly(model_class, folder, local_files_only=True, use_safetensors=is_safe, **options)
+    return load_strictly(model_class, folder, local_files_only=True, use_safetensors=is_safe, **options)
 
 
-def strictly(model_class: Any, folder: Path | None, **options: Any) -> Any:
+def load_strictly(model_class: Any, folder: Path | None, **options: Any) -> Any:
     """What `from_pretrained` returns, ready to run, when the weights are exactly those of the model.
 
     Raises:

@@ -51,7 +51,7 @@ def encode(model: Any, pixels: torch.Tensor) -> dict[str, Any]:
     return {"encoder_outputs": BaseModelOutput(encoded), "past_key_values": cache}
 
 
-def confidences(model: Any, encoded: torch.Tensor, sequences: torch.Tensor) -> list[float]:
+def measure_confidences(model: Any, encoded: torch.Tensor, sequences: torch.Tensor) -> list[float]:
     """The mean probability of each text's tokens, its end included.
 
     Read off once the texts are there: the search would keep every score of every beam, a gigabyte for long texts.

@@ -127,10 +127,10 @@ class MangaOcr(Model):
             sequences = self._model.generate(
                 **seen, max_length=MAX_TOKENS, stopping_criteria=[stop_when_nobody_waits([crop.item for crop in crops])]
             )
-            confidences = beams.confidences(self._model, encoded, sequences)
+            confidences = beams.measure_confidences(self._model, encoded, sequences)
         end = self._model.generation_config.eos_token_id
         return [
-            judged(self._text_of(ids), confidence, has_end=end in ids)
+            judge(self._text_of(ids), confidence, has_end=end in ids)
             for ids, confidence in zip(sequences.tolist(), confidences, strict=True)
         ]
 
@@ -167,7 +167,7 @@ def is_blank(picture: Any) -> bool:
     return bool(int(picture.max()) - int(picture.min()) < FLAT)
 
 
-def judged(text: str, confidence: float, *, has_end: bool) -> CropText:
+def judge(text: str, confidence: float, *, has_end: bool) -> CropText:
     """A reading with its doubts: a text that does not end or only repeats itself is never told as a sure one."""
     if not has_end:
         return CropText(text, min(confidence, INVENTED), notice=NO_END)

@@ -108,10 +108,10 @@ class Engine:
         corners = [as_points(polygon) for polygon in polygons]
         lines = []
         for polygon, points, vertical in zip(polygons, corners, directions(corners), strict=True):
-            straight = straightened(bgr, polygon)
+            straight = straighten(bgr, polygon)
             if min(straight.shape[:2]) < LEAST_LINE:
                 continue
-            text, confidence = self._recognise(_turned(straight))
+            text, confidence = self._recognise(_turn(straight))
             if text and confidence >= LEAST_CONFIDENCE:
                 lines.append(TextLine(points, text, confidence, vertical))
         return lines
@@ -120,7 +120,7 @@ class Engine:
         """Read a crop in which no line was found as one line: sound effects and crops of two characters."""
         height, width = padded.shape[:2]
         inner = padded[border // 2 : height - border // 2, border // 2 : width - border // 2]
-        text, confidence = self._recognise(_turned(inner))
+        text, confidence = self._recognise(_turn(inner))
         if confidence < LEAST_WHOLE_CONFIDENCE or not text or (len(text) == 1 and text.isascii()):
             return []  # a lone digit or letter is what shapes look like
         right, bottom = float(width - border), float(height - border)
@@ -130,10 +130,10 @@ class Engine:
 
     def read_line(self, rgb: Pixels, polygon: Polygon) -> tuple[str, float]:
         """Text and confidence of the line under a polygon."""
-        straight = straightened(rgb, polygon)
+        straight = straighten(rgb, polygon)
         if min(straight.shape[:2]) < LEAST_LINE:
             return "", 0.0
-        return self._recognise(_turned(straight[:, :, ::-1]))
+        return self._recognise(_turn(straight[:, :, ::-1]))
 
     def _recognise(self, line: Pixels) -> tuple[str, float]:
         free = round(FREE_BEHIND * line.shape[0])
@@ -156,7 +156,7 @@ class Engine:
         return rapidocr.RapidOCR(params={**_COMMON, **params})
 
 
-def reduced(rgb: Pixels) -> tuple[Pixels, float]:
+def reduce_size(rgb: Pixels) -> tuple[Pixels, float]:
     """A picture with at most `MOST_PIXELS`, and its scale."""
     scale = sqrt(MOST_PIXELS / (rgb.shape[0] * rgb.shape[1]))
     if scale >= 1:
@@ -181,7 +181,7 @@ def _is_covered(polygon: Polygon, others: list[Polygon]) -> bool:
     return any(0 < common >= least for common in (common_area(polygon, other) for other in others))
 
 
-def straightened(bgr: Pixels, polygon: Polygon) -> Pixels:
+def straighten(bgr: Pixels, polygon: Polygon) -> Pixels:
     """The upright rectangle under a polygon, of a picture with one channel or three."""
     width, height = (max(1, round(side)) for side in sides(as_points(polygon)))
     target = np.array([[0, 0], [width, 0], [width, height], [0, height]], np.float32)
@@ -190,7 +190,7 @@ def straightened(bgr: Pixels, polygon: Polygon) -> Pixels:
     return straight.astype(np.uint8, copy=False)
 
 
-def _turned(line: Pixels) -> Pixels:
+def _turn(line: Pixels) -> Pixels:
     """A column lying on its left side, as the recogniser has learned them; a row as it is."""
     height, width = line.shape[:2]
     return np.ascontiguousarray(np.rot90(line)) if height >= WHOLE_RATIO * width else line

@@ -126,9 +126,9 @@ class RapidOcr(Model):
 
 def _let_go_of_pixels(item: Item) -> float:
     """Put a reduced copy into the place of a huge picture, whose memory is then free for reading; the copy's scale."""
-    from .engine import reduced
+    from .engine import reduce_size
 
-    small, scale = reduced(item.images[0])
+    small, scale = reduce_size(item.images[0])
     item.images = (small,)
     item.params["scale"] = scale * item.params.get("scale", 1.0)  # it may have been reduced in a try before this one
     return float(item.params["scale"])

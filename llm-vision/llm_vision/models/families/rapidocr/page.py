@@ -17,7 +17,7 @@ from ....manga.lines import TextLine, directions
 from ....manga.page import ReadingOrder, blocks_of
 from ...base import Item
 from ...tasks.reading import ReadLines, ReadPage
-from .engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straightened
+from .engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straighten
 from .line_ink import cut, ink_spans, ruby_strip
 from .panels import Box, find_panels
 from .polygons import Polygon, as_points
@@ -143,7 +143,7 @@ def _ink_box(grey: Pixels, polygon: Polygon) -> Ink | None:
 
 
 def _grey_line(rgb: Pixels, polygon: Polygon) -> Pixels:
-    return cv2.cvtColor(straightened(rgb, polygon), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    return cv2.cvtColor(straighten(rgb, polygon), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
 def _detect(engine: Engine, rgb: Pixels) -> list[Polygon]:

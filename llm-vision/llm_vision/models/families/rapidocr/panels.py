@@ -89,7 +89,7 @@ def _facing_pages(page: _Page, box: Box, right_to_left: bool) -> list[Box]:
 
 def _cut(page: _Page, box: Box, *, right_to_left: bool, by_rows: bool, is_second: bool = False) -> Iterator[Box]:
     """The panels in a box; `is_second` when the other direction has just given nothing."""
-    box = _trimmed(page, box)
+    box = _trim(page, box)
     if min(box[2] - box[0], box[3] - box[1]) <= 0:
         return
     parts = list(_parts(page, box, by_rows=by_rows))
@@ -103,7 +103,7 @@ def _cut(page: _Page, box: Box, *, right_to_left: bool, by_rows: bool, is_second
         yield from _cut(page, part, right_to_left=right_to_left, by_rows=not by_rows)
 
 
-def _trimmed(page: _Page, box: Box) -> Box:
+def _trim(page: _Page, box: Box) -> Box:
     """A box without the free paper at its sides."""
     drawn = page.is_drawn[box[1] : box[3], box[0] : box[2]]
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))

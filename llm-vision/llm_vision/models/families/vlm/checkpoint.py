@@ -52,7 +52,7 @@ def load_checkpoint(classes: tuple[str, str], folder: Path, context: LoadContext
     return model, processor
 
 
-def end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+def find_end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens with which the checkpoint ends its answers."""
     told = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(told if isinstance(told, list) else [told])}

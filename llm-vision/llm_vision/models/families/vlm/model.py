@@ -80,9 +80,9 @@ class VisionLanguageModel(SteppedModel):
         from ...decoding.loop import Decoding
         from ...decoding.prefixes import PrefixStore
         from ...loading import hf
-        from .checkpoint import end_tokens, load_checkpoint, read_config
+        from .checkpoint import find_end_tokens, load_checkpoint, read_config
         from .pictures import PictureMemory
-        from .prompt import PromptWriter, template_of
+        from .prompt import PromptWriter, find_template
 
         assert context.weights_root is not None  # noqa: S101
         torch.set_num_threads(context.threads)
@@ -92,10 +92,10 @@ class VisionLanguageModel(SteppedModel):
         self.network, self.processor = load_checkpoint(self.classes[variant.kind], folder, context)
         tokenizer = hf.load_part(AutoTokenizer, folder)
         self._image_token = self.network.config.image_token_id
-        self._writer = PromptWriter(tokenizer, template_of(folder, tokenizer) or variant.template, self.image_mark)
+        self._writer = PromptWriter(tokenizer, find_template(folder, tokenizer) or variant.template, self.image_mark)
         self._writer.check(self._image_token)
         self._tokenizer = tokenizer.backend_tokenizer
-        ends, head = end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
+        ends, head = find_end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
         language = LanguageModel(self.network.get_decoder(), head, ends)
         self._new_grammars = partial(_make_grammars, tokenizer, ends, head.out_features)
         self._context = self.network.config.get_text_config().max_position_embeddings
@@ -154,7 +154,7 @@ class VisionLanguageModel(SteppedModel):
         from ...decoding.loop import Prompt
 
         request = chat_from_json(item.params)
-        ids = self._writer.tokens(self._writer.write([turn.as_json() for turn in request.turns]))
+        ids = self._writer.tokenize(self._writer.write([turn.as_json() for turn in request.turns]))
         if ids.count(self._image_token) != len(item.images):
             raise InvalidParameter("the messages do not say where the pictures are", param="messages")
         if len(ids) >= self._context:  # before the pictures are looked at
@@ -197,7 +197,7 @@ class VisionLanguageModel(SteppedModel):
         from ...decoding.text import TextStream
 
         if isinstance(request, Decide):
-            sampling, response_format, choices = Sampling(), None, Choices(request.choices, self._writer.continued)
+            sampling, response_format, choices = Sampling(), None, Choices(request.choices, self._writer.tokenize_more)
         else:
             sampling, response_format, choices = request.sampling, request.response_format, None
         return Row(

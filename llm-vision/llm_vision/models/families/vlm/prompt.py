@@ -33,7 +33,7 @@ def write_template(**marks: str) -> str:
     return template
 
 
-def template_of(folder: Path, tokenizer: Any) -> str | None:
+def find_template(folder: Path, tokenizer: Any) -> str | None:
     """The checkpoint's own chat template (Jinja), wherever its version of Transformers has put it.
 
     Raises:
@@ -75,11 +75,11 @@ class PromptWriter:
         """
         from jinja2 import TemplateError
 
-        harmless = [self._without_marks(message) for message in messages]
+        harmless = [self._spell_marks_apart(message) for message in messages]
         try:
             return self._apply(harmless)
         except TemplateError:
-            return self._apply(list(_with_system_folded(harmless)))  # some templates refuse the role
+            return self._apply(list(_fold_system(harmless)))  # some templates refuse the role
 
     def check(self, image_token: int) -> None:
         """Write a prompt with a picture.
@@ -91,20 +91,20 @@ class PromptWriter:
 
         question = [{"type": "image"}, {"type": "text", "text": "?"}]
         try:
-            ids = self.tokens(self.write([{"role": "user", "content": question}]))
+            ids = self.tokenize(self.write([{"role": "user", "content": question}]))
         except TemplateError as error:
             raise UnusableWeights("the chat template does not work") from error
         if ids.count(image_token) != 1:
             raise UnusableWeights("the chat template does not say where the picture is")
 
-    def tokens(self, text: str) -> list[int]:
+    def tokenize(self, text: str) -> list[int]:
         """The token ids, with the one that begins a text."""
         begin = self._tokenizer.bos_token
         has_begin = bool(begin) and text.startswith(begin)
         ids: list[int] = self._tokenizer(text, add_special_tokens=not has_begin).input_ids
         return ids
 
-    def continued(self, text: str) -> list[int]:
+    def tokenize_more(self, text: str) -> list[int]:
         """The token ids of a text that goes on with another one."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
         return ids
@@ -115,33 +115,33 @@ class PromptWriter:
         )
         return text
 
-    def _without_marks(self, message: JsonObject) -> JsonObject:
+    def _spell_marks_apart(self, message: JsonObject) -> JsonObject:
         parts = [
-            {"type": "text", "text": self._spelled(part["text"])} if part["type"] == "text" else part
-            for part in _merged(message["content"])
+            {"type": "text", "text": self._spell_apart(part["text"])} if part["type"] == "text" else part
+            for part in _merge_texts(message["content"])
         ]
         return {"role": message["role"], "content": parts}
 
-    def _spelled(self, text: str) -> str:
+    def _spell_apart(self, text: str) -> str:
         for mark in self._marks:
             text = text.replace(mark, f"{mark[0]} {mark[1:]}")
         return text
 
 
-def _with_system_folded(messages: Iterable[JsonObject]) -> Iterable[JsonObject]:
+def _fold_system(messages: Iterable[JsonObject]) -> Iterable[JsonObject]:
     """The messages with each system text in front of the text of the next question."""
     waiting: list[JsonObject] = []
     for message in messages:
         if message["role"] == "system":
             waiting += [*message["content"], {"type": "text", "text": "\n"}]
         elif message["role"] == "user":
-            yield {"role": "user", "content": _merged([*waiting, *message["content"]])}
+            yield {"role": "user", "content": _merge_texts([*waiting, *message["content"]])}
             waiting = []
         else:
             yield message
 
 
-def _merged(parts: Iterable[JsonObject]) -> list[JsonObject]:
+def _merge_texts(parts: Iterable[JsonObject]) -> list[JsonObject]:
     """Texts that follow each other as one: some templates write only the first of a turn."""
     merged: list[JsonObject] = []
     for kind, run in groupby(parts, key=lambda part: part["type"]):

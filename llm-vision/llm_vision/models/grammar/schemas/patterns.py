@@ -21,7 +21,7 @@ _WRITABLE = r"^[^\x00-\x07\x0b\x0e-\x1f\x7f]*$"
 _HIGH, _LOW = range(0xD800, 0xDC00), range(0xDC00, 0xE000)
 
 
-def translated(pattern: object) -> list[str]:
+def translate(pattern: object) -> list[str]:
     """Patterns for the grammar, all of which a text must fit: those without unwritable characters that fit this one.
 
     Raises:

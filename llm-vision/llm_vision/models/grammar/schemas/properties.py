@@ -7,7 +7,7 @@ from typing import Any
 
 from ...base import JsonObject
 from . import values
-from .patterns import translated
+from .patterns import translate
 from .words import VALUES, UnusableSchema, types_of, words_of
 
 MOST_PROPERTIES = 256
@@ -34,7 +34,7 @@ def members(schema: Mapping[str, Any]) -> tuple[JsonObject, JsonObject, Any]:
 
 
 def name_pattern(pattern: str) -> str:
-    writable, *others = translated(pattern)
+    writable, *others = translate(pattern)
     if others:
         raise UnusableSchema("a pattern of names speaks of control characters")
     return writable

@@ -8,7 +8,7 @@ from typing import Any
 from ...base import JsonObject
 from .formats import FORMATS, REFUSED_FORMATS, says_nothing_more
 from .numbers import EXACT, LARGEST_NUMBER
-from .patterns import is_writable, translated
+from .patterns import is_writable, translate
 from .words import UnusableSchema, is_of_types
 
 LONGEST_MINIMUM = 1000
@@ -45,7 +45,7 @@ def _patterns(schema: Mapping[str, Any]) -> Iterable[str]:
     elif name in REFUSED_FORMATS:
         raise UnusableSchema(f"these formats cannot be followed: {', '.join(sorted(REFUSED_FORMATS))}")
     if "pattern" in schema:
-        yield from translated(schema["pattern"])
+        yield from translate(schema["pattern"])
 
 
 def counted(schema: Mapping[str, Any], word: str) -> int | None:

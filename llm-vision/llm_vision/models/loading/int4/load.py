@@ -77,7 +77,7 @@ def _loaded(model_class: Any, folder: Path, dtype: torch.dtype, **options: Any) 
         config = model_class.config_class.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
-    model = hf.strictly(model_class, None, config=config, dtype=dtype, state_dict=tensors, **options)
+    model = hf.load_strictly(model_class, None, config=config, dtype=dtype, state_dict=tensors, **options)
     if (folder / GENERATION_CONFIG_NAME).is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
     return model
