@@ -84,9 +84,9 @@ def test_the_example_of_a_model_is_one(tmp_path: Path) -> None:
 
     source = re.search(r"```python\n(.+?)```", page("adding-a-model.md"), re.DOTALL)
     assert source
-    text = source[1].replace("from ..base", "from llm_vision.models.base").replace("@register\n", "")
+    text = source[1].replace("from ..", "from llm_vision.models.").replace("@register\n", "")
     space: dict = {}
-    exec(text.replace("from ..registry import register\n", ""), space)
+    exec(text.replace("from llm_vision.models.registry import register\n", ""), space)
 
     class Picture(base.Item):
         images = (np.full((2, 2, 3), 255, np.uint8),)
