@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 import sitecustomize
-from fixtures import processes
+from fixtures import counts, processes
 from fixtures.downloading import REPO
 from fixtures.fake_hub import Hub
 from fixtures.live import ForkedServer, LiveServer, Start
@@ -23,6 +23,8 @@ from fixtures.tiny_models import MANGA_OCR
 TESTS = Path(__file__).parent
 os.environ["PYTHONPATH"] = str(TESTS)  # worker processes import the faulty models from here
 os.environ["HF_HUB_OFFLINE"] = "1"
+if counts.PROCESSES > 1:
+    os.environ["HF_TEST_THREADS"] = str(counts.THREADS)
 EGRESS = Path(tempfile.mkdtemp()) / "egress"
 os.environ["HF_TEST_EGRESS"] = str(EGRESS)  # HF_*: handed on to workers, too
 sys.addaudithook(sitecustomize.watch)

@@ -150,7 +150,8 @@ class Socket:
     def __init__(self, start_server: Start, **options: Any) -> None:
         self.port = free_port()
         settings = {f"VISION_{name}": str(value) for name, value in options.pop("settings", {}).items()}
-        self.server = start_server({"VISION_OWOCR_PORT": str(self.port), **settings}, **options)
+        settings |= {"VISION_OWOCR_PORT": str(self.port), "HF_TEST_EMPTY_PAGES": "1"}
+        self.server = start_server(settings, **options)
 
     def opened(self, key: str = "") -> ClientConnection:
         return opened(self.port, additional_headers={"X-API-Key": key} if key else None)
