@@ -138,3 +138,22 @@ async def test_an_answer_that_has_begun_is_not_told_twice(journal: Journal) -> N
         assert begun.numbers == ["0 ", "1 ", "2 ", "3 "]
     finally:
         await talker.stop()
+
+
+async def test_a_model_does_not_move_for_a_request_whose_client_has_left(journal: Journal) -> None:
+    talker = make_worker(Talker, ways=[GPU, CPU])
+    await talker.start()
+    try:
+        fits = Said(talker, mark="fits", count=300, pause=0.002)
+        await fits.has(2)
+        large = Said(talker, "fit", mark="large", count=2, ways=["cpu none"])
+        await until(lambda: "large" in journal.details("join"))
+        await fits.has(len(fits.numbers) + 20)
+        large.task.cancel()
+        for _ in range(3):
+            assert (await Said(talker, mark="after").task).value["way"] == "cuda:0 none"
+        assert not fits.task.done(), "others join again"
+        assert (await fits.task).value["way"] == "cuda:0 none"
+        assert (talker.placement, talker.device_notice) == (GPU, None)
+    finally:
+        await talker.stop()

@@ -48,6 +48,7 @@ class Exchange:
 
     def abandon(self, ticket: Ticket) -> None:
         """Nobody waits for this ticket any more: stop running it."""
+        self._running.discard_set_aside(ticket)
         if self._is_over or ticket not in self._running:
             return
         self._process.send({"type": "cancel", "id": ticket.ticket_id})

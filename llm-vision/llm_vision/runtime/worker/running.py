@@ -47,7 +47,7 @@ class Running:
     @property
     def must_move(self) -> bool:
         """Whether nothing runs any more, and something waits for a process that runs the model in another placement."""
-        return self._is_open and bool(self._set_aside) and not self._tickets
+        return self._is_open and not self._tickets and any(ticket.is_wanted for ticket in self._set_aside)
 
     def get(self, ticket_id: int) -> Ticket | None:
         """A ticket that runs."""
@@ -100,6 +100,12 @@ class Running:
         """Keep a ticket for a process in another placement; nothing more is begun in this one."""
         self.end(ticket)
         self._set_aside.append(ticket)
+
+    def discard_set_aside(self, ticket: Ticket) -> None:
+        """Nobody waits for this ticket any more: where it alone was to move, the process goes on."""
+        if ticket in self._set_aside:
+            self._set_aside.remove(ticket)
+            self._changed.set()
 
     def stop(self) -> None:
         """The process is about to go: nothing more is begun in it."""
