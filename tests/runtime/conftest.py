@@ -100,6 +100,8 @@ class PoolKit:
         self.metrics = Metrics()
         self.workers: list[Worker] = []
         self.pools: list[ModelPool] = []
+        self.placed: dict[str, Placements] = {}
+        """In which placements a model can run; else on the CPU, with what its spec says."""
 
     def pool(self, **limits: object) -> ModelPool:
         defaults = {"max_loaded": 4, "memory_bytes": 1 << 40, "max_queue": 4, "keep_alive": 300, "room_seconds": 0.05}
@@ -117,7 +119,7 @@ class PoolKit:
         return spec.weight_files()
 
     async def placements(self, spec: ModelSpec) -> Placements:
-        return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
+        return self.placed.get(spec.model_id) or Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
     def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
         made = Worker(

@@ -7,9 +7,10 @@ import logging
 from collections.abc import Callable, Iterable
 
 from ...admission.places import RETRY_AFTER_SECONDS
-from ...errors import ShuttingDown, VisionError
+from ...errors import InsufficientMemory, ShuttingDown, VisionError
 from ...metrics import Metrics
-from ..placement.placements import Placements
+from ...models.base import ModelSpec
+from ..placement.placements import Placement, Placements
 from ..worker.owner import Owner
 from ..worker.worker import Worker
 from .limits import PoolLimits
@@ -45,6 +46,8 @@ class Loading:
         self._limits = limits
         self._metrics = metrics
         self._clock = clock
+        self._turn = asyncio.Lock()
+        """One load after the other: none takes the room that another one waits for."""
         self._closed = False
 
     async def loaded_worker(self, slot: Slot, *, retry_failed: bool) -> Worker:
@@ -84,16 +87,39 @@ class Loading:
     async def _load(self, slot: Slot) -> None:
         started = self._clock()
         try:
-            async with self._room.lock:
-                placements = await self._room.make(slot.spec)
-                slot.worker = await self._start_worker(slot, placements)
+            async with self._turn:
+                placements = await self._placements_of(slot.spec)
+                async with self._room.made(slot, placements.best_first[0].memory_bytes):
+                    slot.worker = await self._start_worker(slot, placements)
             log.info("loaded", extra={"model": slot.spec.model_id, "seconds": round(self._clock() - started, 2)})
         finally:
             slot.loading = None
 
+    async def _placements_of(self, spec: ModelSpec) -> Placements:
+        """Those that fit into the models' memory."""
+        possible = await self._workers.placements(spec)
+        placements = possible.within(self._limits.memory_bytes)
+        if not placements.best_first:
+            raise InsufficientMemory(
+                f"{spec.model_id} cannot run: {possible.reason_against(self._limits.memory_bytes)}"
+            )
+        return placements
+
+    async def _make_room(self, slot: Slot, placement: Placement) -> None:
+        """Let a worker go on in its next placement."""
+        if slot.worker is None:  # its load holds the lock
+            await self._room.make_more(slot, placement.memory_bytes)
+        else:
+            async with self._room.made(slot, placement.memory_bytes):
+                pass  # from here on, others see the memory of the placement
+
     async def _start_worker(self, slot: Slot, placements: Placements) -> Worker:
         try:
-            owner = Owner(lambda: slot.places.arriving, lambda error: self._forget_failed(slot, error))
+            owner = Owner(
+                arriving=lambda: slot.places.arriving,
+                on_failed=lambda error: self._forget_failed(slot, error),
+                make_room=lambda placement: self._make_room(slot, placement),
+            )
             worker = self._workers.make(slot.entry, placements, owner)
             await worker.start()
         except VisionError as error:
@@ -111,4 +137,5 @@ class Loading:
     def _forget_failed(self, slot: Slot, error: VisionError) -> None:
         """A worker crashed and could not be restarted: the next request loads anew."""
         slot.worker = None
+        self._room.look_again()
         self._remember_failure(slot, error)

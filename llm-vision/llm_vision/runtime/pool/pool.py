@@ -53,7 +53,7 @@ class ModelPool:
         self._workers = workers
         self._clock = clock
         self._became_idle = asyncio.Event()  # for `expire_forever`
-        self._room = Room(self._slots.values(), workers, limits)
+        self._room = Room(self._slots.values(), limits)
         self._loading = Loading(workers, self._room, limits, metrics, clock)
 
     def spec(self, model_id: str) -> ModelSpec:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from ...errors import VisionError
+from ..placement.placements import Placement
 
 
 def _nobody_arrives() -> int:
     return 0
+
+
+async def _take_room(placement: Placement) -> None:
+    """There is enough."""
 
 
 def _tell_nobody(error: VisionError) -> None:
@@ -24,3 +29,5 @@ class Owner:
     """How many admitted requests are still on their way to the queue."""
     on_failed: Callable[[VisionError], None] = _tell_nobody
     """Called once when a restart failed and the worker is of no use any more."""
+    make_room: Callable[[Placement], Awaitable[None]] = _take_room
+    """Awaited before the worker goes on in its next placement; raises InsufficientMemory where there is no room."""

@@ -31,6 +31,8 @@ class CurrentPlacement:
         self._metrics = metrics
         self.notice = placements.notice
         """Why the model does not run where it was meant to; None when it does."""
+        self.has_moved = False
+        """Whether room for this placement is still to be made."""
 
     @property
     def placement(self) -> Placement:
@@ -45,6 +47,7 @@ class CurrentPlacement:
     def go_to_next(self, error: VisionError) -> None:
         """Let the next process run the model in the next placement."""
         left = self._left.popleft()
+        self.has_moved = True
         cause = "there was too little memory" if isinstance(error, InsufficientMemory) else "the model did not load"
         self.notice = f"{cause} {left.words}, so it runs {self.placement.words}"
         self._metrics.model_moved(self._model_id, self.placement.device, self.placement.quantization)
