@@ -75,12 +75,16 @@ def make_worker(
     **limits: object,
 ) -> Worker:
     entry = CatalogEntry.of(model)
+
+    async def tell(error: VisionError) -> None:
+        on_failed(error)
+
     return Worker(
         launch_of(entry),
         Placements(tuple(ways)),
         WorkerLimits(**{**_of_spec(entry.spec), "abandoned_grace": 0.05, **limits}),  # type: ignore[arg-type]
         Shared(Metrics(), CoreShare(1)),
-        Owner(arriving, on_failed),
+        Owner(arriving, tell),
     )
 
 
@@ -121,7 +125,7 @@ class PoolKit:
     async def placements(self, spec: ModelSpec) -> Placements:
         return self.placed.get(spec.model_id) or Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
-    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
+    async def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
         made = Worker(
             launch_of(entry),
             placements,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -63,12 +65,22 @@ class FakeWorker:
         self.state = WorkerState.STOPPED
 
 
+class AtOnce(ThreadPoolExecutor):
+    """Does what is for a thread in its place, so that a step ends when nothing moves."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        done.set_result(work(*args, **named))
+        return done
+
+
 class PoolMachine(RuleBasedStateMachine):
     """Steps in any order; the loop runs until nothing moves after each."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
+        self.loop.set_default_executor(AtOnce())
         self.workers: list[FakeWorker] = []
         self.broken: set[str] = set()
         self.held: set[str] = set()
@@ -85,7 +97,7 @@ class PoolMachine(RuleBasedStateMachine):
     async def placements(self, spec: ModelSpec) -> Placements:
         return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
-    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> FakeWorker:
+    async def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> FakeWorker:
         return FakeWorker(self, entry, owner)
 
     async def gate(self, model_id: str) -> None:
@@ -161,7 +173,7 @@ class PoolMachine(RuleBasedStateMachine):
     def a_worker_is_lost(self, data: st.DataObject) -> None:
         worker = data.draw(st.sampled_from([worker for worker in self.workers if worker.is_running]))
         worker.is_running = True  # requests that hold it see their own error; the pool forgets it
-        worker.owner.on_failed(ModelLoadFailed("it did not start again"))
+        self.loop.run_until_complete(worker.owner.on_failed(ModelLoadFailed("it did not start again")))
         self.loop.run_until_complete(worker.stop())
         for task in self.requests:
             task.cancel()

@@ -423,7 +423,7 @@ async def test_a_model_that_only_waits_for_another_server_takes_no_cores_from_th
             {None: DevicePolicy()}, find_gpus, 8, WorkerLimits(max_batch=1), shared, WeightStore({}), {}
         )
         entry = entry_of("far", server.url, "tiny", None)
-        worker = factory.make(entry, await factory.placements(entry.spec), Owner())
+        worker = await factory.make(entry, await factory.placements(entry.spec), Owner())
         await worker.start()
         turn = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
         asking = asyncio.create_task(worker.infer(WorkRequest({"messages": [turn], "max_tokens": 1}, ())))

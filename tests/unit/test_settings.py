@@ -218,7 +218,7 @@ def test_a_model_that_never_loads_is_tried_for_ever() -> None:
     from llm_vision.errors import ModelLoadFailed
     from llm_vision.runtime.weights.failures import LoadFailures
 
-    failures = LoadFailures(tuple)
+    failures = LoadFailures()
     for _ in range(2000):
         failures.remember(ModelLoadFailed("broken"), now=0.0)
     with pytest.raises(ModelLoadFailed):

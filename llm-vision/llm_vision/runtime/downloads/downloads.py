@@ -69,7 +69,7 @@ class _Download:
     def __init__(self) -> None:
         self.status: DownloadStatus | None = None
         self.changed = asyncio.Event()
-        self.failures = LoadFailures(tuple)
+        self.failures = LoadFailures()
         self.task: asyncio.Task[None] | None = None
 
     @property

@@ -11,6 +11,7 @@ from ...errors import InsufficientMemory, ShuttingDown, VisionError
 from ...metrics import Metrics
 from ...models.base import ModelSpec
 from ..placement.placements import Placement, Placements
+from ..weights.failures import Stamps, file_stamps
 from ..worker.owner import Owner
 from ..worker.worker import Worker
 from .limits import PoolLimits
@@ -60,12 +61,16 @@ class Loading:
         Raises:
             ModelLoadFailed, InsufficientMemory, ShuttingDown: as their names say.
         """
+        checked: VisionError | None = None
         while slot.worker is None:
             if self._closed:
                 raise ShuttingDown("the service is shutting down", retry_after=RETRY_AFTER_SECONDS)
             if slot.loading is None:
-                if not retry_failed:
-                    slot.failures.check(self._clock(), self._limits.failed_load_seconds)
+                failure = None if retry_failed else slot.failures.last
+                if failure is not checked:
+                    slot.failures.check(self._clock(), self._limits.failed_load_seconds, await self._stamps_of(slot))
+                    checked = failure
+                    continue  # meanwhile another request may have begun a load
                 slot.loading = asyncio.create_task(self._load(slot))
                 slot.loading.add_done_callback(_read_exception)
             try:
@@ -120,22 +125,27 @@ class Loading:
                 on_failed=lambda error: self._forget_failed(slot, error),
                 make_room=lambda placement: self._make_room(slot, placement),
             )
-            worker = self._workers.make(slot.entry, placements, owner)
+            worker = await self._workers.make(slot.entry, placements, owner)
             await worker.start()
         except VisionError as error:
-            self._remember_failure(slot, error)
+            await self._remember_failure(slot, error)
             raise
         slot.failures.forget()
         self._metrics.model_load_ended(slot.spec.model_id, succeeded=True)
         return worker
 
-    def _remember_failure(self, slot: Slot, error: VisionError) -> None:
+    async def _remember_failure(self, slot: Slot, error: VisionError) -> None:
         slot.failures.remember(error, self._clock())
         self._metrics.model_load_ended(slot.spec.model_id, succeeded=False)
         log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
+        slot.failures.remember_files(await self._stamps_of(slot))
 
-    def _forget_failed(self, slot: Slot, error: VisionError) -> None:
+    async def _stamps_of(self, slot: Slot) -> Stamps:
+        """In a thread: a slow volume keeps nobody else waiting."""
+        return await asyncio.to_thread(lambda: file_stamps(self._workers.files(slot.spec)))
+
+    async def _forget_failed(self, slot: Slot, error: VisionError) -> None:
         """A worker crashed and could not be restarted: the next request loads anew."""
         slot.worker = None
         self._room.look_again()
-        self._remember_failure(slot, error)
+        await self._remember_failure(slot, error)

@@ -6,10 +6,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
-from pathlib import Path
 
 from ...admission.places import Places
 from ...errors import ModelInUse, ModelNotFound
@@ -46,11 +44,9 @@ class ModelPool:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = {
-            model_id: Slot(entry, limits.keep_alive, limits.max_queue, partial(workers.files, entry.spec))
-            for model_id, entry in catalog.items()
+            model_id: Slot(entry, limits.keep_alive, limits.max_queue) for model_id, entry in catalog.items()
         }
         self._aliases = catalog.aliases
-        self._workers = workers
         self._clock = clock
         self._became_idle = asyncio.Event()  # for `expire_forever`
         self._room = Room(self._slots.values(), limits)
@@ -155,10 +151,6 @@ class ModelPool:
     def keep_alive(self, model_id: str) -> float:
         """Seconds that a model stays in memory when it is idle; -1 for ever."""
         return self._slot(model_id).keep_alive
-
-    def files(self, model_id: str) -> Iterable[Path]:
-        """What a model loads; where there is nothing, the places that would change if there were."""
-        return self._workers.files(self._slot(model_id).spec)
 
     def status(self) -> list[ModelStatus]:
         """Every model and its state."""

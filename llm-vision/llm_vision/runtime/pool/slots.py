@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...admission.places import Places
 from ...models.base import ModelSpec
@@ -39,12 +37,9 @@ class Slot:
         entry: the model.
         keep_alive: seconds that it stays when it is idle.
         max_queue: requests that may wait for it.
-        files: what it loads.
     """
 
-    def __init__(
-        self, entry: CatalogEntry, keep_alive: float, max_queue: int, files: Callable[[], Iterable[Path]]
-    ) -> None:
+    def __init__(self, entry: CatalogEntry, keep_alive: float, max_queue: int) -> None:
         self.entry = entry
         self.keep_alive = keep_alive
         self.places = Places(entry.spec.max_batch + max_queue)
@@ -52,7 +47,7 @@ class Slot:
         self.loading: asyncio.Task[None] | None = None
         self.leases = 0
         self.last_used = 0.0
-        self.failures = LoadFailures(files)
+        self.failures = LoadFailures()
 
     @property
     def spec(self) -> ModelSpec:

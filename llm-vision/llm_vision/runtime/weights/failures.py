@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from ...errors import VisionError
@@ -11,33 +11,33 @@ from ...errors import VisionError
 RETRY_LOAD = 30  # seconds after which a client may ask again for a model that did not load
 _LONGEST_PAUSE_SECONDS = 300.0
 _MOST_DOUBLINGS = 20  # a float has an end
+Stamps = frozenset[tuple[str, int, int]]
+"""Path, size and time of change of files."""
 
 
 class LoadFailures:
-    """The failed loads of one model since it last loaded.
+    """The failed loads of one model since it last loaded."""
 
-    Args:
-        files: the files that it loads.
-    """
-
-    def __init__(self, files: Callable[[], Iterable[Path]]) -> None:
-        self._weight_files = files
+    def __init__(self) -> None:
         self._count = 0
         self._at = 0.0
-        self._files: frozenset[tuple[str, int, int]] = frozenset()
+        self._files: Stamps | None = None
         self.last: VisionError | None = None
 
     def remember(self, error: VisionError, now: float) -> None:
         """A load has failed."""
-        self.last, self._at = error, now
+        self.last, self._at, self._files = error, now, None
         self._count += 1
-        self._files = file_stamps(self._weight_files())
+
+    def remember_files(self, files: Stamps) -> None:
+        """What the load that failed has seen."""
+        self._files = files
 
     def forget(self) -> None:
         """A load has succeeded."""
         self.last, self._count = None, 0
 
-    def check(self, now: float, pause: float) -> None:
+    def check(self, now: float, pause: float, files: Stamps | None = None) -> None:
         """Refuse a load for `pause` seconds after a failure, twice as long after each further one.
 
         A change of the model's files makes a new try worth its while at once.
@@ -48,15 +48,15 @@ class LoadFailures:
         if self.last is None:
             return
         wait = self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
-        if wait > 0 and file_stamps(self._weight_files()) == self._files:
+        if wait > 0 and (self._files is None or files == self._files):
             raise type(self.last)(self.last.detail, retry_after=max(1, int(wait)))
 
 
-def file_stamps(files: Iterable[Path]) -> frozenset[tuple[str, int, int]]:
-    """Path, size and time of change of the files that are there."""
-    found = set()
+def file_stamps(files: Iterable[Path]) -> Stamps:
+    """The stamps of the files that are there, read from their volume."""
+    stamps = set()
     for file in files:
         with contextlib.suppress(OSError):
             status = file.stat()
-            found.add((str(file), status.st_size, status.st_mtime_ns))
-    return frozenset(found)
+            stamps.add((str(file), status.st_size, status.st_mtime_ns))
+    return frozenset(stamps)

@@ -39,18 +39,19 @@ class WorkerFactory:
         """In which placements a model can run now."""
         volume = spec.weights.volume if spec.weights else None
         policy = self.policies.get(volume, self.policies[None])
-        weight_bytes = self.weights.size_bytes(spec.weights) if spec.weights and spec.quantizable else 0
+        weights = spec.weights if spec.quantizable else None
+        weight_bytes = await asyncio.to_thread(self.weights.size_bytes, weights) if weights else 0
         needs_gpu = "cuda" in spec.devices and policy.device != "cpu"
         gpus = await asyncio.to_thread(self.gpus) if needs_gpu else ()
         return plan_placements(spec, policy, gpus, weight_bytes)
 
-    def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
+    async def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
         """The worker of a model, not started yet.
 
         Raises:
             ModelLoadFailed: its weights are not there.
         """
-        folder = self.weights.required(entry.spec)
+        folder = await asyncio.to_thread(self.weights.required, entry.spec)
         launch = Launch(
             model_id=entry.spec.model_id,
             class_path=entry.class_path,

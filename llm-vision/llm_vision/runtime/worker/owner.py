@@ -17,7 +17,7 @@ async def _take_room(placement: Placement) -> None:
     """There is enough."""
 
 
-def _tell_nobody(error: VisionError) -> None:
+async def _tell_nobody(error: VisionError) -> None:
     """Nobody has to know."""
 
 
@@ -27,7 +27,7 @@ class Owner:
 
     arriving: Callable[[], int] = _nobody_arrives
     """How many admitted requests are still on their way to the queue."""
-    on_failed: Callable[[VisionError], None] = _tell_nobody
-    """Called once when a restart failed and the worker is of no use any more."""
+    on_failed: Callable[[VisionError], Awaitable[None]] = _tell_nobody
+    """Awaited once when a restart failed and the worker is of no use any more."""
     make_room: Callable[[Placement], Awaitable[None]] = _take_room
     """Awaited before the worker goes on in its next placement; raises InsufficientMemory where there is no room."""

@@ -119,7 +119,7 @@ class Supervisor:
             try:
                 process = await self._start_process()
             except VisionError as error:
-                self._give_up(error)
+                await self._give_up(error)
                 return
 
     def _answer_crash(self, status: int, *, was_hung: bool) -> None:
@@ -134,10 +134,10 @@ class Supervisor:
             if ticket.has_begun or not was_hung:
                 ticket.fail(WorkerCrashed("the model's process ended", retry_after=RETRY_AFTER_SECONDS))
 
-    def _give_up(self, error: VisionError) -> None:
+    async def _give_up(self, error: VisionError) -> None:
         self.state = WorkerState.FAILED
         self._fail_all(error)
-        self._owner.on_failed(error)
+        await self._owner.on_failed(error)
 
     def _fail_all(self, error: VisionError) -> None:
         for ticket in (*self._running.close(), *self._running.end_all(), *self._queue.drain()):

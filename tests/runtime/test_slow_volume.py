@@ -1,0 +1,102 @@
+"""A volume that answers slowly keeps nobody waiting but those who need it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from conftest import Journal
+from fixtures.tiny_models import MANGA_OCR, copied
+from llm_vision.errors import ModelLoadFailed
+from llm_vision.metrics import Metrics
+from llm_vision.models.base import ModelSpec, Volume, Weights
+from llm_vision.models.families.manga_ocr.model import MangaOcr
+from llm_vision.models.registry import CatalogEntry
+from llm_vision.runtime.placement.placements import DevicePolicy
+from llm_vision.runtime.weights.store import WeightStore
+from llm_vision.runtime.worker.factory import WorkerFactory
+from llm_vision.runtime.worker.limits import WorkerLimits
+from llm_vision.runtime.worker.owner import Owner
+from llm_vision.runtime.worker.shared import CoreShare, Shared
+from runtime.conftest import PoolKit
+
+SLOW = 0.4  # seconds
+
+
+class SlowStore(WeightStore):
+    """Takes its time for each look."""
+
+    def folder(self, weights: Weights) -> Path | None:
+        time.sleep(SLOW)
+        return super().folder(weights)
+
+
+class SlowFiles(PoolKit):
+    """Takes its time to say which files a model has."""
+
+    def files(self, spec: ModelSpec) -> Iterable[Path]:
+        time.sleep(SLOW)
+        return super().files(spec)
+
+
+@asynccontextmanager
+async def loop_is_free() -> AsyncIterator[None]:
+    """Whatever happens inside, the event loop never stands still for half of SLOW."""
+    longest = 0.0
+
+    async def watch() -> None:
+        nonlocal longest
+        while True:
+            started = time.perf_counter()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.perf_counter() - started)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.sleep(0.02)
+    yield
+    await asyncio.sleep(0.02)
+    watching.cancel()
+    assert longest < SLOW / 2
+
+
+async def test_where_a_model_can_run_and_what_it_loads_is_looked_up_beside_other_work(tmp_path: Path) -> None:
+    copied(MANGA_OCR, tmp_path / "manga-ocr-base")
+    store = SlowStore({Volume.MANGA_OCR: tmp_path})
+    factory = WorkerFactory(
+        {None: DevicePolicy("cpu")},
+        tuple,
+        1,
+        WorkerLimits(max_batch=1),
+        Shared(Metrics(), CoreShare(1)),
+        store,
+        {},
+    )
+    entry = CatalogEntry.of(MangaOcr)
+    async with loop_is_free():
+        placements = await factory.placements(replace(entry.spec, quantizable=frozenset({"cpu"})))
+        await factory.make(entry, placements, Owner())
+
+
+async def test_the_files_of_a_model_that_does_not_load_are_looked_at_beside_other_work(journal: Journal) -> None:
+    kit = SlowFiles()
+    pool = kit.pool()
+    try:
+        async with loop_is_free():
+            for _ in range(2):
+                with pytest.raises(ModelLoadFailed):
+                    await pool.load("broken-load")
+                with pytest.raises(ModelLoadFailed):
+                    async with pool.lease("broken-load"):
+                        pass
+        assert journal.count("load") == 2, "only the loads that were asked for in so many words"
+        journal.path.with_name("repaired").touch()
+        async with loop_is_free(), pool.lease("broken-load"):
+            pass
+    finally:
+        await pool.close()
