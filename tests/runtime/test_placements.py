@@ -24,8 +24,8 @@ def gpu(free: float, index: int = 0) -> Gpu:
     return Gpu(index, int(free * GB), int(24 * GB))
 
 
-def names(found: Placements) -> list[str]:
-    return [f"{way.device} {way.quantization}" for way in found.best_first]
+def names(planned: Placements) -> list[str]:
+    return [f"{way.device} {way.quantization}" for way in planned.best_first]
 
 
 def test_without_a_gpu_a_large_model_runs_in_4_bits_and_a_small_one_as_it_is() -> None:
@@ -43,9 +43,9 @@ def test_with_a_gpu_the_cpu_is_the_last_way() -> None:
 
 
 def test_what_the_gpu_has_no_memory_for_is_not_tried_and_the_numbers_are_told() -> None:
-    found = plan_placements(spec(), DevicePolicy(), [gpu(9)], LARGE)
-    assert names(found) == ["cuda:0 4bit", "cpu 4bit"]
-    assert found.notice == "cuda:0 has 9.0 GB of free memory, 15.0 are needed on cuda:0"
+    planned = plan_placements(spec(), DevicePolicy(), [gpu(9)], LARGE)
+    assert names(planned) == ["cuda:0 4bit", "cpu 4bit"]
+    assert planned.notice == "cuda:0 has 9.0 GB of free memory, 15.0 are needed on cuda:0"
     assert names(plan_placements(spec(), DevicePolicy(), [gpu(2)], LARGE)) == ["cpu 4bit"]
 
 
@@ -58,9 +58,9 @@ def test_the_gpu_with_most_free_memory_is_taken_unless_one_is_named() -> None:
 @pytest.mark.parametrize("device", ["cuda", "cuda:3"])
 def test_a_gpu_that_is_not_there_means_the_cpu_and_a_notice(device: str) -> None:
     gpus = [gpu(20)] if device == "cuda:3" else []
-    found = plan_placements(spec(), DevicePolicy(device), gpus, LARGE)
-    assert names(found) == ["cpu 4bit"]
-    assert found.notice == "the GPU that is asked for was not found"
+    planned = plan_placements(spec(), DevicePolicy(device), gpus, LARGE)
+    assert names(planned) == ["cpu 4bit"]
+    assert planned.notice == "the GPU that is asked for was not found"
     refused = plan_placements(spec(), DevicePolicy(device, cpu_fallback=False), gpus, LARGE)
     assert (refused.best_first, refused.reason_against(0)) == ((), "the GPU that is asked for was not found")
 
@@ -74,12 +74,12 @@ def test_without_fallback_a_gpu_that_is_too_small_is_an_error_and_not_the_cpu() 
 
 
 @pytest.mark.parametrize(
-    ("wish", "on_gpu", "on_cpu"),
+    ("setting", "on_gpu", "on_cpu"),
     [("none", "none", ["cpu none"]), ("8bit", "8bit", ["cpu none", "cpu 4bit"]), ("4bit", "4bit", ["cpu 4bit"])],
 )
-def test_bits_that_are_asked_for(wish: Any, on_gpu: str, on_cpu: list[str]) -> None:
-    found = plan_placements(spec(), DevicePolicy(quantization=wish), [gpu(24)], LARGE)
-    assert names(found) == [f"cuda:0 {on_gpu}", *on_cpu]
+def test_bits_that_are_asked_for(setting: Any, on_gpu: str, on_cpu: list[str]) -> None:
+    planned = plan_placements(spec(), DevicePolicy(quantization=setting), [gpu(24)], LARGE)
+    assert names(planned) == [f"cuda:0 {on_gpu}", *on_cpu]
 
 
 def test_the_cpu_alone_when_it_is_asked_for() -> None:
@@ -93,10 +93,10 @@ def test_a_model_that_cannot_be_quantised_needs_what_its_spec_says() -> None:
 
 
 def test_a_way_that_is_too_large_for_the_memory_is_left_out_with_the_numbers() -> None:
-    found = plan_placements(spec(), DevicePolicy(), (), 3 * GB).within(3 * GB)
-    assert names(found) == ["cpu 4bit"]
-    assert found.notice == "4.0 GB of memory are needed on the CPU, so the model runs on the CPU in 4 bits"
-    assert found.within(GB).best_first == ()
+    planned = plan_placements(spec(), DevicePolicy(), (), 3 * GB).within(3 * GB)
+    assert names(planned) == ["cpu 4bit"]
+    assert planned.notice == "4.0 GB of memory are needed on the CPU, so the model runs on the CPU in 4 bits"
+    assert planned.within(GB).best_first == ()
 
 
 def test_four_bits_need_less_than_half() -> None:

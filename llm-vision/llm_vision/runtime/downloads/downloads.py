@@ -101,17 +101,17 @@ class Downloads:
 
     async def status(self, spec: ModelSpec) -> DownloadStatus | None:
         """How far a model's download is; None when there was none since the start, or others have brought the files."""
-        found = self._downloads.get(spec.weights) if spec.weights else None
-        if not spec.weights or not found or not found.status:
+        download = self._downloads.get(spec.weights) if spec.weights else None
+        if not spec.weights or not download or not download.status:
             return None
-        status = found.status
+        status = download.status
         is_overtaken = status.state == "failed" and await self._are_there(spec.weights)
         return None if is_overtaken else status
 
     def is_running(self, spec: ModelSpec) -> bool:
         """Whether a model's weights are on their way."""
-        found = self._downloads.get(spec.weights) if spec.weights else None
-        return found is not None and found.is_running
+        download = self._downloads.get(spec.weights) if spec.weights else None
+        return download is not None and download.is_running
 
     async def begin(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
         """Begin the download of a model's weights in the background, unless it runs or they are there.

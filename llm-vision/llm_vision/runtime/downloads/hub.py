@@ -89,8 +89,8 @@ def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
 
 
 def _check_proxies() -> None:
-    found = getproxies()
-    used = [found[name].lower() for name in ("http", "https", "all") if name in found and found.get("no") != "*"]
+    proxies = getproxies()
+    used = [proxies[name].lower() for name in ("http", "https", "all") if name in proxies and proxies.get("no") != "*"]
     if any("://" in url and not url.startswith(("http://", "https://")) for url in used):
         raise HubFailed(
             "only HTTP proxies can be used, and one of another kind is set: "

@@ -80,13 +80,13 @@ def read_manifest(folder: Path) -> Manifest | None:
         UnusableWeights: there is one that cannot be read.
     """
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        if found.pop("format") != _FORMAT:
+        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        if content.pop("format") != _FORMAT:
             raise ValueError
-        files = {name: FileRecord(**record) for name, record in found.pop("files").items()}
+        files = {name: FileRecord(**record) for name, record in content.pop("files").items()}
         if not all(map(is_weight_file, files)):
             raise ValueError
-        return Manifest(files, **found)
+        return Manifest(files, **content)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

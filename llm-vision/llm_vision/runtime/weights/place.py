@@ -39,16 +39,16 @@ class DownloadPlace:
     def manifest(self) -> Manifest | None:
         """That of weights which this service has downloaded; None for all others."""
         try:
-            found = read_manifest(self.home)
+            manifest = read_manifest(self.home)
         except UnusableWeights:
             return None
-        return found if found and found.downloaded else None
+        return manifest if manifest and manifest.downloaded else None
 
     @property
     def is_torn(self) -> bool:
         """Whether files of downloaded weights are missing: a damaged one was removed."""
-        found = self.manifest
-        return found is not None and not all((self.home / name).is_file() for name in found.files)
+        manifest = self.manifest
+        return manifest is not None and not all((self.home / name).is_file() for name in manifest.files)
 
     @property
     def is_whole(self) -> bool:
@@ -76,9 +76,9 @@ class DownloadPlace:
 
     def remove(self) -> None:
         """Remove what was downloaded, whole or not; files that somebody else has put there stay."""
-        found = self.manifest
-        if found:
-            for name in ("config.json", *found.files, MANIFEST):  # without a config they are no weights any more
+        manifest = self.manifest
+        if manifest:
+            for name in ("config.json", *manifest.files, MANIFEST):  # without a config they are no weights any more
                 (self.home / name).unlink(missing_ok=True)
             if not any(self.home.iterdir()):
                 self.home.rmdir()

@@ -57,10 +57,10 @@ def _record_of(file: Path) -> FileRecord:
 
 
 def _compare(
-    folder: Path, manifest: Manifest, found: Mapping[str, object], recorded: Mapping[str, object], may_repair: bool
+    folder: Path, manifest: Manifest, present: Mapping[str, object], recorded: Mapping[str, object], may_repair: bool
 ) -> None:
-    different = sorted(name for name, what in recorded.items() if found.get(name) != what)
-    added = sorted(found.keys() - recorded.keys())
+    different = sorted(name for name, what in recorded.items() if present.get(name) != what)
+    added = sorted(present.keys() - recorded.keys())
     if added:
         raise UnusableWeights(f"{added[0]} is not in manifest.json; if it was added on purpose, remove manifest.json")
     if not different:

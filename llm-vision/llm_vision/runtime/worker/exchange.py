@@ -10,7 +10,7 @@ from ...errors import InferenceFailed, InsufficientMemory
 from ..processes.wire import Header
 from ..work import Chunk, WorkResult
 from .parts import WorkerParts
-from .process import WorkerProcess, request_error
+from .process import WorkerProcess, read_error
 from .queue import Ticket
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Exchange:
         elif message["error"] == InsufficientMemory.code and self._may_run_elsewhere(ticket):
             self._running.set_aside(ticket)  # until there is a process that needs less
         else:
-            ticket.fail(request_error(message))
+            ticket.fail(read_error(message))
         if is_stepped:
             self._running.end(ticket)
 

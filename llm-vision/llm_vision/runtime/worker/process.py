@@ -97,7 +97,7 @@ def _load_error(launch: Launch, placement: Placement, code: str, reason: str, *,
     return error
 
 
-def request_error(message: Header) -> VisionError:
+def read_error(message: Header) -> VisionError:
     """What a process says of a request that failed, as an error."""
     detail = message.get("detail") or _failure_text(message)
     return VisionError.with_code(
