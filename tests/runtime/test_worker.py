@@ -426,7 +426,8 @@ async def test_a_model_that_only_waits_for_another_server_takes_no_cores_from_th
         worker = await factory.make(entry, await factory.placements(entry.spec), Owner())
         await worker.start()
         turn = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
-        asking = asyncio.create_task(worker.infer(WorkRequest({"messages": [turn], "max_tokens": 1}, ())))
+        plain = {"temperature": None, "top_p": None, "max_tokens": 1, "stop": [], "seed": None}
+        asking = asyncio.create_task(worker.infer(WorkRequest({"messages": [turn], **plain}, ())))
         await until(lambda: server.asked)
         with shared.cores.shared() as threads:
             assert threads == 8
