@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import httpx2
 import pytest
-import skimage
 from PIL import Image
 
 from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
 from fixtures.live import LiveServer, picture_bytes
+from fixtures.packages import SCIKIT_IMAGE
 from fixtures.pages import draw_page
 
-COFFEE = (Path(skimage.__file__).parent / "data" / "coffee.png").read_bytes()
+COFFEE = (SCIKIT_IMAGE / "coffee.png").read_bytes()
 
 
 def ask(client: httpx2.Client, data: bytes, **fields: str) -> dict:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import skimage
-import sklearn
 from PIL import Image
 
+from fixtures.packages import SCIKIT_IMAGE, SCIKIT_LEARN
 from llm_vision.models.base import Item, JsonObject, LoadContext
 from llm_vision.models.families.classifier import EfficientNetLite0
-
-SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
-SCIKIT_LEARN = Path(sklearn.__file__).parent / "datasets" / "images"
 
 
 class Request(Item):

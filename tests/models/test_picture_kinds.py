@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-import skimage
-import sklearn
 from PIL import Image
 
 from fixtures.counts import THREADS
 from fixtures.encoding import saved
+from fixtures.packages import SCIKIT_IMAGE, SCIKIT_LEARN
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
 from llm_vision.models.base import Item, LoadContext
 from llm_vision.models.families.classifier import EfficientNetLite0
 from llm_vision.services.analysis.kind import PictureKind, picture_kind
 
-SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
-SCIKIT_LEARN = Path(sklearn.__file__).parent / "datasets" / "images"
 PHOTOS = """
 astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png gravel.png
 hubble_deep_field.jpg ihc.png microaneurysms.png moon.png motorcycle_left.png motorcycle_right.png retina.jpg

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-import skimage
 from PIL import Image
 
+from fixtures.packages import SCIKIT_IMAGE
 from fixtures.pixels import raw_image
 from llm_vision.errors import QueueFull
 from llm_vision.images.raw import RawImage
@@ -26,7 +25,7 @@ from llm_vision.services.analysis.prompts import EVERYTHING, Fact, understand
 from llm_vision.services.inference import Outcome
 
 DEFAULT_PROMPT = "What's in this image?"
-COFFEE = Path(skimage.__file__).parent / "data" / "coffee.png"
+COFFEE = SCIKIT_IMAGE / "coffee.png"
 ESPRESSO = [Label("espresso", 0.93), Label("cup", 0.03)]
 COLORS = [
     NamedColor("saddle brown", "#8b4513", 0.6),

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-import skimage
 from PIL import Image, ImageDraw
 from skimage.color import deltaE_ciede2000, rgb2lab
 
+from fixtures.packages import SCIKIT_IMAGE
 from llm_vision.services.analysis.cielab import difference, to_lab
 from llm_vision.services.analysis.colors import main_colors
-
-SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 
 
 def name_of(color: str) -> str:

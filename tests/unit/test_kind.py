@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import skimage
 from PIL import Image, ImageDraw
 
+from fixtures.packages import SCIKIT_IMAGE
 from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
 from llm_vision.manga.lines import TextLine
 from llm_vision.services.analysis.kind import PictureKind, measure, picture_kind
 
-SCIKIT_IMAGE = Path(skimage.__file__).parent / "data"
 WHITE_PAGE = Image.new("RGB", (1000, 1400), "white")
 
 
