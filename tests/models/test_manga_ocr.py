@@ -18,8 +18,10 @@ from fixtures.number_format import number_format
 from fixtures.tiny_models import MANGA_OCR, copied
 from llm_vision.models.base import JsonObject, LoadContext, Quantization
 from llm_vision.models.families.manga_ocr.model import INVENTED, NO_END, REPEATED, MangaOcr, judge, repeats_itself
+from llm_vision.models.tasks.reading import ReadCrop, ReadCrops
 
 COUNT = many(500, 120)
+CROP = ReadCrop("ja").as_json()
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def exact() -> MangaOcr:
 def read(model: MangaOcr, pictures: Sequence[Image.Image], batch: int) -> list[JsonObject]:
     found: list[Any] = []
     for start in range(0, len(pictures), batch):
-        found += model.predict(items_of(pictures[start : start + batch]))
+        found += model.predict(items_of(pictures[start : start + batch], **CROP))
     return found
 
 
@@ -140,8 +142,8 @@ def test_the_crops_of_a_page_come_as_one_request(
 ) -> None:
     blank = Image.new("RGB", (50, 50), "white")
     pictures = [*(crop.picture for crop in held_out[:20]), blank, held_out[20].picture]
-    page = PlainItem(pictures, {"mode": "crops"})
-    (alone,) = items_of([held_out[21].picture])
+    page = PlainItem(pictures, ReadCrops("ja").as_json())
+    (alone,) = items_of([held_out[21].picture], **CROP)
     first, second = exact.predict([page, alone])
     assert not isinstance(first, Exception)
     assert texts(first["readings"]) == [*texts(batched[:20]), "", batched[20]["text"]]
@@ -150,12 +152,12 @@ def test_the_crops_of_a_page_come_as_one_request(
 
 def test_a_text_that_does_not_end_is_never_sure() -> None:
     found = judge("あいう", 0.99, has_end=False)
-    assert (found["confidence"], found["notice"]) == (INVENTED, NO_END)
+    assert (found.confidence, found.notice) == (INVENTED, NO_END)
 
 
 @pytest.mark.parametrize("text", ["は" * 7, "それで" * 6, "え" + "あい" * 6])
 def test_a_text_that_repeats_itself_is_never_sure(text: str) -> None:
-    assert judge(text, 0.99, has_end=True)["notice"] == REPEATED
+    assert judge(text, 0.99, has_end=True).notice == REPEATED
 
 
 @pytest.mark.parametrize("text", ["......", "うおお" + "ー" * 6, "", "はははは", "あいうえおかきくけこ", "！" * 8])
@@ -165,7 +167,7 @@ def test_long_sounds_are_no_repetition(text: str) -> None:
 
 def test_a_crop_that_nobody_waits_for_ends_early(exact: MangaOcr) -> None:
     noise = Image.effect_noise((200, 200), 120).convert("RGB")
-    (item,) = items_of([noise])
+    (item,) = items_of([noise], **CROP)
     item.cancelled = True
     (found,) = exact.predict([item])
     assert len(found["text"]) <= 1  # type: ignore[index]
