@@ -21,9 +21,10 @@ TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' llm-vision/pyproject.toml)
 UV := uv==0.13.8
 COMPILE := build/lock/bin/uv pip compile --quiet --project llm-vision --universal --python-version 3.11 \
 	--generate-hashes --no-emit-package torch --custom-compile-command "make lock"
+PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install lock run demo test compat docker-test faults fuzz soak lint check bench bench-models train-fixtures docs clean
+.PHONY: help install lock run demo quick test test-all compat docker-test faults fuzz soak lint check bench bench-models train-fixtures docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,8 +56,14 @@ run: install ## Serve on port 9100 (PORT=... for another)
 demo: install ## Start the service, read a manga page, a bubble and a photo, check the answers, stop
 	$(BIN)/python demo/run.py
 
-test: install ## Run all tests, two files at a time (JOBS=1 for one)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+quick: install ## Run the tests that need neither a server nor a model, half a minute
+	$(PYTEST) tests/unit tests/architecture
+
+test: install ## Run all tests, two files at a time (JOBS=1 for one), 8 minutes on two cores
+	$(PYTEST)
+
+test-all: install ## The same, and whatever is tried a few times there as often as it proves most
+	TESTS=all $(PYTEST)
 
 compat: install $(CLIENTS)/.installed ## Ask the service with clients that others wrote (NAME=ollama for one; needs npm), 3 minutes
 	$(CLIENTS)/bin/python -m pytest $(COMPAT) $(NAME:%=-k %)
