@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fixtures.chat_requests import CHAT_ROUTES, JSON, OLLAMA, OPENAI, TALKER, chat_body
+from fixtures.counts import many
 from fixtures.live import LiveServer, picture_bytes
 from fixtures.problems import check, check_on
 from fixtures.raw_http import RawAnswer, request, send_raw
@@ -260,12 +261,12 @@ def test_any_json_gets_a_declared_answer(survivor: LiveServer) -> None:
         assert answer.status_code in (200, 400, 404, 413, 415, 422), answer.text
         assert len(answer.content) <= 4096 or answer.status_code == 200
 
-    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=many(400, 100), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(ROUTES), st.dictionaries(fields, json_values, max_size=5))
     def run(route: str, body: dict[str, object]) -> None:
         is_declared(route, body)
 
-    @settings(max_examples=400, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=many(400, 100), deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(CHAT_ROUTES), st.dictionaries(st.sampled_from(CHAT_FIELDS), json_values, max_size=3))
     def converse(route: str, body: dict[str, object]) -> None:
         is_declared(route, {**chat_body(route, "hi", TALKER), **body})

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.counts import many
 from llm_vision.errors import InvalidText, JsonTooDeep, MalformedJson, PayloadTooLarge
 from llm_vision.http.bodies.json_body import MAX_TOKENS, parse_object
 
@@ -18,6 +19,7 @@ values = st.recursive(
 )
 
 
+@settings(max_examples=many(100, 30), deadline=None)
 @given(st.dictionaries(texts, values), st.booleans())
 def test_good_json_comes_through_unchanged(body: dict[str, object], ascii_only: bool) -> None:
     assert parse_object(json.dumps(body, ensure_ascii=ascii_only).encode()) == body

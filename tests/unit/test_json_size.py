@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures.counts import many
 from llm_vision.services.chat.json_size import is_larger
 
 VALUES = st.recursive(
@@ -16,6 +17,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(max_examples=many(100, 30), deadline=None)
 @given(VALUES)
 def test_what_is_written_in_few_characters_is_not_large(value: object) -> None:
     written = len(json.dumps(value, ensure_ascii=False))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.forking import run_command
 from llm_vision.http.server import listen
 from llm_vision.settings import Settings
 
@@ -179,22 +180,13 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG)
-def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: str) -> None:
-    environment = {**os.environ, name: value}
-    answer = subprocess.run(
-        [sys.executable, "-m", "llm_vision.cli.main", "serve"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        cwd="/",
-    )
-    assert answer.returncode == 78
-    assert name in answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert value not in answer.stderr or "KEYS" not in name
-    assert "sesame" not in answer.stderr
+def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: str, tmp_path: Path) -> None:
+    status, told = run_command(["serve"], {**os.environ, name: value}, tmp_path)
+    assert status == 78
+    assert name in told
+    assert "Traceback" not in told
+    assert value not in told or "KEYS" not in name
+    assert "sesame" not in told
 
 
 def test_a_port_that_is_taken_stops_the_start_and_is_named() -> None:
