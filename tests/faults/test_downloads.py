@@ -135,7 +135,8 @@ def test_promise_03_a_volume_that_fills_up_on_the_way_is_told(start_server: Star
         with (small / "other").open("wb") as other:
             os.posix_fallocate(other.fileno(), 0, os.statvfs(small).f_bavail * os.statvfs(small).f_bsize)
         hub.go.set()
-        assert "the volume is full" in download(server)[-1]["error"]
+        eventually(lambda: of_model(server)["state"] == "failed")
+        assert "the volume is full" in of_model(server)["error"]
         (small / "other").unlink()
         assert download(server)[-1]["state"] == "done"
         assert hub.asked_for(LARGE)[1] >= THIRD

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.request import getproxies
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    http_stream_backoff,
+)
 
 _LISTING_SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOT_LET_IN = "the hub refuses the token, or wants one: set HF_TOKEN"
 _REFUSALS = {401: _NOT_LET_IN, 403: _NOT_LET_IN, 404: "the hub has no such revision or file"}
-constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024  # what one write holds is lost with the process; the library takes 10 MiB
+_CHUNK_BYTES = 256 * 1024  # what one write holds is lost with the process
+_TRIES, _PAUSE_SECONDS = 5, 1.0
 
 
 class HubFailed(Exception):
@@ -76,16 +83,40 @@ def list_files(repo: str, revision: str) -> Listing:
 
 
 def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
-    """Append to a file what it still lacks.
+    """Append to a file what it still lacks; a connection that breaks off is opened again a few times.
 
     Raises:
-        HubFailed: the hub cannot be reached, refuses, or breaks off.
+        HubFailed: the hub cannot be reached, refuses, breaks off, or sends more than it announced.
         OSError: the file cannot be written.
     """
-    headers = {**build_hf_headers(library_name="llm-vision"), "Accept-Encoding": "identity"}
+    url = hf_hub_url(repo, file.name, revision=commit)
     with partial.open("ab") as opened, _in_our_words():
-        url = hf_hub_url(repo, file.name, revision=commit)
-        http_get(url, opened, resume_size=opened.tell(), headers=headers, expected_size=file.size)
+        for failures in itertools.count(1):
+            before = opened.tell()
+            try:
+                return _append(url, opened, file.size)
+            except (httpx2.ConnectError, httpx2.TimeoutException, httpx2.RemoteProtocolError):
+                if failures >= _TRIES and opened.tell() == before:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+
+
+def _append(url: str, opened: BinaryIO, size: int) -> None:
+    if opened.tell() == size:
+        return
+    wanted = {"Range": f"bytes={opened.tell()}-"} if opened.tell() else {}
+    headers = {**build_hf_headers(library_name="llm-vision"), "Accept-Encoding": "identity", **wanted}
+    with http_stream_backoff("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
+        hf_raise_for_status(response)
+        if response.status_code != httpx2.codes.PARTIAL_CONTENT:
+            opened.truncate(0)  # the whole file comes, whatever was asked for
+        for chunk in response.iter_bytes(_CHUNK_BYTES):
+            opened.write(chunk)
+            if opened.tell() > size:
+                opened.truncate(0)
+                raise HubFailed("the hub sends more than it announced")
+    if opened.tell() < size:
+        raise HubFailed("the hub broke off in the middle of a file")
 
 
 def _check_proxies() -> None:
