@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.downloading import download, on_hub
+from fixtures.downloading import download, on_hub, on_volume
 from fixtures.encoding import saved
 from fixtures.fake_hub import Hub
 from fixtures.japanese_crops import crops
@@ -62,7 +62,7 @@ def reads_with_its_own(server: LiveServer) -> None:
 def test_promise_33_a_volume_that_may_not_be_read(start_server: Start, tmp_path: Path) -> None:
     volume = copied(MANGA_OCR, tmp_path / "volume")
     of_another(volume, 0o000)
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    server = start_server(on_volume(volume), under=WITHOUT_RIGHTS)
     assert f"user {os.geteuid()} cannot read {volume}" in server.log
     assert f"run {CHANGE_BOTH} on the folder that is mounted there" in server.log
     reads_with_the_embedded_model(server, f"user {os.geteuid()} cannot read {volume}")
@@ -74,7 +74,7 @@ def test_promise_33_weights_in_a_folder_that_may_not_be_read(start_server: Start
     volume = tmp_path / "volume"
     weights = copied(MANGA_OCR, volume / "manga-ocr-base")
     of_another(weights, 0o000)
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    server = start_server(on_volume(volume), under=WITHOUT_RIGHTS)
     reads_with_the_embedded_model(server, f"user {os.geteuid()} cannot read {weights}: it belongs to")
     weights.chmod(0o755)
     reads_with_its_own(server)
@@ -83,7 +83,7 @@ def test_promise_33_weights_in_a_folder_that_may_not_be_read(start_server: Start
 def test_promise_33_a_volume_that_may_not_be_written(start_server: Start, tmp_path: Path) -> None:
     volume = copied(MANGA_OCR, tmp_path / "volume")
     of_another(volume, 0o555)
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    server = start_server(on_volume(volume), under=WITHOUT_RIGHTS)
     assert f"user {os.geteuid()} cannot write {volume}, so nothing can be downloaded to it" in server.log
     assert f"run {CHANGE_BOTH} on the folder that is mounted there" in server.log
     reads_with_its_own(server)
@@ -94,7 +94,7 @@ def test_promise_33_a_volume_that_its_owner_may_write(start_server: Start, tmp_p
     volume = tmp_path / "volume"
     volume.mkdir()
     of_another(volume, 0o755)
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    server = start_server(on_volume(volume), under=WITHOUT_RIGHTS)
     assert (
         f"it belongs to user {ANOTHER_USER} with mode 755; on the host, run {CHANGE_OWNER} on the folder that is "
         f"mounted there, or set VISION_UID={ANOTHER_USER} and VISION_GID={ANOTHER_USER}\n"
@@ -104,7 +104,7 @@ def test_promise_33_a_volume_that_its_owner_may_write(start_server: Start, tmp_p
 def test_promise_33_ones_own_volume_that_is_closed(start_server: Start, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir(mode=0o555)
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=WITHOUT_RIGHTS)
+    server = start_server(on_volume(volume), under=WITHOUT_RIGHTS)
     assert f"it belongs to user {os.geteuid()} with mode 555; on the host, run {CHANGE_MODE} on" in server.log
     assert "chown" not in server.log
 
@@ -141,7 +141,7 @@ def test_promise_33_unfinished_downloads_of_another(start_server: Start, hub: Hu
 def test_promise_33_a_read_only_volume(start_server: Start, tmp_path: Path) -> None:
     volume = copied(MANGA_OCR, tmp_path / "volume")
     under = mounted(f"--bind {volume} {volume} && mount -o remount,bind,ro {volume}")
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=under)
+    server = start_server(on_volume(volume), under=under)
     assert f"{volume} is read-only: nothing can be downloaded to it" in server.log
     reads_with_its_own(server)
     assert not (volume / "manifest.json").exists()
@@ -151,14 +151,14 @@ def test_promise_33_a_full_volume(start_server: Start, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     volume.mkdir()
     under = mounted(f"-t tmpfs -o size=1m none {volume}")
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)}, under=under)
+    server = start_server(on_volume(volume), under=under)
     assert f"{volume} has 1 MiB free, too little to download weights to it: make room there" in server.log
     reads_with_the_embedded_model(server, "has 1 MiB free")
 
 
 def test_promise_33_a_missing_volume_that_comes_later(start_server: Start, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
-    server = start_server({"MANGAOCR_MODEL_PATH": str(volume)})
+    server = start_server(on_volume(volume))
     reads_with_the_embedded_model(server, "belong into the folder manga-ocr-base")
     copied(MANGA_OCR, volume)
     reads_with_its_own(server)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from fixtures.counts import many
 from fixtures.llama_tokenizer import llama_tokenizer
 from fixtures.tiny_models import LLAVA
 from llm_vision.errors import InvalidParameter, InvalidToolSchema, VisionError
@@ -218,7 +219,7 @@ def of_schema(schema: Any) -> JsonObject:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_random_answers_fit_the_schema(kit: Kit, name: str) -> None:
-    for seed in range(4):
+    for seed in range(many(4, 2)):
         check(kit.answer(of_schema(SCHEMAS[name]), seed), SCHEMAS[name])
 
 
@@ -486,7 +487,7 @@ STOP = '{"name": "stop", "arguments": {}}'
 @pytest.mark.parametrize("parallel", [True, False])
 def test_random_answers_call_tools(kit: Kit, choice: str, parallel: bool) -> None:
     called = []
-    for seed in range(16):
+    for seed in range(many(16, 8)):
         calls = tool_calls(kit.answer(tools(choice, parallel), seed))
         assert calls is not None
         for call in calls:
@@ -544,7 +545,7 @@ COUNT = thing(count={"type": "integer", "minimum": 0}, names={"type": "array", "
 ])  # fmt: skip
 def test_with_auto_and_a_form_an_answer_is_calls_or_of_the_form(kit: Kit, schema: JsonObject, form: JsonObject) -> None:
     told = {"calls": 0, "form": 0}
-    for seed in range(24):
+    for seed in range(many(24, 10)):
         answer = kit.answer(or_form(form), seed)
         calls = tool_calls(answer)
         told["form" if calls is None else "calls"] += 1
