@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fixtures.chats import ask
-from fixtures.counts import THREADS
+from fixtures.counts import THREADS, some
 from fixtures.number_format import number_format
 from fixtures.shapes import held_out
 from fixtures.stepped import served, streamed
@@ -81,7 +81,7 @@ def texts(model: Llava, asked: list[Any]) -> list[str]:
     return [end["result"]["text"] for end in served(model, asked)]
 
 
-@pytest.mark.parametrize("step", range(1, 9))
+@pytest.mark.parametrize("step", some(range(1, 9), 3))
 @pytest.mark.parametrize("count", [1, 6])
 def test_memory_that_runs_out_at_any_step_changes_no_answer(model: Llava, short: Any, step: int, count: int) -> None:
     wanted = texts(model, items()[:count])
@@ -89,7 +89,7 @@ def test_memory_that_runs_out_at_any_step_changes_no_answer(model: Llava, short:
     assert texts(model, items()[:count]) == wanted
 
 
-@pytest.mark.parametrize("most", [1, 2, 4])
+@pytest.mark.parametrize("most", some([1, 2, 4], 2))
 def test_where_memory_is_for_a_few_the_others_wait_and_nothing_is_told_twice(
     model: Llava, short: Any, most: int
 ) -> None:
