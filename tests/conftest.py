@@ -30,6 +30,33 @@ os.environ["HF_TEST_EGRESS"] = str(EGRESS)  # HF_*: handed on to workers, too
 sys.addaudithook(sitecustomize.watch)
 
 
+LONGEST = (
+    "models/test_llava.py",
+    "models/test_manga_ocr.py",
+    "api/test_llava.py",
+    "faults/test_promises.py",
+    "models/test_int4.py",
+    "models/test_rapidocr.py",
+    "contract/test_every_model.py",
+    "faults/test_promises_of_chat.py",
+    "models/test_grammar.py",
+    "api/test_manga_ocr.py",
+    "models/test_llava_memory.py",
+    "faults/test_promises_of_limits.py",
+    "faults/test_malicious_weights.py",
+    "api/test_owocr_socket.py",
+    "faults/test_rows_state.py",
+    "faults/test_downloads.py",
+    "api/test_downloads.py",
+)
+"""They begin first: one that began last would keep a process busy alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {str(TESTS / name): place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(str(item.path), len(LONGEST)))
+
+
 class Journal:
     """Lines `event detail pid` that worker processes wrote."""
 

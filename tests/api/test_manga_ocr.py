@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from fixtures.counts import some
 from fixtures.damages import Damage, damages_of
 from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
@@ -110,12 +111,12 @@ def damaged(volume: Path, start_module_server: Start) -> LiveServer:
     return start_module_server({"MANGAOCR_MODEL_PATH": str(volume)})
 
 
-@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_promise_03_damaged_weights_are_refused(damaged: LiveServer, volume: Path, damage: Damage) -> None:
+@pytest.mark.parametrize("name", some(DAMAGES, 4))
+def test_promise_03_damaged_weights_are_refused(damaged: LiveServer, volume: Path, name: str) -> None:
     damaged.client.post("/models/unload", json={"model": "manga-ocr"})
     shutil.rmtree(volume / "manga-ocr-base", ignore_errors=True)
     shutil.copytree(MANGA_OCR, volume / "manga-ocr-base")
-    damage(volume / "manga-ocr-base")
+    DAMAGES[name](volume / "manga-ocr-base")
     refused = post(damaged, engine="manga-ocr")
     assert (refused.status_code, refused.json()["code"]) == (503, "model_load_failed"), refused.text
     instead = post(damaged).json()

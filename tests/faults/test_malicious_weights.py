@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import subprocess
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.tiny_models import LLAVA, LLAVA_ID, MANGA_OCR, copied
+from fixtures.counts import ALL
+from fixtures.tiny_models import LLAVA_ID, OF_MODEL, copied
 
 TESTS = Path(__file__).parent.parent
 LOAD = """
@@ -107,11 +109,14 @@ ATTACKS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("model", [("manga-ocr", MANGA_OCR), (LLAVA_ID, LLAVA)], ids=["manga-ocr", "llava"])
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
-def test_promise_05_nothing_runs(tmp_path: Path, attack: Callable[[Path, Path], None], model: tuple[str, Path]) -> None:
-    model_id, weights = model
-    folder, canary = copied(weights, tmp_path / "weights"), tmp_path / "canary"
+MODELS = ("manga-ocr", LLAVA_ID)
+ON_ONE_MODEL = [(attack, MODELS[number % 2]) for number, attack in enumerate(ATTACKS)]
+ON_EACH = list(itertools.product(ATTACKS, MODELS))
+
+
+@pytest.mark.parametrize(("attack", "model_id"), ON_EACH if ALL else ON_ONE_MODEL)
+def test_promise_05_nothing_runs(tmp_path: Path, attack: Callable[[Path, Path], None], model_id: str) -> None:
+    folder, canary = copied(OF_MODEL[model_id], tmp_path / "weights"), tmp_path / "canary"
     attack(folder, canary)
     arguments = [sys.executable, "-c", LOAD, model_id, str(folder), str(canary)]
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=folder, check=False)

@@ -24,6 +24,7 @@ from llm_vision.models.base import JsonObject, LoadContext, Quantization, Unusab
 from llm_vision.models.families.vlm.llava import Llava
 
 COUNT = many(500, 120)
+LESS_EXACT = many(500, 60)  # in formats that processors without instructions for them are slow at
 MODELS = {LLAVA_ID: LLAVA, LLAVA_NEXT_ID: LLAVA_NEXT}
 NOISE = "The weather was fine that day, and nobody thought of rain. "
 
@@ -157,19 +158,23 @@ def test_long_answers_of_different_length_together(model: Llava, model_id: str) 
 
 
 def test_half_precision_answers_the_same(model_id: str, asked: Asked, together: list[str]) -> None:
-    found = answers(loaded(model_id, "bfloat16"), items_for(asked, model_id))
-    assert sum(text == exact for text, exact in zip(found, together, strict=True)) >= 0.99 * COUNT
-    assert right(found, asked) >= right(together, asked) - 0.005
+    some, exact = asked[:LESS_EXACT], together[:LESS_EXACT]
+    found = answers(loaded(model_id, "bfloat16"), items_for(some, model_id))
+    assert sum(text == other for text, other in zip(found, exact, strict=True)) >= min(
+        0.99 * LESS_EXACT, LESS_EXACT - 1
+    )
+    assert right(found, some) >= right(exact, some) - max(0.005, 1 / LESS_EXACT)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_four_bits_see_as_well(model_id: str, asked: Asked, together: list[str], tmp_path: Path, dtype: str) -> None:
     folder = copied(MODELS[model_id], tmp_path / "weights")
-    first = answers(loaded(model_id, dtype, folder, Quantization.FOUR), items_for(asked, model_id))
-    assert right(first, asked) >= right(together, asked) - 0.01
+    some, exact = asked[:LESS_EXACT], together[:LESS_EXACT]
+    first = answers(loaded(model_id, dtype, folder, Quantization.FOUR), items_for(some, model_id))
+    assert right(first, some) >= right(exact, some) - max(0.01, 1 / LESS_EXACT)
     assert any((folder / ".int4").iterdir()), "the copy is kept"
     again = loaded(model_id, dtype, folder, Quantization.FOUR)
-    assert answers(again, items_for(asked[:50], model_id)) == first[:50]
+    assert answers(again, items_for(some[:20], model_id)) == first[:20]
 
 
 def test_bitsandbytes_leaves_alone_what_it_must(model_id: str, asked: Asked) -> None:
