@@ -27,7 +27,7 @@ async def test_promise_08_nobody_waits_longer_than_the_queue_allows(start_server
 
 
 async def test_promise_09_health_is_never_refused(start_server: Start) -> None:
-    answers, probes = await overload.steady_overload(start_server(), seconds=2)
+    answers, probes = await overload.steady_overload(start_server({"VISION_QUEUE_SIZE": "8"}), seconds=2)
     assert {probe.status for probe in probes} == {200}
     assert {answer.status for answer in answers} == {200, 429}
     assert {probe.status for probe in await overload.slow_load(start_server(), seconds=1)} == {200}

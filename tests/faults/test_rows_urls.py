@@ -21,6 +21,7 @@ from PIL import Image
 
 from fixtures import bad_urls
 from fixtures.chat_requests import OPENAI, URL_PARAM, body_with_url, post_chat
+from fixtures.counts import some
 from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.problems import check, check_on
 from fixtures.raw_http import RawAnswer, request, send_raw
@@ -347,7 +348,7 @@ def on_analyze_image(server: LiveServer, url: str, key: str) -> int:
     ).status_code
 
 
-@pytest.mark.parametrize("ask", [in_chat, on_ocr, on_analyze_image])
+@pytest.mark.parametrize("ask", some([in_chat, on_ocr, on_analyze_image], 1))
 def test_row_83_keys_take_turns_at_fetching(start_server: Start, remote: Remote, ask) -> None:  # type: ignore[no-untyped-def]
     hosts = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
     server = start_server({**hosts, "VISION_API_KEYS": "greedy,polite", "VISION_URL_SECONDS": "1"})

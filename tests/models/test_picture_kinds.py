@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fixtures.counts import THREADS
+from fixtures.counts import THREADS, many
 from fixtures.encoding import saved
 from fixtures.packages import SCIKIT_IMAGE, SCIKIT_LEARN
 from fixtures.scenes import draw_comic, draw_drawing
@@ -28,7 +28,7 @@ PACKAGED = {
     PictureKind.DOCUMENT: ["page.png", "text.png"],
     PictureKind.DRAWING: ["chessboard_RGB.png", "color.png", "horse.png", "logo.png", "phantom.png"],
 }
-PAGES = 20
+PAGES = many(20, 8)
 DRAWN: dict[PictureKind, Callable[[int], Image.Image]] = {
     PictureKind.COMIC: draw_comic,
     PictureKind.DOCUMENT: draw_document,

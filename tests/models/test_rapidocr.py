@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
-from fixtures.counts import THREADS
+from fixtures.counts import THREADS, many
 from fixtures.drawing import draw_bubble, draw_screentone, sample_bubbles, worn
 from fixtures.pages import draw_page
 from fixtures.sentences import FURIGANA
@@ -161,22 +161,23 @@ def test_blank_pictures_give_no_text(reader: RapidOcr, name: str) -> None:
 
 
 def test_drawn_bubbles_have_few_errors(reader: RapidOcr) -> None:
-    samples = sample_bubbles(64)
+    samples = sample_bubbles(many(64, 24))
     errors = sum(Levenshtein.distance(read(reader, picture)["text"], text) for picture, text, _ in samples)
     assert errors / sum(len(text) for _, text, _ in samples) <= 0.04
 
 
 def test_every_bubble_of_a_page_is_found(reader: RapidOcr) -> None:
     found = 0
-    for seed in range(3):
+    pages = many(3, 1)
+    for seed in range(pages):
         page, truth = draw_page(seed)
         text = read(reader, page)["text"]
         found += sum(bubble["text"] in text for bubble in truth["bubbles"])
-    assert found >= 0.85 * 3 * len(truth["bubbles"])
+    assert found >= 0.85 * pages * len(truth["bubbles"])
 
 
 def test_an_answer_does_not_depend_on_the_rest_of_the_batch(reader: RapidOcr) -> None:
-    pictures = [picture for picture, _, _ in sample_bubbles(12, seed=5)]
+    pictures = [picture for picture, _, _ in sample_bubbles(many(12, 6), seed=5)]
     together = reader.predict([PictureItem(picture) for picture in pictures])
     assert together == [read(reader, picture) for picture in pictures]
 
