@@ -487,7 +487,7 @@ STOP = '{"name": "stop", "arguments": {}}'
 @pytest.mark.parametrize("parallel", [True, False])
 def test_random_answers_call_tools(kit: Kit, choice: str, parallel: bool) -> None:
     called = []
-    for seed in range(many(16, 8)):
+    for seed in range(16):
         calls = tool_calls(kit.answer(tools(choice, parallel), seed))
         assert calls is not None
         for call in calls:
