@@ -27,7 +27,7 @@ from llm_vision.api.ollama.answer import Lines, as_chat
 from llm_vision.api.shared.chat_bodies import ONE_YEAR
 from llm_vision.runtime.work import Chunk, OnChunk
 from llm_vision.services.chat.stream import ChatAnswer, ChatStream
-from llm_vision.services.model_care.files import changed_at, context_length
+from llm_vision.services.model_care.files import find_change_time, read_context_length
 
 SCENE, ASKED = next(iter(held_out(1, seed=61, kind="count")))
 PICTURE = base64.b64encode(saved(SCENE.draw())).decode()
@@ -335,16 +335,16 @@ def test_the_length_of_the_context_where_it_is_known(ready: LiveServer) -> None:
 )  # fmt: skip
 def test_a_config_that_is_none_tells_no_length(tmp_path: Path, config: str) -> None:
     (tmp_path / "config.json").write_bytes(config.encode("utf-8", "surrogateescape"))
-    assert context_length(tmp_path.iterdir()) is None
+    assert read_context_length(tmp_path.iterdir()) is None
 
 
 def test_a_config_without_a_part_for_the_text_tells_its_own_length(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 2048}')
-    assert context_length(tmp_path.iterdir()) == 2048
+    assert read_context_length(tmp_path.iterdir()) == 2048
 
 
 def test_files_that_are_not_there_have_not_changed(tmp_path: Path) -> None:
-    assert changed_at([tmp_path, tmp_path / "gone"]) is None
+    assert find_change_time([tmp_path, tmp_path / "gone"]) is None
 
 
 def test_capabilities_are_those_that_there_are(ready: LiveServer) -> None:

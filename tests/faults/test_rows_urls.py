@@ -30,7 +30,7 @@ from fixtures.waiting import eventually
 from llm_vision.admission.deadlines import Deadlines
 from llm_vision.errors import VisionError
 from llm_vision.services.pictures.fetching import AT_ONCE, MOST_LOOKUPS, MOST_WAITING, FetchRules, Lookups, UrlPictures
-from llm_vision.services.pictures.urls import NOT_ALLOWED, Address, UrlRules, is_public, parse
+from llm_vision.services.pictures.urls import NOT_ALLOWED, Address, UrlRules, is_public, parse_url
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +87,15 @@ def test_row_67_pictures_by_url_are_off_until_hosts_are_allowed(server: LiveServ
 @pytest.mark.parametrize("url", bad_urls.OTHER_SCHEMES)
 def test_row_68_other_schemes_are_refused(url: str) -> None:
     with pytest.raises(VisionError) as refused:
-        parse(url, RULES)
+        parse_url(url, RULES)
     assert refused.value.code == "url_scheme_not_allowed"
 
 
 def test_row_68_http_only_where_it_is_allowed() -> None:
     with pytest.raises(VisionError) as refused:
-        parse("http://pictures.example/a.png", UrlRules(frozenset({"pictures.example"})))
+        parse_url("http://pictures.example/a.png", UrlRules(frozenset({"pictures.example"})))
     assert refused.value.code == "url_scheme_not_allowed"
-    assert parse("https://pictures.example/a.png", UrlRules(frozenset({"*"}))).port == 443
+    assert parse_url("https://pictures.example/a.png", UrlRules(frozenset({"*"}))).port == 443
 
 
 @pytest.mark.parametrize("address", bad_urls.PRIVATE_ADDRESSES)
@@ -112,33 +112,33 @@ def test_row_69_hosts_in_disguise_are_refused_with_one_text(host: str) -> None:
     rules = UrlRules(frozenset({"*"}), allows_http=True)
     hosts = ("localhost", "other.example", "127.0.0.1", "[::1]", "[::ffff:7f00:1]")
     with pytest.raises(VisionError) as refused:
-        parse(f"http://{host}/a.png", RULES if host in hosts else rules)
+        parse_url(f"http://{host}/a.png", RULES if host in hosts else rules)
     assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
 
 
 def test_row_69_other_ports_only_of_hosts_that_may_be_private() -> None:
     hosts = frozenset({"*", "camera.example"})
     for rules in (UrlRules(hosts), UrlRules(hosts, allows_private=True)):
-        assert parse("https://pictures.example:80/a.png", rules).port == 80
+        assert parse_url("https://pictures.example:80/a.png", rules).port == 80
         with pytest.raises(VisionError) as refused:
-            parse("https://pictures.example:8443/a.png", rules)
+            parse_url("https://pictures.example:8443/a.png", rules)
         assert (refused.value.code, refused.value.detail) == ("url_not_allowed", NOT_ALLOWED)
-    assert parse("https://camera.example:8443/a.png", rules).port == 8443
+    assert parse_url("https://camera.example:8443/a.png", rules).port == 8443
     with pytest.raises(VisionError):
-        parse("https://camera.example:8443/a.png", UrlRules(hosts))
+        parse_url("https://camera.example:8443/a.png", UrlRules(hosts))
 
 
 @pytest.mark.parametrize("url", bad_urls.AMBIGUOUS)
 def test_row_70_urls_that_programs_understand_differently_are_refused(url: str) -> None:
     with pytest.raises(VisionError) as refused:
-        parse(url, RULES)
+        parse_url(url, RULES)
     assert refused.value.code == "invalid_url"
 
 
 @pytest.mark.parametrize("url", ["a" * 3000, "file:" + "a" * 3000, "https://pictures.example/" + "a" * 3000])
 def test_row_70_nothing_but_the_length_is_looked_at_in_a_url_that_is_too_long(url: str) -> None:
     with pytest.raises(VisionError) as refused:
-        parse(url, RULES)
+        parse_url(url, RULES)
     assert refused.value.code == "invalid_url"
 
 

@@ -16,7 +16,7 @@ from fixtures.scenes import draw_comic, draw_drawing
 from fixtures.scenes_documents import draw_document
 from llm_vision.models.base import Item, LoadContext
 from llm_vision.models.families.classifier import EfficientNetLite0
-from llm_vision.services.analysis.kind import PictureKind, picture_kind
+from llm_vision.services.analysis.kind import PictureKind, recognize_kind
 
 PHOTOS = """
 astronaut.png brick.png camera.png cell.png chelsea.png clock_motion.png coffee.png coins.png grass.png gravel.png
@@ -57,7 +57,7 @@ def kind_of() -> Callable[[Image.Image], PictureKind]:
     def judge(picture: Image.Image) -> PictureKind:
         (result,) = classifier.predict([Request(picture)])
         assert isinstance(result, dict)
-        return picture_kind(picture, labels={found["label"]: found["confidence"] for found in result["labels"]})
+        return recognize_kind(picture, labels={found["label"]: found["confidence"] for found in result["labels"]})
 
     return judge
 

@@ -19,7 +19,7 @@ from llm_vision.models.tasks.naming import Label, Labels
 from llm_vision.models.tasks.reading import CropText, ReadCrop
 from llm_vision.services.analysis.answers import NO_MODEL, PictureFacts, compose_answer
 from llm_vision.services.analysis.colors import NamedColor
-from llm_vision.services.analysis.embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
+from llm_vision.services.analysis.embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_for
 from llm_vision.services.analysis.kind import PictureKind
 from llm_vision.services.analysis.prompts import EVERYTHING, Fact, understand
 from llm_vision.services.inference import Outcome
@@ -234,7 +234,7 @@ def test_only_the_models_that_the_prompt_needs_are_run(prompt: str, tasks: set[T
     analyze(permit, prompt)
     models = {Task.OCR: "reader", Task.CLASSIFY: "namer"}
     assert set(permit.asked) == {(models[task], task) for task in tasks}
-    assert tasks_needed(understand(prompt).facts) == tasks
+    assert tasks_for(understand(prompt).facts) == tasks
 
 
 def test_analysis_of_a_photo_is_complete_degraded_and_under_its_own_name() -> None:

@@ -9,11 +9,11 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from fixtures.packages import SCIKIT_IMAGE
 from llm_vision.services.analysis.cielab import difference, to_lab
-from llm_vision.services.analysis.colors import main_colors
+from llm_vision.services.analysis.colors import find_main_colors
 
 
 def name_of(color: str) -> str:
-    (only,) = main_colors(Image.new("RGB", (20, 20), color))
+    (only,) = find_main_colors(Image.new("RGB", (20, 20), color))
     return only.name
 
 
@@ -44,7 +44,7 @@ def test_shares_are_of_the_area_and_largest_first() -> None:
     draw = ImageDraw.Draw(flag)
     draw.rectangle((0, 0, 299, 99), fill="#0000ff")
     draw.rectangle((0, 100, 59, 199), fill="#ff0000")
-    found = main_colors(flag)
+    found = find_main_colors(flag)
     assert [color.name for color in found] == ["blue", "white", "red"]
     assert [color.share for color in found] == pytest.approx([0.5, 0.4, 0.1], abs=0.02)
     assert [color.hex for color in found] == ["#0000ff", "#ffffff", "#ff0000"]
@@ -53,7 +53,7 @@ def test_shares_are_of_the_area_and_largest_first() -> None:
 def test_colors_of_one_name_are_told_once() -> None:
     two_reds = Image.new("RGB", (100, 100), "#fe0000")
     ImageDraw.Draw(two_reds).rectangle((0, 0, 99, 29), fill="#f50303")
-    (only,) = main_colors(two_reds)
+    (only,) = find_main_colors(two_reds)
     assert (only.name, only.hex) == ("red", "#fe0000")
     assert only.share == pytest.approx(1)
 
@@ -61,7 +61,7 @@ def test_colors_of_one_name_are_told_once() -> None:
 @pytest.mark.parametrize("name", ["coffee.png", "color.png", "camera.png", "logo.png", "horse.png"])
 @pytest.mark.parametrize("count", [1, 3, 5])
 def test_shares_of_the_told_colors_sum_to_one(name: str, count: int) -> None:
-    found = main_colors(Image.open(SCIKIT_IMAGE / name), count)
+    found = find_main_colors(Image.open(SCIKIT_IMAGE / name), count)
     assert 1 <= len(found) <= count
     assert sum(color.share for color in found) == pytest.approx(1)
     assert len({color.name for color in found}) == len(found)
@@ -70,12 +70,12 @@ def test_shares_of_the_told_colors_sum_to_one(name: str, count: int) -> None:
 def test_screentone_is_black_and_white_as_printed_not_gray() -> None:
     tone = Image.new("L", (1200, 1200), 255)
     tone.putdata([0 if (x // 3 + y // 3) % 2 else 255 for y in range(1200) for x in range(1200)])
-    assert {color.name for color in main_colors(tone)} == {"black", "white"}
+    assert {color.name for color in find_main_colors(tone)} == {"black", "white"}
 
 
 def test_one_pixel_and_thin_strips_have_colors_too() -> None:
-    assert main_colors(Image.new("RGB", (1, 1), "red"))[0].name == "red"
-    assert main_colors(Image.new("RGB", (5000, 1), "red"))[0].name == "red"
+    assert find_main_colors(Image.new("RGB", (1, 1), "red"))[0].name == "red"
+    assert find_main_colors(Image.new("RGB", (5000, 1), "red"))[0].name == "red"
 
 
 def test_difference_is_ciede2000_as_scikit_image_computes_it() -> None:

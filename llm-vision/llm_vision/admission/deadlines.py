@@ -17,15 +17,15 @@ class Deadlines:
         self._drain_at: float | None = None
 
     @asynccontextmanager
-    async def within(self, seconds: float, late: Callable[[], VisionError]) -> AsyncIterator[asyncio.Timeout]:
+    async def within(self, seconds: float, explain: Callable[[], VisionError]) -> AsyncIterator[asyncio.Timeout]:
         """End what runs inside after `seconds`, or when the service must end.
 
         Args:
             seconds: from now.
-            late: the error to raise when the time is over.
+            explain: makes the error to raise when the time is over.
 
         Raises:
-            VisionError: what `late` makes.
+            VisionError: the one that `explain` makes.
             ShuttingDown: the service's time to finish is over.
         """
         ends_at = asyncio.get_running_loop().time() + seconds
@@ -39,7 +39,7 @@ class Deadlines:
                 raise
             if self._drain_at is not None:
                 raise ShuttingDown("the service is shutting down") from None
-            raise late() from None
+            raise explain() from None
         finally:
             self._running.discard(deadline)
 

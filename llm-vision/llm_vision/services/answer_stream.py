@@ -40,7 +40,7 @@ class AnswerStream(Generic[Answer]):
         self._chunks.put_nowait(chunk)
 
     async def begin(self) -> Self:
-        """Wait for the first chunk, or the end: until then a failure can be told by a status.
+        """Wait for the first chunk, or the end: until then a failure can be answered with a status.
 
         Raises:
             VisionError: there is no answer.
@@ -76,7 +76,7 @@ class AnswerStream(Generic[Answer]):
         """
         return await self._made
 
-    async def whole(self) -> Answer:
+    async def finish(self) -> Answer:
         """The whole answer, where nobody is sent its chunks.
 
         Raises:

@@ -113,7 +113,7 @@ class Inference:
             raise UnsupportedTask(f"{model_id} cannot do this ({tasks[0].value}); it can do: {can}", param="model")
         return spec
 
-    def with_any(self, tasks: Sequence[Task]) -> list[str]:
+    def model_ids_with_any(self, tasks: Sequence[Task]) -> list[str]:
         """The ids of all models that have one of the tasks."""
         specs = [status.spec for status in self._pool.status()]
         return [spec.model_id for spec in specs if spec.tasks.intersection(tasks)]
@@ -141,7 +141,7 @@ class Inference:
             self.spec(model_id, task)
         was_displaced = False
 
-        def late() -> VisionError:
+        def explain_timeout() -> VisionError:
             if was_displaced:
                 return RateLimited(
                     "other clients wait too, and this one has most places", retry_after=RETRY_AFTER_SECONDS
@@ -160,16 +160,16 @@ class Inference:
         makes_room = any(place.is_full for place in places)
         with admit_everywhere(places, client) as admissions:
             ends_at = asyncio.get_running_loop().time() + seconds
-            async with self._deadlines.within(seconds, late) as deadline:
+            async with self._deadlines.within(seconds, explain_timeout) as deadline:
                 for admission in admissions:
                     admission.on_displaced = displace
                 by_model = {model_id: admission for (model_id, _), admission in zip(wanted, admissions, strict=False)}
                 if makes_room:
-                    await _until_the_displaced_have_left()
+                    await _wait_for_displaced()
                 yield Permit(self._pool, self._metrics, by_model, client, ends_at)
 
 
-async def _until_the_displaced_have_left() -> None:
-    """Let their requests out of the queues: they are told in one round of the event loop, and leave in the next."""
+async def _wait_for_displaced() -> None:
+    """Let them leave the queues: they are cancelled in one round of the event loop, and leave in the next."""
     for _ in range(2):
         await asyncio.sleep(0)

@@ -52,7 +52,7 @@ class Lifecycle:
         self.is_draining = False
 
     def start(self) -> None:
-        """Begin to preload and to unload idle models; what an operator should mend is told in the log."""
+        """Begin to preload and to unload idle models; log what an operator should mend."""
         for complaint in self._complaints():
             log.warning(complaint)
         self._tasks = [
@@ -69,7 +69,7 @@ class Lifecycle:
             self._downloads.drain()
 
     def hurry(self) -> None:
-        """What runs has no more time: it is told so now."""
+        """End what still runs, now."""
         self._deadlines.drain(0)
 
     async def stop(self) -> None:

@@ -72,7 +72,7 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     if form.stream:
         request_id: str = request.state.request_id
         return StreamedAnswer(answer, _events(answer), SSE, lambda error: _failure(error, request_id))
-    return _as_answer(await answer.whole())
+    return _as_answer(await answer.finish())
 
 
 async def _events(stream: AnswerStream[VisionAnswer]) -> AsyncIterator[str]:

@@ -17,7 +17,7 @@ from ...http.limits import too_large
 from ...http.media_types import NDJSON
 from ...http.openapi import READING_CODES, error_responses
 from ...http.problem import error_body
-from ...services.reading.batches import in_order, patiently
+from ...services.reading.batches import read_in_order, retry_while_full
 from ...services.reading.crops import OcrRequest, Reading
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import batch_body, read_batch
@@ -54,7 +54,7 @@ async def ocr_batch(request: Request, services: ServicesDep) -> Response | list[
         wanted = ocr_request(form)
         await services.ocr.choose(wanted)  # what is wrong with the request itself is told at once
         batch = _Batch(services, files, wanted, request.state.client, request.state.request_id)
-        entries = in_order(len(files), batch.read)
+        entries = read_in_order(len(files), batch.read)
         if NDJSON not in request.headers.get("accept", ""):
             return [entry async for entry in entries]
         return StreamingResponse(_lines(entries, held.pop_all()), media_type=NDJSON)
@@ -81,7 +81,7 @@ class _Batch:
         """What becomes of one file; never raises for what is wrong with it."""
         try:
             async with asyncio.timeout_at(self._ends_at):
-                reading = await patiently(lambda: self._reading(self._files[index]))
+                reading = await retry_while_full(lambda: self._reading(self._files[index]))
         except TimeoutError:
             seconds = self._services.batch_seconds
             return self._failure(index, DeadlineExceeded(f"the batch took longer than {seconds:g} s"))

@@ -62,7 +62,7 @@ class Lines:
 
     async def whole(self, stream: ChatStream) -> dict[str, Any]:
         """The whole answer in one."""
-        answer = await stream.whole()
+        answer = await stream.finish()
         line = self._line(answer.text) | self._end(answer, stream)
         return self._with_calls(line, answer.calls) if answer.calls else line
 

@@ -151,7 +151,7 @@ def _local(status: ModelStatus, files: ModelFiles) -> LocalModel:
 
 async def _loaded(status: ModelStatus, services: Services) -> LoadedModel:
     model_id = status.spec.model_id
-    stays = services.models.stays_seconds(status)
+    stays = services.models.remaining_seconds(status)
     return LoadedModel(
         name=model_id,
         model=model_id,

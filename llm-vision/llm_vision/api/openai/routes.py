@@ -65,4 +65,4 @@ async def chat_completions(
         chunks = Chunks(spec.model_id, include_usage=include_usage)
         request_id: str = request.state.request_id
         return StreamedAnswer(answer, chunks.events(answer), SSE, lambda error: failure_event(error, request_id))
-    return JSONResponse(completion_of(await answer.whole()))
+    return JSONResponse(completion_of(await answer.finish()))

@@ -21,7 +21,7 @@ OTHER = 0.1
 """Other names below it are noise."""
 MOST_OTHERS = 2
 SMALLEST_SHARE = 0.01
-"""Colours that would be told as 0 %."""
+"""Share of the picture; a smaller colour would read 0 %."""
 SURE_TEXT = 0.6
 """The embedded reader's texts below this confidence are usually wrong."""
 LONGEST_QUOTE = 600
@@ -67,29 +67,29 @@ def compose_answer(question: Question, facts: PictureFacts) -> EmbeddedAnswer:
     """The answer to a question, made of the facts that it asks for, which must be there."""
     in_full = question.facts == {Fact.TEXT}
     sentences = [
-        _kind_and_size(question.facts, facts),
-        _things(facts) if Fact.THINGS in question.facts else "",
-        _colors(facts, with_codes=question.facts == {Fact.COLORS}) if Fact.COLORS in question.facts else "",
-        _text(facts, None if in_full else LONGEST_QUOTE) if Fact.TEXT in question.facts else "",
+        _describe_kind_and_size(question.facts, facts),
+        _name_things(facts) if Fact.THINGS in question.facts else "",
+        _list_colors(facts, with_codes=question.facts == {Fact.COLORS}) if Fact.COLORS in question.facts else "",
+        _quote_text(facts, None if in_full else LONGEST_QUOTE) if Fact.TEXT in question.facts else "",
     ]
     if not question.answerable:
         sentences.insert(0, NO_MODEL)
-    claim = _claim(facts) if Fact.THINGS in question.facts else None
+    claim = _find_claim(facts) if Fact.THINGS in question.facts else None
     return EmbeddedAnswer(" ".join(filter(None, sentences)), claim.confidence if claim else None)
 
 
-def _kind_and_size(asked: frozenset[Fact], facts: PictureFacts) -> str:
+def _describe_kind_and_size(asked: frozenset[Fact], facts: PictureFacts) -> str:
     size = f"{facts.width} × {facts.height} pixels"
     if {Fact.KIND, Fact.SIZE} <= asked:
-        return f"{_with_article(str(facts.kind)).capitalize()}, {size}."
+        return f"{_add_article(str(facts.kind)).capitalize()}, {size}."
     if Fact.KIND in asked:
-        return f"This looks like {_with_article(str(facts.kind))}."
+        return f"This looks like {_add_article(str(facts.kind))}."
     if Fact.SIZE in asked:
         return f"The picture is {facts.width} pixels wide and {facts.height} pixels high."
     return ""
 
 
-def _claim(facts: PictureFacts) -> Label | None:
+def _find_claim(facts: PictureFacts) -> Label | None:
     """The name that the answer gives to what the picture shows, if there is one to give."""
     if not facts.labels or facts.kind not in KINDS_WITH_THINGS:
         return None
@@ -97,29 +97,31 @@ def _claim(facts: PictureFacts) -> Label | None:
     return best if best.confidence >= POSSIBLE else None
 
 
-def _things(facts: PictureFacts) -> str:
-    claim = _claim(facts)
+def _name_things(facts: PictureFacts) -> str:
+    claim = _find_claim(facts)
     if claim is None:
         unknown = "What it shows could not be named with confidence."
         return unknown if facts.kind in KINDS_WITH_THINGS else ""
     others = [label for label in facts.labels[1 : MOST_OTHERS + 1] if label.confidence >= OTHER]
     verb = "most likely shows" if claim.confidence >= LIKELY else "possibly shows"
-    alternatives = f"; it could also be {_listed(others)}" if others else ""
-    return f"It {verb} {_listed([claim])}{alternatives}."
+    alternatives = f"; it could also be {_list_labels(others)}" if others else ""
+    return f"It {verb} {_list_labels([claim])}{alternatives}."
 
 
-def _listed(labels: Sequence[Label]) -> str:
-    return _joined([f"{_with_article(label.name)} ({_percent(label.confidence)})" for label in labels], "or")
+def _list_labels(labels: Sequence[Label]) -> str:
+    return _join([f"{_add_article(label.name)} ({_format_percent(label.confidence)})" for label in labels], "or")
 
 
-def _colors(facts: PictureFacts, *, with_codes: bool) -> str:
-    told = [color for color in facts.colors if color.share >= SMALLEST_SHARE]
-    shown = [f"{color.name} ({f'{color.hex}, ' if with_codes else ''}{_percent(color.share)})" for color in told]
-    return f"Its main {'colour is' if len(told) == 1 else 'colours are'} {_joined(shown, 'and')}."
+def _list_colors(facts: PictureFacts, *, with_codes: bool) -> str:
+    visible = [color for color in facts.colors if color.share >= SMALLEST_SHARE]
+    names = [
+        f"{color.name} ({f'{color.hex}, ' if with_codes else ''}{_format_percent(color.share)})" for color in visible
+    ]
+    return f"Its main {'colour is' if len(visible) == 1 else 'colours are'} {_join(names, 'and')}."
 
 
-def _text(facts: PictureFacts, longest: int | None) -> str:
-    quotable = _quotable(facts.text)
+def _quote_text(facts: PictureFacts, longest: int | None) -> str:
+    quotable = _make_quotable(facts.text)
     if not quotable:
         return "No text was found in it."
     if _is_doubtful(facts):
@@ -137,7 +139,7 @@ def _is_doubtful(facts: PictureFacts) -> bool:
     return not varied or (facts.text_confidence is not None and facts.text_confidence < SURE_TEXT)
 
 
-def _quotable(text: str) -> str:
+def _make_quotable(text: str) -> str:
     """Text from a picture as one line that cannot break out of a quotation: it is data, not our words."""
     for mark in '"“”„‟':
         text = text.replace(mark, "'")
@@ -146,7 +148,7 @@ def _quotable(text: str) -> str:
     return "".join(filter(str.isprintable, joined))
 
 
-def _with_article(name: str) -> str:
+def _add_article(name: str) -> str:
     if name in WITHOUT_ARTICLE:
         return name
     spoken = name.lower()
@@ -154,10 +156,10 @@ def _with_article(name: str) -> str:
     return f"{'an' if vowel else 'a'} {name}"
 
 
-def _joined(parts: Sequence[str], conjunction: str) -> str:
+def _join(parts: Sequence[str], conjunction: str) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return f" {conjunction} ".join(filter(None, [", ".join(parts[:-1]), *parts[-1:]]))
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{round(100 * share)} %"

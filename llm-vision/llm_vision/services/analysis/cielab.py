@@ -10,7 +10,7 @@ Lab = tuple[float, float, float]
 
 def to_lab(rgb: Iterable[int]) -> Lab:
     """sRGB (0 to 255) in CIELAB (CIE 1976) with the white point D65."""
-    red, green, blue = (_linear(value / 255) for value in rgb)
+    red, green, blue = (_linearize(value / 255) for value in rgb)
     x = (0.4124564 * red + 0.3575761 * green + 0.1804375 * blue) / 0.95047
     y = 0.2126729 * red + 0.7151522 * green + 0.0721750 * blue
     z = (0.0193339 * red + 0.1191920 * green + 0.9503041 * blue) / 1.08883
@@ -18,7 +18,7 @@ def to_lab(rgb: Iterable[int]) -> Lab:
     return 116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)
 
 
-def _linear(value: float) -> float:
+def _linearize(value: float) -> float:
     """An sRGB channel without its gamma (IEC 61966-2-1)."""
     return float(value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4)
 

@@ -14,8 +14,8 @@ from ...models.tasks.naming import Classify, Label
 from ...models.tasks.reading import CropText, ReadCrop
 from ..inference import Permit
 from .answers import SURE_TEXT, PictureFacts, compose_answer
-from .colors import NamedColor, main_colors
-from .kind import PictureKind, picture_kind
+from .colors import NamedColor, find_main_colors
+from .kind import PictureKind, recognize_kind
 from .prompts import Fact, Question
 
 MODEL_NAME = "embedded-analysis"
@@ -36,7 +36,7 @@ class Analysis:
     notice: str | None = NOTICE
 
 
-def tasks_needed(facts: frozenset[Fact]) -> frozenset[Task]:
+def tasks_for(facts: frozenset[Fact]) -> frozenset[Task]:
     """What models must do for the facts: a kind shows in the picture's text and its likeliest things, too."""
     tasks = {Task.OCR: {Fact.TEXT, Fact.KIND}, Task.CLASSIFY: {Fact.THINGS, Fact.KIND}}
     return frozenset(task for task, needed_for in tasks.items() if needed_for & facts)
@@ -61,7 +61,7 @@ class EmbeddedAnalysis:
             VisionError: a model that the answer needs failed.
         """
         facts = question.facts
-        tasks = tasks_needed(facts)
+        tasks = tasks_for(facts)
         small = await asyncio.to_thread(reduced, picture)
         only_to_read = small is not picture
         try:
@@ -72,7 +72,7 @@ class EmbeddedAnalysis:
         except* VisionError as failures:
             raise failures.exceptions[0] from None
         text, labels, colors = reading.result(), naming.result(), coloring.result()
-        evidence = (_sure_lines(text), {label.name: label.confidence for label in labels})
+        evidence = (_keep_sure_lines(text), {label.name: label.confidence for label in labels})
         known = PictureFacts(
             width=picture.width,
             height=picture.height,
@@ -100,15 +100,15 @@ class EmbeddedAnalysis:
 async def _find_colors(picture: RawImage, *, wanted: bool) -> list[NamedColor]:
     if not wanted:
         return []
-    return await asyncio.to_thread(lambda: main_colors(to_pillow(picture)))
+    return await asyncio.to_thread(lambda: find_main_colors(to_pillow(picture)))
 
 
 async def _find_kind(
     small: RawImage, size: tuple[int, int], lines: Sequence[TextLine], labels: Mapping[str, float]
 ) -> PictureKind:
-    return await asyncio.to_thread(lambda: picture_kind(to_pillow(small), lines, labels, size))
+    return await asyncio.to_thread(lambda: recognize_kind(to_pillow(small), lines, labels, size))
 
 
-def _sure_lines(text: CropText) -> list[TextLine]:
+def _keep_sure_lines(text: CropText) -> list[TextLine]:
     """The lines that were read for sure; photos have a few doubtful ones."""
     return [line for line in text.lines if line.confidence >= SURE_TEXT]

@@ -55,7 +55,7 @@ VERTICAL_OF_COMIC = 0.5
 
 
 class PictureKind(StrEnum):
-    """The kinds that are told apart."""
+    """The kinds that are distinguished."""
 
     PHOTO = "photo"
     COMIC = "comic page"
@@ -65,7 +65,7 @@ class PictureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Look:
-    """What the pixels tell, measured at LOOK_SIDE."""
+    """What the pixels show, measured at LOOK_SIDE."""
 
     flat: float
     """Share of pixels that equal all their neighbours."""
@@ -92,7 +92,7 @@ class Look:
         return self.frame_lines >= FRAME_LINES and self.paper < PAPER_OF_DIAGRAM
 
 
-def picture_kind(
+def recognize_kind(
     picture: Image.Image,
     lines: Sequence[TextLine] = (),
     labels: Mapping[str, float] | None = None,
@@ -141,28 +141,28 @@ def measure(picture: Image.Image) -> Look:
         flat=differences[0] / pixels,
         soft=sum(differences[EDGE:STRONG_EDGE]) / edges if edges else 0.0,
         strong=sum(differences[CONTRAST_OF_PRINT:]) / pixels,
-        tones=_tones(small, spread),
+        tones=_count_tones(small, spread),
         paper=max(sum(brightness[value : value + 17]) for value in range(256)) / pixels,
-        frame_lines=_frame_lines(gray),
+        frame_lines=_count_frame_lines(gray),
     )
 
 
-def _tones(small: Image.Image, spread: Image.Image) -> int:
+def _count_tones(small: Image.Image, spread: Image.Image) -> int:
     not_flat = spread.point([0] + [255] * 255)
     black = (0, 0, 0)
     coarse = Image.composite(small, Image.new("RGB", small.size, black), not_flat).point(lambda value: value >> 4)
-    found = coarse.getcolors(4096) or []
-    counts = sorted((count for count, color in found if color != black), reverse=True)
+    colors = coarse.getcolors(4096) or []
+    counts = sorted((count for count, color in colors if color != black), reverse=True)
     return sum(so_far < 0.9 * sum(counts) for so_far in accumulate(counts, initial=0)) if counts else 0
 
 
-def _frame_lines(gray: Image.Image) -> int:
+def _count_frame_lines(gray: Image.Image) -> int:
     thick = gray.point([255] * INK + [0] * (256 - INK)).filter(ImageFilter.MaxFilter(3))
     turned = thick.transpose(Image.Transpose.ROTATE_90)
-    return min(_lines_across(thick), _lines_across(turned))
+    return min(_count_lines_across(thick), _count_lines_across(turned))
 
 
-def _lines_across(ink: Image.Image) -> int:
+def _count_lines_across(ink: Image.Image) -> int:
     """Thin dark runs, counted down the page in each of its SEGMENTS columns."""
     columns = ink.resize((SEGMENTS, ink.height), Image.Resampling.BOX).tobytes()
     count = 0

@@ -89,17 +89,17 @@ IS_IT_A = re.compile(rf"^(?:is|are|was) (?:this|it|that)\b.* {_ANY_KIND}\b")
 
 def understand(prompt: str) -> Question:
     """What the prompt asks; a part that is not understood makes it a question that facts cannot answer."""
-    text = _rewritten(prompt.lower().replace("’", " ").replace("'", " "), REWRITES)
+    text = _rewrite(prompt.lower().replace("’", " ").replace("'", " "), REWRITES)
     topics: set[Fact] = set()
     for part in dict.fromkeys(SEPARATORS.split(text)):
-        found = _topics(_rewritten(part.strip(), PART_REWRITES))
-        if found is None:
+        part_topics = _find_topics(_rewrite(part.strip(), PART_REWRITES))
+        if part_topics is None:
             return Question(EVERYTHING, answerable=False)
-        topics |= found
+        topics |= part_topics
     return Question(frozenset(topics) or EVERYTHING, answerable=True)
 
 
-def _topics(part: str) -> set[Fact] | None:
+def _find_topics(part: str) -> set[Fact] | None:
     """The topic of a part of a prompt, if any; None where the part asks for more than a fact."""
     words = {word for word in re.findall(r"\w+", part) if not word.isdecimal()}
     topics = {fact for fact, topic_words in TOPICS.items() if topic_words & words}
@@ -113,7 +113,7 @@ def _topics(part: str) -> set[Fact] | None:
     return topics
 
 
-def _rewritten(text: str, rewrites: list[tuple[re.Pattern[str], str]]) -> str:
+def _rewrite(text: str, rewrites: list[tuple[re.Pattern[str], str]]) -> str:
     for pattern, replacement in rewrites:
         text = pattern.sub(replacement, text)
     return text

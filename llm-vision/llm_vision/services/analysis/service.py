@@ -19,7 +19,7 @@ from ..inference import Chunk, Inference, OnChunk, Permit
 from ..model_care.availability import Availability
 from ..model_care.default_vlm import DefaultVlm
 from ..pictures.sources import Pictures, Source
-from .embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_needed
+from .embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_for
 from .prompts import Question, understand
 
 log = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class VisionService:
             return
         model_id = request.model_id or (await self._models.default.choose()).model_id
         spec = self._inference.spec(model_id, Task.CHAT)
-        obstacle = await self._models.availability.obstacle(spec)
+        obstacle = await self._models.availability.find_obstacle(spec)
         if obstacle is None:
             async with self._inference.admit([(spec.model_id, Task.CHAT)], client, self._limits.seconds) as permit:
                 yield ModelAnalyst(self, permit, spec.model_id, request, client)
@@ -221,6 +221,6 @@ class VisionService:
         """Admit a request to the embedded models that its prompt needs; see `answer`."""
         question = understand(prompt)
         embedded = self._models.embedded
-        wanted = [(embedded[task], task) for task in sorted(tasks_needed(question.facts))]
+        wanted = [(embedded[task], task) for task in sorted(tasks_for(question.facts))]
         async with self._inference.admit(wanted, client, self._limits.seconds) as permit:
             yield EmbeddedAnalyst(EmbeddedAnalysis(permit, embedded), question, reason.detail if reason else None)

@@ -57,24 +57,24 @@ class ToolOptions:
 
     @property
     def description(self) -> str:
-        """What a model is told of them in front of a conversation."""
+        """What a model reads about them before a conversation."""
         text = describe_tools(self.tools, self.choice, parallel=self.parallel)
         return f"{text}\n{_AS_JSON}" if self.otherwise and self.choice == AUTO else text
 
 
 def turns_for_model(messages: Sequence[Message], tools: ToolOptions | None) -> tuple[Turn, ...]:
-    """Messages as a model reads them: what a tool said is told by the user, neighbours of one role are one turn."""
+    """Messages as a model reads them: a tool's result becomes a turn of the user, neighbours of one role one turn."""
     introduction = [Message("system", tools.description)] if tools else []
     turns: list[Turn] = []
     for message in (*introduction, *messages):
-        turn = Turn("user" if message.role == "tool" else message.role, tuple(_parts_of(message)))
+        turn = Turn("user" if message.role == "tool" else message.role, tuple(_render_parts(message)))
         if turns and turns[-1].role == turn.role:
             turn = Turn(turn.role, (*turns.pop().parts, "\n", *turn.parts))
         turns.append(turn)
     return tuple(turns)
 
 
-def _parts_of(message: Message) -> Iterable[str | PicturePlace]:
+def _render_parts(message: Message) -> Iterable[str | PicturePlace]:
     yield from (PicturePlace.HERE for _ in range(message.pictures))
     text = message.text
     if message.role == "tool":
@@ -96,5 +96,5 @@ def read_calls(text: str) -> tuple[Call, ...]:
 
 def may_become_calls(text: str) -> bool:
     """Whether an answer that begins like this can turn out to be calls."""
-    begun = "".join(text[:200].split())
-    return any(calls.startswith(begun[: len(calls)]) for calls in _CALLS_BEGIN)
+    start = "".join(text[:200].split())
+    return any(calls.startswith(start[: len(calls)]) for calls in _CALLS_BEGIN)

@@ -75,7 +75,7 @@ class ChatService:
 
     def model_ids(self) -> list[str]:
         """All models that can be asked: those that talk, and those that only read text."""
-        return self._inference.with_any((Task.CHAT, Task.OCR))
+        return self._inference.model_ids_with_any((Task.CHAT, Task.OCR))
 
     async def spec(self, name: str) -> ModelSpec:
         """The model of a name: its id, another name of it, or `auto`.
@@ -91,7 +91,7 @@ class ChatService:
         """The answer to a request; its pictures are fetched and decoded once it is admitted.
 
         Args:
-            spec: the model, as `spec` found it by the request's name.
+            spec: the model of the request's name, from `spec`.
             request: what is asked.
             client: who asks.
 
@@ -120,7 +120,7 @@ class ChatService:
         ):
             question = Converse(turns, request.sampling, response_format)
             outcome = await permit.run(spec.model_id, pictures, question, on_chunk)
-        return _answer(spec.model_id, outcome, may_call=request.tools is not None)
+        return _make_answer(spec.model_id, outcome, may_call=request.tools is not None)
 
     async def _read(self, spec: ModelSpec, request: ChatRequest, client: str, on_chunk: OnChunk) -> ChatAnswer:
         """The texts of all pictures, for clients that take a reader of text for a model that talks."""
@@ -163,7 +163,7 @@ class ChatService:
             raise PromptTooLong(f"{total} characters with tools and calls; the limit is {most}", param="messages")
 
 
-def _answer(model_id: str, outcome: Outcome[Reply], *, may_call: bool) -> ChatAnswer:
+def _make_answer(model_id: str, outcome: Outcome[Reply], *, may_call: bool) -> ChatAnswer:
     reply = outcome.value
     usage = reply.usage or TokenUsage()
     calls = read_calls(reply.text) if may_call and reply.finish_reason == "stop" else ()

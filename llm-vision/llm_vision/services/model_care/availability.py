@@ -1,4 +1,4 @@
-"""Whether a model's weights are there; where they are not, their download begins and the reason is told."""
+"""Whether a model's weights are there; where they are not, begins their download and says why."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Availability:
         self._weights = weights
         self._downloads = downloads
 
-    async def obstacle(self, spec: ModelSpec, *, retry_failed: bool = False) -> VisionError | None:
+    async def find_obstacle(self, spec: ModelSpec, *, retry_failed: bool = False) -> VisionError | None:
         """Why a model cannot be used yet, as the error to raise; None when its weights are there.
 
         The download of missing ones begins, where that is allowed; `retry_failed`: even when it has just failed.
@@ -36,8 +36,9 @@ class Availability:
             await self._downloads.begin(spec, retry_failed=retry_failed)
         except VisionError as error:
             return error
-        words = f"the weights of {spec.model_id} are being downloaded ({_how_far(await self._downloads.status(spec))})"
-        return ModelLoading(words, retry_after=_RETRY_SECONDS)
+        progress = _format_progress(await self._downloads.status(spec))
+        detail = f"the weights of {spec.model_id} are being downloaded ({progress})"
+        return ModelLoading(detail, retry_after=_RETRY_SECONDS)
 
     async def require(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
         """Refuse a request that no other model may answer; see `obstacle`.
@@ -46,12 +47,12 @@ class Availability:
             ModelLoading: the weights are being downloaded.
             ModelLoadFailed, StorageFull: they are missing, and cannot or may not be downloaded.
         """
-        error = await self.obstacle(spec, retry_failed=retry_failed)
+        error = await self.find_obstacle(spec, retry_failed=retry_failed)
         if error:
             raise error
 
 
-def _how_far(status: DownloadStatus | None) -> str:
+def _format_progress(status: DownloadStatus | None) -> str:
     if status and status.state == "waiting":
         return "another service on the same volume does it"
     if status is None or not status.bytes_total:

@@ -16,7 +16,7 @@ from ...runtime.pool.slots import ModelStatus as ModelStatus
 from ...runtime.weights.store import WeightStore
 from .availability import Availability
 from .default_vlm import DefaultVlm
-from .files import ModelFiles, look_at
+from .files import ModelFiles, read_files
 
 _RETRY_SECONDS = 10
 
@@ -85,7 +85,7 @@ class ModelCare:
         Raises:
             ModelNotFound: there is no such model.
         """
-        return await asyncio.to_thread(look_at, self._pool.spec(model_id), self._weights)
+        return await asyncio.to_thread(read_files, self._pool.spec(model_id), self._weights)
 
     async def load(self, model_id: str, keep_alive: float | None = None) -> ModelReport:
         """Load a model now; where its weights are missing, their download begins instead.
@@ -136,7 +136,7 @@ class ModelCare:
         """
         async for status in self.follow_download(model_id):
             if error := status.error:
-                raise type(error)(error.detail, retry_after=error.retry_after)  # others may be told of this one, too
+                raise type(error)(error.detail, retry_after=error.retry_after)  # others may raise the same one, too
 
     async def delete(self, model_id: str) -> None:
         """Delete weights that this service has downloaded; a model in memory is unloaded first.
@@ -150,7 +150,7 @@ class ModelCare:
             await self._pool.unload(model_id)
             await self._downloads.delete(spec)
 
-    def stays_seconds(self, status: ModelStatus) -> float | None:
+    def remaining_seconds(self, status: ModelStatus) -> float | None:
         """How long a model will be in memory; one in use begins to count when it is not. None is for ever."""
         if status.expires_in is not None:
             return status.expires_in

@@ -79,22 +79,22 @@ class DefaultVlm:
         """The model that answers now."""
         if self._fixed:
             return self._fixed
-        there = await asyncio.to_thread(self._sizes)
+        there = await asyncio.to_thread(self._measure_weights)
         if self.current is None or self._seen != there.keys():
             self._seen = frozenset(there)
             self.current = await asyncio.to_thread(self._decide, there)
             log.info("LLAVA_MODEL_ID=auto is %s: %s", self.current.model_id, self.current.why)
         return self.current
 
-    def _sizes(self) -> dict[str, int]:
+    def _measure_weights(self) -> dict[str, int]:
         """Of the weights on the volume, by model."""
-        found = {spec.model_id: self._weights.size_bytes(spec.weights) for spec in self._specs if spec.weights}
-        return {model_id: size for model_id, size in found.items() if size}
+        sizes = {spec.model_id: self._weights.size_bytes(spec.weights) for spec in self._specs if spec.weights}
+        return {model_id: size for model_id, size in sizes.items() if size}
 
     def _decide(self, there: dict[str, int]) -> Chosen:
         """The largest one whose weights are there and fit, else what suits the hardware."""
         gpu_bytes = self._hardware.gpu_bytes()
-        for model_id, size in sorted(there.items(), key=lambda found: -found[1]):
+        for model_id, size in sorted(there.items(), key=lambda entry: -entry[1]):
             if self._fits(int(size * SMALLEST_SHARE), gpu_bytes):
                 return Chosen(model_id, "its weights are on the volume")
         suited = next(candidate for candidate in self._candidates if candidate.least_gpu_bytes <= gpu_bytes)

@@ -25,36 +25,36 @@ class ModelFiles:
     changed_at: float | None
     """Seconds since 1970; None where there are no files."""
     context_length: int | None
-    """In tokens; None where the files do not tell."""
+    """In tokens; None where the files do not say."""
 
 
-def look_at(spec: ModelSpec, weights: WeightStore) -> ModelFiles:
+def read_files(spec: ModelSpec, weights: WeightStore) -> ModelFiles:
     """Read what is known from a model's files; they may lie on a slow volume."""
     files = list(weights.files(spec))
-    return ModelFiles(_size_bytes(spec, weights), changed_at(files), context_length(files))
+    return ModelFiles(_measure_size(spec, weights), find_change_time(files), read_context_length(files))
 
 
-def _size_bytes(spec: ModelSpec, weights: WeightStore) -> int | None:
+def _measure_size(spec: ModelSpec, weights: WeightStore) -> int | None:
     if spec.weights is None:
         return sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
     folder = weights.folder(spec.weights)
     return sum(file.stat().st_size for file in folder.glob("*") if file.is_file()) if folder else None
 
 
-def changed_at(files: Iterable[Path]) -> float | None:
+def find_change_time(files: Iterable[Path]) -> float | None:
     """When the newest of the files changed; None where there are none. Our own manifest does not count."""
-    return max(_times(file for file in files if file.name != MANIFEST), default=None)
+    return max(_read_times(file for file in files if file.name != MANIFEST), default=None)
 
 
-def context_length(files: Iterable[Path]) -> int | None:
-    """How many tokens a model takes, as its config tells; None where it does not."""
-    config = next((_read(file) for file in files if file.name == _CONFIG), {})
+def read_context_length(files: Iterable[Path]) -> int | None:
+    """How many tokens a model takes, by its config; None where that does not say."""
+    config = next((_read_config(file) for file in files if file.name == _CONFIG), {})
     text = config.get("text_config")
     length = (text if isinstance(text, dict) else config).get("max_position_embeddings")
     return length if type(length) is int and length > 0 else None
 
 
-def _times(files: Iterable[Path]) -> Iterator[float]:
+def _read_times(files: Iterable[Path]) -> Iterator[float]:
     for file in files:
         try:
             status = file.stat()
@@ -64,7 +64,7 @@ def _times(files: Iterable[Path]) -> Iterator[float]:
             yield status.st_mtime
 
 
-def _read(config: Path) -> dict[str, Any]:
+def _read_config(config: Path) -> dict[str, Any]:
     """What stands in a file; nothing where it is no config: that is for the load to refuse."""
     try:
         value = json.loads(config.read_bytes())

@@ -29,7 +29,7 @@ from ...errors import (
     UrlNotAllowed,
 )
 from ...images.decode import sniff_format
-from .urls import NOT_ALLOWED, Address, PictureUrl, UrlRules, check_addresses, parse
+from .urls import NOT_ALLOWED, Address, PictureUrl, UrlRules, check_addresses, parse_url
 
 Resolve = Callable[[str, int], Awaitable[list[Address]]]
 AT_ONCE = 4
@@ -140,15 +140,15 @@ class UrlPictures:
             raise UrlImagesDisabled(
                 "pictures by URL are off; VISION_URL_HOSTS lists hosts that may be asked", param="url"
             )
-        url = parse(text, self._rules.urls)
-        async with self._place(client), self._deadlines.within(self._rules.seconds, self._late):
+        url = parse_url(text, self._rules.urls)
+        async with self._take_place(client), self._deadlines.within(self._rules.seconds, self._fetch_timed_out):
             return await self._follow(url)
 
-    def _late(self) -> ImageFetchTimeout:
+    def _fetch_timed_out(self) -> ImageFetchTimeout:
         return ImageFetchTimeout(f"the picture's server took longer than {self._rules.seconds:g} s", param="url")
 
     @asynccontextmanager
-    async def _place(self, client: str) -> AsyncIterator[None]:
+    async def _take_place(self, client: str) -> AsyncIterator[None]:
         """Wait for a turn; whoever has most that wait gives one up for a client that has fewer."""
 
         def displace() -> None:
@@ -157,7 +157,7 @@ class UrlPictures:
 
         with admit_everywhere([self._admitted], client) as (admission,):
             async with AsyncExitStack() as held:
-                async with self._deadlines.within(self._rules.queue_seconds, _too_many) as patience:
+                async with self._deadlines.within(self._rules.queue_seconds, _queue_full) as patience:
                     admission.on_displaced = displace
                     await held.enter_async_context(self._places.place(client))
                     admission.started()
@@ -168,7 +168,7 @@ class UrlPictures:
             picture_or_place = await self._get(url)
             if isinstance(picture_or_place, bytearray):
                 return picture_or_place
-            following = parse(urljoin(url.text, picture_or_place), self._rules.urls)
+            following = parse_url(urljoin(url.text, picture_or_place), self._rules.urls)
             if url.scheme == "https" and following.scheme != "https":
                 raise UrlNotAllowed(NOT_ALLOWED, param="url")
             url = following
@@ -200,14 +200,14 @@ class UrlPictures:
                 client.stream("GET", url.at(address), headers=headers, extensions=extensions) as response,
             ):
                 if response.status_code in _REDIRECTS:
-                    return _location(response)
-                return await self._body(response)
+                    return _read_location(response)
+                return await self._read_body(response)
         except httpx2.RemoteProtocolError:
             raise ImageFetchFailed("the picture's server broke off, or speaks no HTTP", param="url") from None
         except httpx2.HTTPError:
             raise ImageUpstreamError("the picture's server cannot be reached", param="url") from None
 
-    async def _body(self, response: Any) -> bytearray:
+    async def _read_body(self, response: Any) -> bytearray:
         if response.status_code >= _SERVER_ERROR:
             raise ImageUpstreamError(f"the picture's server answers {response.status_code}", param="url")
         if response.status_code != _OK:
@@ -215,8 +215,8 @@ class UrlPictures:
         if response.headers.get("content-encoding", "identity") != "identity":
             raise ImageFetchFailed("the picture's server compresses what it sends", param="url")
         data = bytearray()
-        async for piece in response.aiter_raw():
-            data += piece
+        async for chunk in response.aiter_raw():
+            data += chunk
             if len(data) > self._rules.max_bytes:
                 raise ImageFetchTooLarge(f"the limit is {self._rules.max_bytes} bytes", param="url")
         try:
@@ -233,11 +233,11 @@ def _read_certificates() -> ssl.SSLContext:
     return httpx2.create_ssl_context(trust_env=False)
 
 
-def _too_many() -> QueueFull:
+def _queue_full() -> QueueFull:
     return QueueFull("too many pictures wait to be fetched", retry_after=RETRY_AFTER_SECONDS)
 
 
-def _location(response: Any) -> str:
+def _read_location(response: Any) -> str:
     location = str(response.headers.get("location", ""))
     if not location:
         raise ImageFetchFailed("the picture's server sends on, but not where to", param="url")

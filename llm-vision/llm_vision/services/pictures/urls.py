@@ -71,7 +71,7 @@ class PictureUrl:
         return f"{self.scheme}://{host}:{self.port}{self.target}"
 
 
-def parse(text: str, rules: UrlRules) -> PictureUrl:
+def parse_url(text: str, rules: UrlRules) -> PictureUrl:
     """Take a URL apart.
 
     Raises:
@@ -94,14 +94,14 @@ def parse(text: str, rules: UrlRules) -> PictureUrl:
     if not 0 < port <= 65535:
         raise InvalidUrl("the URL has an impossible port", param="url")
     target = match["target"] or "/"
-    host = _host(match["host"])
+    host = _parse_host(match["host"])
     is_listed = host in rules.hosts or "*" in rules.hosts
     if not is_listed or (port not in OPEN_PORTS and not rules.trusts(host)):
         raise UrlNotAllowed(NOT_ALLOWED, param="url")
     return PictureUrl(match["scheme"], host, port, target if target.startswith("/") else f"/{target}")
 
 
-def _host(text: str) -> str:
+def _parse_host(text: str) -> str:
     """A name or an address in its usual form.
 
     Raises:

@@ -46,7 +46,7 @@ class BatchPlaces:
             self._taken -= Counter({client: 1})  # forgets who has none
 
 
-async def in_order(count: int, read: Callable[[int], Awaitable[Outcome]]) -> AsyncIterator[Outcome]:
+async def read_in_order(count: int, read: Callable[[int], Awaitable[Outcome]]) -> AsyncIterator[Outcome]:
     """The outcome of each file, in their order, as soon as it and those before it are there.
 
     Args:
@@ -69,8 +69,8 @@ async def in_order(count: int, read: Callable[[int], Awaitable[Outcome]]) -> Asy
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def patiently(read: Callable[[], Awaitable[Outcome]]) -> Outcome:
-    """What it returns; while the model's queue is full, it is tried again. The caller sets the end."""
+async def retry_while_full(read: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """What `read` returns; it is tried again while the model's queue is full. The caller sets the deadline."""
     while True:
         try:
             return await read()

@@ -49,7 +49,7 @@ class Reading:
     notice: str | None
     degraded: bool
     rubies: Sequence[Ruby] | None = None
-    """Where they were asked for and the engine can tell."""
+    """Where they were asked for and the engine knows them."""
 
 
 @dataclass(frozen=True)
@@ -156,31 +156,31 @@ class OcrService:
         """The engine that was named, else the first one when it can read this, else the embedded one."""
         spec = self._inference.spec(request.engine or self._engines.first, Task.OCR)
         embedded = self._engines.embedded if request.engine is None else None
-        code = _code_of(spec, request.language)
+        code = _find_code(spec, request.language)
         if embedded is None or (code and not request.may_fall_back):
-            code = code or _required_code(spec, request.language)
+            code = code or _require_code(spec, request.language)
             await self._availability.require(spec)
             return ChosenEngine(spec.model_id, ReadCrop(code, request.furigana))
         if code is None:
             spec = self._inference.spec(embedded, Task.OCR)
-            return ChosenEngine(embedded, ReadCrop(_required_code(spec, request.language), request.furigana))
+            return ChosenEngine(embedded, ReadCrop(_require_code(spec, request.language), request.furigana))
         crop = ReadCrop(code, request.furigana)
-        obstacle = await self._availability.obstacle(spec)
+        obstacle = await self._availability.find_obstacle(spec)
         if obstacle:
             notice = f"{spec.title} would read this better: {obstacle.detail}."
             return ChosenEngine(embedded, crop, notice=notice)
         return ChosenEngine(spec.model_id, crop, fallback=embedded)
 
 
-def _code_of(spec: ModelSpec, language: str) -> str | None:
+def _find_code(spec: ModelSpec, language: str) -> str | None:
     """The code as the model spells it: `JA` and `ja-JP` are `ja`; None when it does not read the language."""
     by_lower = {code.lower(): code for code in spec.languages or {}}
     wanted = language.lower().replace("_", "-")
     return by_lower.get(wanted) or by_lower.get(wanted.split("-")[0])
 
 
-def _required_code(spec: ModelSpec, language: str) -> str:
-    code = _code_of(spec, language)
+def _require_code(spec: ModelSpec, language: str) -> str:
+    code = _find_code(spec, language)
     if code is None:
         raise UnsupportedLanguage(
             f"{spec.model_id} does not read this language; it reads: {', '.join(spec.languages or {})}",

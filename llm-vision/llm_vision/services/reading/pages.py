@@ -116,7 +116,7 @@ class PageReader:
         outcome = await self._find_text(picture, reads_lines=True)
         page, furigana = outcome.value, chosen.crop.furigana
         blocks = [read_by_lines(block, self.detector, furigana=furigana) for block in page.blocks]
-        return self._reading(picture, page, blocks, chosen, outcome.device_notice)
+        return self._make_reading(picture, page, blocks, chosen, outcome.device_notice)
 
     async def _find_text(self, picture: RawImage, *, reads_lines: bool) -> Outcome[PageText]:
         crop = self.chosen.crop
@@ -129,20 +129,22 @@ class PageReader:
         wants_lines = crop.furigana is not Furigana.STRIP
         page = (await self._find_text(picture, reads_lines=wants_lines)).value
         if not page.blocks:
-            return self._reading(picture, page, [], chosen, None)
+            return self._make_reading(picture, page, [], chosen, None)
         parts = [(block, part) for block in page.blocks for part in parts_of(block.lines)]
-        crops = await asyncio.to_thread(_crops_of, picture, parts)
+        crops = await asyncio.to_thread(_cut_crops, picture, parts)
         request = ReadCrops(crop.language, crop.furigana)
         outcome = await self.permit.run(chosen.engine, crops, request, is_last_use=True)
         readings = list(zip(parts, outcome.value.readings, strict=True))
         blocks = [
-            _joined(block, [reading for (owner, _), reading in readings if owner is block], chosen)
+            _join_readings(block, [reading for (owner, _), reading in readings if owner is block], chosen)
             for block in page.blocks
         ]
-        blocks = await self._with_second_opinions(picture, blocks, were_read=wants_lines)
-        return self._reading(picture, page, [block for block in blocks if block.text], chosen, outcome.device_notice)
+        blocks = await self._add_second_opinions(picture, blocks, were_read=wants_lines)
+        return self._make_reading(
+            picture, page, [block for block in blocks if block.text], chosen, outcome.device_notice
+        )
 
-    async def _with_second_opinions(
+    async def _add_second_opinions(
         self, picture: RawImage, blocks: Sequence[ReadBlock], *, were_read: bool
     ) -> list[ReadBlock]:
         doubtful = [block for block in blocks if is_doubtful(block.engine, block.confidence)]
@@ -157,9 +159,9 @@ class PageReader:
         for block in doubtful:
             own = Block(tuple(next(texts) for _ in block.block.lines), block.block.vertical)
             second[id(block)] = read_by_lines(own, self.detector, furigana=Furigana.STRIP)
-        return [_better(block, second[id(block)]) if id(block) in second else block for block in blocks]
+        return [_choose_better(block, second[id(block)]) if id(block) in second else block for block in blocks]
 
-    def _reading(
+    def _make_reading(
         self,
         picture: RawImage,
         page: PageText,
@@ -180,14 +182,14 @@ class PageReader:
         )
 
 
-def _crops_of(picture: RawImage, parts: Sequence[tuple[Block, Sequence[TextLine]]]) -> list[RawImage]:
+def _cut_crops(picture: RawImage, parts: Sequence[tuple[Block, Sequence[TextLine]]]) -> list[RawImage]:
     return [
         cropped(picture, Block(tuple(lines), block.vertical).box, CROP_MARGIN * block.font_size)
         for block, lines in parts
     ]
 
 
-def _joined(block: Block, readings: Sequence[CropText], chosen: ChosenEngine) -> ReadBlock:
+def _join_readings(block: Block, readings: Sequence[CropText], chosen: ChosenEngine) -> ReadBlock:
     """The readings of a block's parts as one."""
     text = join_lines(reading.text for reading in readings)
     return ReadBlock(
@@ -200,7 +202,7 @@ def _joined(block: Block, readings: Sequence[CropText], chosen: ChosenEngine) ->
     )
 
 
-def _better(first: ReadBlock, second: ReadBlock) -> ReadBlock:
+def _choose_better(first: ReadBlock, second: ReadBlock) -> ReadBlock:
     """The reading that is more probably right; the other one beside it."""
     better, worse = (first, second) if choose(first, second) is first else (second, first)
     if not worse.text or worse.text == better.text:
