@@ -28,7 +28,11 @@ class Metrics:
         self._batch_seconds = self._histogram("batch_seconds", "Time of a batch in its model", _SECONDS, "model")
         self._restarts = self._counter("worker_restarts", "Worker processes that ended by themselves", "model")
         self._moves = self._counter(
-            "model_moves", "Models that went on in another way for want of memory or device", "model", "device", "bits"
+            "model_moves",
+            "Models that went on in another way for want of memory or device",
+            "model",
+            "device",
+            "bits",
         )
         self._decoders_lost = self._counter("decoders_lost", "Decoder processes that crashed or hung")
         self._pushed_out = self._counter(
@@ -49,42 +53,42 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(_PREFIX + name, text, labels, buckets=buckets, registry=self._registry)
 
-    def request_answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """An answer is complete. `route` is the template, not the URL."""
+    def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count a complete answer. `route` is the template, not the URL."""
         self._requests.labels(method, route, str(status)).inc()
         self._request_seconds.labels(route).observe(seconds)
 
-    def error_answered(self, code: str) -> None:
-        """An answer carried an error code."""
+    def count_error(self, code: str) -> None:
+        """Count an answer with an error code."""
         self._errors.labels(code).inc()
 
-    def stage_ended(self, stage: str, model_id: str, seconds: float) -> None:
-        """A request left a stage; the model is empty where the stage has none."""
+    def observe_stage(self, stage: str, model_id: str, seconds: float) -> None:
+        """Record how long a request was in a stage; the model is empty where the stage has none."""
         self._stage_seconds.labels(stage, model_id).observe(seconds)
 
-    def batch_ran(self, model_id: str, size: int, seconds: float) -> None:
-        """A model ran a batch."""
+    def observe_batch(self, model_id: str, size: int, seconds: float) -> None:
+        """Record a batch that a model ran."""
         self._batch_size.labels(model_id).observe(size)
         self._batch_seconds.labels(model_id).observe(seconds)
 
-    def worker_restarted(self, model_id: str) -> None:
-        """A worker process ended by itself."""
+    def count_restart(self, model_id: str) -> None:
+        """Count a worker process that ended by itself."""
         self._restarts.labels(model_id).inc()
 
-    def model_moved(self, model_id: str, device: str, quantization: str) -> None:
-        """A model runs in another way than it was meant to."""
+    def count_move(self, model_id: str, device: str, quantization: str) -> None:
+        """Count a model that moved to another placement."""
         self._moves.labels(model_id, device, quantization).inc()
 
-    def decoder_lost(self) -> None:
-        """A decoder process crashed or hung."""
+    def count_lost_decoder(self) -> None:
+        """Count a decoder process that crashed or hung."""
         self._decoders_lost.inc()
 
-    def connection_pushed_out(self) -> None:
-        """A connection was ended to make room for another one."""
+    def count_pushed_out(self) -> None:
+        """Count a connection that was ended to make room for another one."""
         self._pushed_out.inc()
 
-    def model_load_ended(self, model_id: str, *, succeeded: bool) -> None:
-        """A load came to its end."""
+    def count_load(self, model_id: str, *, succeeded: bool) -> None:
+        """Count a load that ended."""
         self._loads.labels(model_id, "ok" if succeeded else "failed").inc()
 
     def set_memory(self, gateway_bytes: int, models: Iterable[tuple[str, bool, int]]) -> None:
@@ -94,6 +98,6 @@ class Metrics:
             self._loaded.labels(model_id).set(is_loaded)
             self._memory.labels(model_id).set(memory_bytes)
 
-    def exposition(self) -> bytes:
+    def write_exposition(self) -> bytes:
         """Everything in Prometheus's text format."""
         return generate_latest(self._registry)

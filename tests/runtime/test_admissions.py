@@ -54,7 +54,7 @@ def test_the_youngest_request_of_the_greediest_client_gives_its_place(crowd: Cro
 def test_who_has_most_running_does_not_protect_the_next(crowd: Crowd) -> None:
     places = Places(5)
     for name in ("a1", "a2", "a3"):
-        crowd.admit(name, places).started()
+        crowd.admit(name, places).mark_running()
     crowd.admit("b1", places)
     crowd.admit("b2", places)
     crowd.admit("c1", places)

@@ -10,9 +10,9 @@ import pytest
 from llm_vision.manga.blocks import Block, group
 from llm_vision.manga.furigana import Furigana
 from llm_vision.manga.lines import TextLine
-from llm_vision.manga.page import blocks_of, read_by_lines
-from llm_vision.manga.page_order import in_reading_order
-from llm_vision.manga.splitting import MOST_CHARACTERS, MOST_LINES, characters, parts_of, spread
+from llm_vision.manga.page import form_blocks, read_by_lines
+from llm_vision.manga.page_order import sort_blocks
+from llm_vision.manga.splitting import MOST_CHARACTERS, MOST_LINES, count_characters, split_lines, spread
 
 SIZE = 30.0
 
@@ -133,7 +133,7 @@ def order(blocks: list[Block], panels: list[tuple], *, right_to_left: bool = Tru
     for seed in range(8):
         shuffled = blocks[:]
         random.Random(seed).shuffle(shuffled)
-        ordered = in_reading_order(shuffled, panels, right_to_left=right_to_left)
+        ordered = sort_blocks(shuffled, panels, right_to_left=right_to_left)
         found.add("".join(block.lines[0].text for block in ordered))
     assert len(found) == 1
     return found.pop()
@@ -164,23 +164,23 @@ def test_bubbles_that_touch_are_still_in_a_row() -> None:
 def test_what_was_read_as_nothing_is_no_block() -> None:
     unread = TextLine(box(400, 0, 430, 90), "", 0.2, True)
     lines = [unread, column("ことば", 200), TextLine(box(0, 0, 700, 700), "力", 0.9, True)]
-    found = blocks_of(lines, [], right_to_left=True, were_read=True)
+    found = form_blocks(lines, [], right_to_left=True, were_read=True)
     assert [block.lines[0].text for block in found] == ["ことば"]
-    assert len(blocks_of(lines, [], right_to_left=True, were_read=False)) == 2, "a shape in the drawing never is"
+    assert len(form_blocks(lines, [], right_to_left=True, were_read=False)) == 2, "a shape in the drawing never is"
 
 
 @pytest.mark.parametrize("lengths", [[5], [10] * 3, [12, 9, 11, 10, 12, 8], [30, 30, 30], [3] * 9])
 def test_long_blocks_are_cut_into_parts_that_can_be_read(lengths: list[int]) -> None:
     lines = [column("あ" * length, 1000 - 45 * number) for number, length in enumerate(lengths)]
-    parts = parts_of(lines)
+    parts = split_lines(lines)
     assert [line for part in parts for line in part] == lines
     for part in parts:
         assert 1 <= len(part) <= MOST_LINES
-        assert len(part) == 1 or sum(map(characters, part)) <= MOST_CHARACTERS
+        assert len(part) == 1 or sum(map(count_characters, part)) <= MOST_CHARACTERS
 
 
 def test_a_short_block_stays_whole() -> None:
-    assert len(parts_of([column("この道を", 200), column("まっすぐ行けば", 155), column("海に出るよ", 110)])) == 1
+    assert len(split_lines([column("この道を", 200), column("まっすぐ行けば", 155), column("海に出るよ", 110)])) == 1
 
 
 def test_a_text_is_spread_over_its_lines() -> None:

@@ -126,7 +126,9 @@ def test_what_the_dashboard_shows_is_measured() -> None:
         for target in panel["targets"]
         for name in re.findall(r"llm_vision_[a-z_]+", target["expr"])
     }
-    known = {line.split()[2] for line in Metrics().exposition().decode().splitlines() if line.startswith("# TYPE")}
+    known = {
+        line.split()[2] for line in Metrics().write_exposition().decode().splitlines() if line.startswith("# TYPE")
+    }
     series = known | {f"{name}_{part}" for name in known for part in ("bucket", "sum", "count")}
     assert asked
     assert asked <= series

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from llm_vision.manga.furigana import split_furigana
-from llm_vision.manga.lines import TextLine, directions
-from llm_vision.manga.ordering import reading_order
-from llm_vision.manga.text import japanese_text, join_lines
+from llm_vision.manga.lines import TextLine, find_directions
+from llm_vision.manga.ordering import sort_lines
+from llm_vision.manga.text import join_lines, to_japanese
 
 
 def box(left: float, top: float, right: float, bottom: float) -> tuple:
@@ -30,7 +30,7 @@ def read(lines: list[TextLine]) -> str:
     for seed in range(10):
         shuffled = lines[:]
         random.Random(seed).shuffle(shuffled)
-        texts.add("/".join(line.text for line in reading_order(shuffled)))
+        texts.add("/".join(line.text for line in sort_lines(shuffled)))
     assert len(texts) == 1
     return texts.pop()
 
@@ -67,8 +67,8 @@ def test_bubbles_side_by_side_are_read_from_the_right() -> None:
 
 def test_strips_are_read_from_the_left_where_the_language_does() -> None:
     lines = [row("left", 0), row("right", 0, left=400)]
-    assert [line.text for line in reading_order(lines, right_to_left=False)] == ["left", "right"]
-    assert [line.text for line in reading_order(lines)] == ["right", "left"]
+    assert [line.text for line in sort_lines(lines, right_to_left=False)] == ["left", "right"]
+    assert [line.text for line in sort_lines(lines)] == ["right", "left"]
 
 
 def test_a_tilted_column_keeps_its_place() -> None:
@@ -78,16 +78,16 @@ def test_a_tilted_column_keeps_its_place() -> None:
 
 
 def test_nothing_and_one_line_are_in_order() -> None:
-    assert reading_order([]) == []
+    assert sort_lines([]) == []
     assert read([row("ひとつ", 0)]) == "ひとつ"
 
 
 def test_a_squarish_box_goes_with_the_others() -> None:
     square, tall, wide = box(0, 0, 30, 32), box(0, 0, 30, 200), box(0, 0, 200, 30)
-    assert directions([square, tall]) == [True, True]
-    assert directions([square, wide]) == [False, False]
-    assert directions([square]) == [True]
-    assert directions([tall, wide, box(0, 0, 90, 30)]) == [True, False, False]
+    assert find_directions([square, tall]) == [True, True]
+    assert find_directions([square, wide]) == [False, False]
+    assert find_directions([square]) == [True]
+    assert find_directions([tall, wide, box(0, 0, 90, 30)]) == [True, False, False]
 
 
 BASE = column("先生の質問", 100, size=30)
@@ -180,4 +180,4 @@ def test_lines_are_joined_by_script(lines: list[str], text: str) -> None:
 def test_readings_are_written_as_in_japan(read_as: str, written: str) -> None:
     import opencc
 
-    assert japanese_text(read_as, opencc.OpenCC("t2jp").convert) == written
+    assert to_japanese(read_as, opencc.OpenCC("t2jp").convert) == written

@@ -29,7 +29,7 @@ class Places:
         """Whether the next request needs somebody else's place."""
         return len(self._taken) >= self._limit
 
-    def victim_for(self, client: str) -> Admission | None:
+    def choose_victim(self, client: str) -> Admission | None:
         """The youngest waiting request of the client that has most places, if that is fair.
 
         It is not when the new request's own client would then have as many as the one that gives.
@@ -54,7 +54,7 @@ class Places:
         try:
             yield admission
         finally:
-            admission.arrived()
+            admission.mark_queued()
             self.leave(admission)
 
     def leave(self, admission: Admission) -> None:
@@ -78,14 +78,14 @@ class Admission:
         self.client = client
         self.on_displaced: Callable[[], None] = lambda: None
 
-    def arrived(self) -> None:
-        """It is queued, or never will be."""
+    def mark_queued(self) -> None:
+        """Count it as queued, or as never to be."""
         if self._is_arriving:
             self._is_arriving = False
             self._places.arriving -= 1
 
-    def started(self) -> None:
-        """It runs."""
+    def mark_running(self) -> None:
+        """It runs from now on, and cannot be displaced."""
         self.is_running = True
 
     def displace(self) -> None:
@@ -104,7 +104,7 @@ def admit_everywhere(wanted: Sequence[Places], client: str) -> Iterator[list[Adm
     victims = []
     for places in wanted:
         if places.is_full:
-            victim = places.victim_for(client)
+            victim = places.choose_victim(client)
             if victim is None:
                 raise QueueFull("as many requests as may run and wait are there", retry_after=RETRY_AFTER_SECONDS)
             victims.append(victim)

@@ -28,12 +28,12 @@ class Turns:
         self._count = itertools.count(1)
         self._last: dict[str, int] = {}
 
-    def next_of(self, waiting: Iterable[Waiting]) -> Waiting:
+    def choose_next(self, waiting: Iterable[Waiting]) -> Waiting:
         """The oldest of those that wait, of the client whose last turn is longest ago."""
         return min(waiting, key=lambda waiter: self._last.get(waiter.client, 0))
 
-    def taken(self, client: str) -> None:
-        """A client has its turn now."""
+    def record_turn(self, client: str) -> None:
+        """Note that a client has its turn now."""
         if len(self._last) >= _MOST_REMEMBERED:
             self._last.clear()
         self._last[client] = next(self._count)
@@ -86,8 +86,8 @@ class FairPlaces:
     def _admit(self) -> None:
         self._waiters = [waiter for waiter in self._waiters if not waiter.turn.cancelled()]
         while self._free and self._waiters:
-            waiter = self._turns.next_of(self._waiters)
+            waiter = self._turns.choose_next(self._waiters)
             self._waiters.remove(waiter)
-            self._turns.taken(waiter.client)
+            self._turns.record_turn(waiter.client)
             self._free -= 1
             waiter.turn.set_result(None)

@@ -14,18 +14,18 @@ from ..settings import Settings
 _RESERVED_IDS = ("auto", MODEL_NAME)
 
 
-def as_set(settings: Settings, catalog: Catalog) -> Catalog:
+def apply_settings(settings: Settings, catalog: Catalog) -> Catalog:
     """A catalogue with what the settings add to it.
 
     Raises:
         ValueError: a setting names a model that does not exist, or gives one a name that is taken.
     """
-    catalog = _with_upstreams(settings, _pinned(settings, catalog))
+    catalog = _add_upstreams(settings, _pin_revisions(settings, catalog))
     _check_model_names(settings, catalog)
     return catalog
 
 
-def llava_model(settings: Settings, catalog: Catalog) -> str | None:
+def find_llava(settings: Settings, catalog: Catalog) -> str | None:
     """The id that LLAVA_MODEL_ID names; None for `auto`.
 
     Raises:
@@ -33,32 +33,32 @@ def llava_model(settings: Settings, catalog: Catalog) -> str | None:
     """
     if settings.llava_model_id == "auto":
         return None
-    known = _ids(catalog.with_task(Task.CHAT))
+    known = _list_ids(catalog.with_task(Task.CHAT))
     wanted = catalog.aliases.get(settings.llava_model_id, settings.llava_model_id)
     if wanted not in known:
         raise ValueError(f"LLAVA_MODEL_ID names no model that answers questions; there are: {', '.join(known)}")
     return wanted
 
 
-def _ids(specs: Sequence[ModelSpec]) -> list[str]:
+def _list_ids(specs: Sequence[ModelSpec]) -> list[str]:
     return [spec.model_id for spec in specs]
 
 
-def _pinned(settings: Settings, catalog: Catalog) -> Catalog:
+def _pin_revisions(settings: Settings, catalog: Catalog) -> Catalog:
     commits = {catalog.aliases.get(name, name): commit for name, commit in settings.revisions.items()}
     downloaded = [id_ for id_, entry in catalog.items() if entry.spec.weights]
     if not commits.keys() <= set(downloaded):
         raise ValueError(f"VISION_REVISIONS names a model without weights to pin; there are: {', '.join(downloaded)}")
-    return Catalog(_at_commit(entry, commits.get(id_)) for id_, entry in catalog.items())
+    return Catalog(_pin_commit(entry, commits.get(id_)) for id_, entry in catalog.items())
 
 
-def _at_commit(entry: CatalogEntry, commit: str | None) -> CatalogEntry:
+def _pin_commit(entry: CatalogEntry, commit: str | None) -> CatalogEntry:
     if commit is None or entry.spec.weights is None:
         return entry
     return replace(entry, spec=replace(entry.spec, weights=replace(entry.spec.weights, revision=commit)))
 
 
-def _with_upstreams(settings: Settings, catalog: Catalog) -> Catalog:
+def _add_upstreams(settings: Settings, catalog: Catalog) -> Catalog:
     taken = {*catalog, *_RESERVED_IDS}
     if any(server.model_id in taken for server in settings.upstreams):
         raise ValueError(f"VISION_UPSTREAMS uses a name that is taken; taken are: {', '.join(sorted(taken))}")
@@ -71,7 +71,7 @@ def _with_upstreams(settings: Settings, catalog: Catalog) -> Catalog:
 
 
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:
-    readers = _ids(catalog.with_task(Task.OCR))
+    readers = _list_ids(catalog.with_task(Task.OCR))
     if settings.ocr_engine not in ("auto", *readers):
         raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
     if not catalog.keys() | catalog.aliases.keys() >= set(settings.preload):

@@ -22,12 +22,12 @@ from ..http import error_handlers
 from ..http.exchange import BodyRules
 from ..http.gate import Gate, GateRules
 from ..http.limits import BodyBudget
-from ..http.openapi import with_errors_and_keys
+from ..http.openapi import add_errors_and_keys
 from ..metrics import Metrics
 from ..models.registry import Catalog
 from ..runtime.placement.device import cpu_cores
 from ..settings import Settings
-from .catalog import as_set
+from .catalog import apply_settings
 from .objects import build_owocr_socket, build_services
 from .rules import access_rules
 
@@ -44,7 +44,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     Raises:
         ValueError: a setting names a model that does not exist, or gives one a name that is taken.
     """
-    catalog = as_set(settings, Catalog.discover() if catalog is None else catalog)
+    catalog = apply_settings(settings, Catalog.discover() if catalog is None else catalog)
     metrics = Metrics()
     deadlines = Deadlines()
     services = build_services(settings, catalog, metrics, deadlines)
@@ -63,7 +63,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     error_handlers.install(app)
-    app.openapi = with_errors_and_keys(app.openapi)  # type: ignore[method-assign]
+    app.openapi = add_errors_and_keys(app.openapi)  # type: ignore[method-assign]
     rules = GateRules(
         access=access_rules(settings),
         body=BodyRules(

@@ -11,7 +11,7 @@ from ..runtime.downloads.downloads import Downloads
 from ..runtime.downloads.downloads import DownloadStatus as DownloadStatus
 from ..runtime.weights.store import WeightStore
 from ..settings import Settings
-from .catalog import as_set
+from .catalog import apply_settings
 from .rules import download_rules, volumes
 
 
@@ -21,7 +21,7 @@ async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadS
     Raises:
         ValueError: there is no such model, or a setting names one that does not exist.
     """
-    catalog = as_set(settings, Catalog.discover())
+    catalog = apply_settings(settings, Catalog.discover())
     if model_id not in catalog:
         raise ValueError(f"there is no such model; there are: {', '.join(catalog)}")
     spec = catalog[model_id].spec

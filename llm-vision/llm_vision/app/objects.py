@@ -32,7 +32,7 @@ from ..services.reading.batches import BatchPlaces
 from ..services.reading.crops import OcrService
 from ..services.reading.pages import PageService
 from ..settings import Settings
-from .catalog import llava_model
+from .catalog import find_llava
 from .rules import (
     EMBEDDED_OCR,
     device_policies,
@@ -52,7 +52,7 @@ VLMS = (
 )
 """What `LLAVA_MODEL_ID=auto` takes where no weights are there yet."""
 MOST_DECODERS = 2
-LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and tells its own failure first
+LOAD_GRACE_SECONDS = 60.0  # an explicit load also waits for room, and reports its own failure first
 
 
 def build_services(settings: Settings, catalog: Catalog, metrics: Metrics, deadlines: Deadlines) -> Services:
@@ -61,16 +61,16 @@ def build_services(settings: Settings, catalog: Catalog, metrics: Metrics, deadl
     weights = WeightStore(volumes(settings))
     downloads = Downloads(weights, download_rules(settings))
     availability = Availability(weights, downloads)
-    pool = ModelPool(catalog, _worker_factory(settings, metrics, weights), limits, metrics)
+    pool = ModelPool(catalog, _build_worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
     decoders = _build_decoders(settings, metrics)
     url_pictures = UrlPictures(fetch_rules(settings), deadlines)
     pictures = Pictures(decoders, url_pictures, settings.max_pictures, settings.max_file_bytes)
-    default = _default_vlm(settings, catalog, weights, limits.memory_bytes)
+    default = _build_default_vlm(settings, catalog, weights, limits.memory_bytes)
     ocr = OcrService(inference, catalog, ocr_engines(settings), availability, settings.ocr_seconds)
     embedded = {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER}
     prompt_limits = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
-    lifecycle_parts = LifecycleParts(pool, decoders, downloads, lambda: _complaints(settings, weights))
+    lifecycle_parts = LifecycleParts(pool, decoders, downloads, lambda: _list_complaints(settings, weights))
     return Services(
         ocr=ocr,
         pages=PageService(inference, ocr, EMBEDDED_OCR, settings.page_seconds),
@@ -97,14 +97,14 @@ def build_owocr_socket(settings: Settings, services: Services, gate: GateRules) 
     return OwocrSocket(services, SocketRules(settings.bind, settings.owocr_port, gate, settings.max_file_bytes))
 
 
-def _default_vlm(settings: Settings, catalog: Catalog, weights: WeightStore, memory_bytes: int) -> DefaultVlm:
+def _build_default_vlm(settings: Settings, catalog: Catalog, weights: WeightStore, memory_bytes: int) -> DefaultVlm:
     policy = device_policies(settings)[Volume.LLAVA]
     hardware = Hardware(
         gpus=(lambda: ()) if policy.device == "cpu" else find_gpus,
         memory_bytes=memory_bytes,
         may_use_cpu=policy.cpu_fallback or policy.device in ("auto", "cpu"),
     )
-    return DefaultVlm(llava_model(settings, catalog), catalog.with_task(Task.CHAT), VLMS, hardware, weights)
+    return DefaultVlm(find_llava(settings, catalog), catalog.with_task(Task.CHAT), VLMS, hardware, weights)
 
 
 def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
@@ -112,7 +112,7 @@ def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
     return Decoders(asdict(image_limits(settings)), limits, metrics)
 
 
-def _worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) -> WorkerFactory:
+def _build_worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) -> WorkerFactory:
     cores = cpu_cores()
     shared = Shared(metrics, CoreShare(cores))
     environment = {"HF_HUB_CACHE": str(settings.transformers_cache.absolute())}
@@ -122,6 +122,6 @@ def _worker_factory(settings: Settings, metrics: Metrics, weights: WeightStore) 
     )
 
 
-def _complaints(settings: Settings, weights: WeightStore) -> list[str]:
+def _list_complaints(settings: Settings, weights: WeightStore) -> list[str]:
     devices = dict.fromkeys(policy.device for policy in device_policies(settings).values())
     return [*weights.complaints(), *filter(None, map(missing_gpu, devices))]

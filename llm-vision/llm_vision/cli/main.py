@@ -20,18 +20,18 @@ log = logging.getLogger("llm_vision")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     overrides = {"bind": options.host, "port": options.port} if options.command == "serve" else {}
     try:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         for problem in error.errors():
-            print(f"llm-vision: {_variable(problem)}: {problem['msg']}", file=sys.stderr)
+            print(f"llm-vision: {_name_variable(problem)}: {problem['msg']}", file=sys.stderr)
         return EX_CONFIG
     return _serve(settings) if options.command == "serve" else _download(settings, options.model)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="llm-vision", description="Self-hosted vision service.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, dest="command", metavar="COMMAND")
@@ -46,18 +46,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _download(settings: Settings, model_id: str) -> int:
-    from .models import download_model  # noqa: PLC0415  (bad settings are told without importing everything)
+    from .models import download_model  # noqa: PLC0415  (reports bad settings without importing everything)
 
     return download_model(settings, model_id)
 
 
-def _variable(problem: ErrorDetails) -> str:
+def _name_variable(problem: ErrorDetails) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else "settings"
     return name if name.isupper() else f"VISION_{name.upper()}"
 
 
 def _serve(settings: Settings) -> int:
-    from ..app.create import create_app  # noqa: PLC0415  (bad settings are told without importing everything)
+    from ..app.create import create_app  # noqa: PLC0415  (reports bad settings without importing everything)
     from ..http.server import Seconds, listen, serve  # noqa: PLC0415
 
     logs.configure(settings.log_level, settings.log_format)

@@ -37,7 +37,7 @@ async def _download(settings: Settings, model_id: str) -> int:
                 shown.close()
                 print(f"llm-vision: {status.error.detail}", file=sys.stderr)
                 return EX_FAILED
-            shown.tell(status)
+            shown.show(status)
     return 0
 
 
@@ -48,8 +48,8 @@ class _Lines:
         self._model_id = model_id
         self._last = ""
 
-    def tell(self, status: DownloadStatus) -> None:
-        line = f"{self._model_id}: {status.state}{_how_far(status.bytes_done, status.bytes_total)}"
+    def show(self, status: DownloadStatus) -> None:
+        line = f"{self._model_id}: {status.state}{_format_progress(status.bytes_done, status.bytes_total)}"
         if line != self._last:
             print(line, flush=True)
         self._last = line
@@ -64,7 +64,7 @@ class _Bar:
     def __init__(self, model_id: str) -> None:
         self._bar = tqdm(desc=model_id, unit="B", unit_scale=True, unit_divisor=1024, file=sys.stdout)
 
-    def tell(self, status: DownloadStatus) -> None:
+    def show(self, status: DownloadStatus) -> None:
         self._bar.total = status.bytes_total
         self._bar.set_postfix_str(status.state, refresh=False)
         self._bar.update(status.bytes_done - self._bar.n)
@@ -74,5 +74,5 @@ class _Bar:
         self._bar.close()
 
 
-def _how_far(done: int, total: int | None) -> str:
+def _format_progress(done: int, total: int | None) -> str:
     return f", {100 * done // total} % ({done / _MIB:.0f} of {total / _MIB:.0f} MiB)" if total else ""

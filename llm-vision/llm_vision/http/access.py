@@ -83,12 +83,12 @@ def check_origin(method: str, path: str, headers: Headers, rules: AccessRules) -
     if origin is None:
         is_foreign = headers.get("sec-fetch-site") == "cross-site"
     else:
-        is_foreign = _authority(origin) != headers.get("host", "").lower()
+        is_foreign = _parse_authority(origin) != headers.get("host", "").lower()
     if is_foreign:
         raise Forbidden("web pages of this origin may not call; VISION_CORS_ORIGINS lists those that may")
 
 
-def _authority(origin: str) -> str | None:
+def _parse_authority(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -104,7 +104,7 @@ def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> N
     """
     if not (rules.api_keys or rules.admin_keys) or (method, path) in OPEN_ROUTES:
         return
-    key = _presented_key(headers)
+    key = _read_key(headers)
     if key is None:
         raise MissingCredentials("send a key as `Authorization: Bearer KEY` or `X-API-Key: KEY`")
     is_admin = _matches_any(key, rules.admin_keys)
@@ -116,20 +116,20 @@ def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> N
 
 def may_manage(headers: Headers, rules: AccessRules) -> bool:
     """Whether a request that was let in may say how long models stay in memory."""
-    key = _presented_key(headers)
+    key = _read_key(headers)
     return not rules.admin_keys or (key is not None and _matches_any(key, rules.admin_keys))
 
 
-def client_of(scope: Scope, headers: Headers, rules: AccessRules) -> str:
+def identify_client(scope: Scope, headers: Headers, rules: AccessRules) -> str:
     """Who sent the request, for fairness: the number of its key, else its address."""
-    key = _presented_key(headers)
+    key = _read_key(headers)
     for number, accepted in enumerate((*rules.api_keys, *rules.admin_keys)):
         if key is not None and hmac.compare_digest(key.encode(), accepted.encode()):
             return f"key {number}"
     return str(scope["client"][0]) if scope.get("client") else "unknown"
 
 
-def _presented_key(headers: Headers) -> str | None:
+def _read_key(headers: Headers) -> str | None:
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and token.strip():
         return token.strip()
@@ -137,6 +137,6 @@ def _presented_key(headers: Headers) -> str | None:
 
 
 def _matches_any(key: str, accepted: Sequence[str]) -> bool:
-    """Compare with every key, in a time that does not tell which one was close."""
+    """Compare with every key, in a time that does not reveal which one was close."""
     presented = key.encode()
     return any([hmac.compare_digest(presented, candidate.encode()) for candidate in accepted])

@@ -12,7 +12,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import MalformedHttp, VisionError
-from .gate import accepted_request_id
+from .gate import choose_request_id
 from .limits import MAX_URL_BYTES, headers_too_large, uri_too_long
 from .problem import problem_response
 
@@ -151,8 +151,8 @@ class DeadlineProtocol(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # broken behind an answer that has begun
             self.transport.close()
             return
-        error = self._error_of(sys.exception())
-        request_id = accepted_request_id(None)
+        error = self._explain(sys.exception())
+        request_id = choose_request_id(None)
         self.rules.on_refused(error.code)
         self.logger.warning("refused before it was a request [%s]", request_id, extra={"code": error.code})
         response = problem_response(error, request_id, "", close=True)
@@ -162,7 +162,7 @@ class DeadlineProtocol(H11Protocol):
             self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
-    def _error_of(self, problem: BaseException | None) -> VisionError:
+    def _explain(self, problem: BaseException | None) -> VisionError:
         if getattr(problem, "error_status_hint", None) != _TOO_LARGE:
             return MalformedHttp("this is not an HTTP request")
         head = self.conn.trailing_data[0]

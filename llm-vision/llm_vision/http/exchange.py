@@ -34,7 +34,7 @@ class BodyRules:
     budget: BodyBudget
     deadlines: Deadlines
 
-    def limit(self, path: str) -> int:
+    def limit_for(self, path: str) -> int:
         """Largest body on a route, in bytes."""
         return self.larger.get(path, self.max_bytes)
 
@@ -46,7 +46,7 @@ class HttpExchange:
         self._receive = receive
         self._send = send
         self._rules = rules
-        self._limit = rules.limit(scope["path"])
+        self._limit = rules.limit_for(scope["path"])
         self._body_bytes = 0
         self._body_ends_at = asyncio.get_running_loop().time() + rules.seconds
         self._disconnect: asyncio.Task[Message] | None = None
@@ -59,7 +59,7 @@ class HttpExchange:
         self.is_answered = False
 
     async def begin(self) -> None:
-        """Take the end of a body that is none: routes that never ask for it could not be told that their client left.
+        """Take the end of a body that is none: routes that never ask for it could not learn that their client left.
 
         Raises:
             ClientClosed: the client left already.
@@ -79,9 +79,9 @@ class HttpExchange:
             first, self._first = self._first, None
             return first
         if self.body_ended.is_set():
-            return await asyncio.shield(self.disconnected())
+            return await asyncio.shield(self.wait_for_disconnect())
         left = self._body_ends_at - asyncio.get_running_loop().time()
-        async with self._rules.deadlines.within(left, self._late):
+        async with self._rules.deadlines.within(left, self._body_timed_out):
             message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientClosed("the client left before the end of its request")
@@ -90,7 +90,7 @@ class HttpExchange:
             self.body_ended.set()
         return message
 
-    def _late(self) -> RequestTimeout:
+    def _body_timed_out(self) -> RequestTimeout:
         return RequestTimeout(f"the body took longer than {self._rules.seconds:g} s")
 
     def _count(self, size: int) -> None:
@@ -99,8 +99,8 @@ class HttpExchange:
         self._rules.budget.take(size)
         self._body_bytes += size
 
-    def disconnected(self) -> asyncio.Task[Message]:
-        """Ends when the client has left; only after the whole body was read."""
+    def wait_for_disconnect(self) -> asyncio.Task[Message]:
+        """A task that ends when the client has left; only after the whole body was read."""
         if self._disconnect is None:
             self._disconnect = asyncio.ensure_future(self._receive())
         return self._disconnect

@@ -20,7 +20,7 @@ from .. import logs
 from ..admission.rate_limit import RateLimit
 from ..errors import ClientClosed, InternalError, ShuttingDown, VisionError
 from ..metrics import Metrics
-from .access import FETCHES, AccessRules, check_host, check_key, check_origin, client_of, may_manage
+from .access import FETCHES, AccessRules, check_host, check_key, check_origin, identify_client, may_manage
 from .exchange import BodyRules, HttpExchange
 from .limits import check_announced_body, check_head
 from .problem import problem_response
@@ -55,7 +55,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        request_id = accepted_request_id(headers.get("x-request-id"))
+        request_id = choose_request_id(headers.get("x-request-id"))
         token = logs.request_id.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = HttpExchange(scope, receive, send, request_id, self._rules.body)
@@ -87,8 +87,8 @@ class Gate:
         check_host(headers, self._rules.access)
         check_origin(method, path, headers, self._rules.access)
         check_key(method, path, headers, self._rules.access)
-        check_announced_body(headers, self._rules.body.limit(path))
-        scope["state"]["client"] = client_of(scope, headers, self._rules.access)
+        check_announced_body(headers, self._rules.body.limit_for(path))
+        scope["state"]["client"] = identify_client(scope, headers, self._rules.access)
         scope["state"]["may_manage"] = may_manage(headers, self._rules.access)
         if method in _LIMITED_METHODS or (method, path) == FETCHES:
             self._rules.rate.take(scope["state"]["client"])
@@ -100,7 +100,7 @@ class Gate:
         try:
             await asyncio.wait({routes, body}, return_when=asyncio.FIRST_COMPLETED)
             if not routes.done():
-                await asyncio.wait({routes, exchange.disconnected()}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({routes, exchange.wait_for_disconnect()}, return_when=asyncio.FIRST_COMPLETED)
             if not routes.done() and not exchange.is_answered:
                 raise ClientClosed("the client left before the end of the answer")
             await routes
@@ -110,7 +110,7 @@ class Gate:
             await asyncio.gather(routes, body, return_exceptions=True)
 
     async def _refuse(self, exchange: HttpExchange, error: VisionError) -> None:
-        self._metrics.error_answered(error.code)
+        self._metrics.count_error(error.code)
         exchange.code = error.code
         if isinstance(error, ClientClosed):
             exchange.status = error.status
@@ -124,11 +124,11 @@ class Gate:
     def _record(self, exchange: HttpExchange, seconds: float) -> None:
         status = exchange.status or ClientClosed.status
         method = exchange.method
-        self._metrics.request_answered(method, exchange.route, status, seconds)
+        self._metrics.count_answer(method, exchange.route, status, seconds)
         fields = {"milliseconds": round(seconds * 1000, 1), **({"code": exchange.code} if exchange.code else {})}
         log.info("%s %s %d", method, exchange.route, status, extra=fields)
 
 
-def accepted_request_id(candidate: str | None) -> str:
+def choose_request_id(candidate: str | None) -> str:
     """The client's id when it is harmless in logs and headers, else a new one."""
     return candidate if candidate and _REQUEST_ID.fullmatch(candidate) else uuid.uuid4().hex

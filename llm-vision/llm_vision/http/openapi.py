@@ -86,7 +86,7 @@ def _responses(
     }
 
 
-def with_errors_and_keys(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+def add_errors_and_keys(openapi: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
     """FastAPI's `app.openapi` with the components that `error_responses` refers to, and the two ways to send a key."""
 
     def document() -> dict[str, Any]:

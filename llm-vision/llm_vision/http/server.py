@@ -28,16 +28,16 @@ _OTHER_FILES, _FILES_PER_CONNECTION = 64, 2  # libraries and child processes; a 
 _AFTER_DRAIN_SECONDS = 5  # for the answers that say that the time is over
 _LAST_WORDS_SECONDS = 0.5  # for the same answers, when a second signal has come
 _TICK_SECONDS, _TELLING_TICKS = 0.1, 5  # /readyz and kept connections answer 503 for half a second
-_MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)  # what is a little too large is told so by the gate
+_MAX_HEAD_BYTES = 2 * (MAX_URL_BYTES + MAX_HEADER_BYTES)  # the gate answers what is a little too large
 
 
 class Server(uvicorn.Server):
-    """uvicorn, told by a signal to drain instead of to die by it.
+    """uvicorn that drains at a signal instead of dying by it.
 
     Args:
         config: of uvicorn.
         on_stop: called at the first signal.
-        on_hurry: called at the next one: what runs is to be told that it ends.
+        on_hurry: called at the next one: what runs is to be ended.
     """
 
     def __init__(self, config: uvicorn.Config, on_stop: Callable[[], None], on_hurry: Callable[[], None]) -> None:
@@ -72,7 +72,7 @@ class Server(uvicorn.Server):
         self.force_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Tell everybody who asks that the service ends, then stop listening and end what runs."""
+        """Refuse new requests, then stop listening and end what runs."""
         for _ in range(_TELLING_TICKS):
             if not self._is_hurried:
                 await asyncio.sleep(_TICK_SECONDS)
@@ -124,8 +124,8 @@ def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
         header_seconds=seconds.header,
         body_seconds=seconds.body,
         most=min(_MOST_CONNECTIONS, (_raise_open_files() - _OTHER_FILES) // _FILES_PER_CONNECTION),
-        on_refused=services.metrics.error_answered,
-        on_pushed_out=services.metrics.connection_pushed_out,
+        on_refused=services.metrics.count_error,
+        on_pushed_out=services.metrics.count_pushed_out,
     )
     config = uvicorn.Config(
         app,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .raw import RawImage, reduced
+from .raw import RawImage, reduce_picture
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
@@ -20,14 +20,14 @@ MARGIN_SHARE = 0.004
 """Free room between a box and what is in it, of the same."""
 
 
-def numbered(picture: RawImage, boxes: Sequence[tuple[Box, str]]) -> bytes:
+def draw_labelled_boxes(picture: RawImage, boxes: Sequence[tuple[Box, str]]) -> bytes:
     """A PNG of a picture with boxes and a label at the top right corner of each; a large picture is reduced.
 
     Args:
         picture: RGB.
         boxes: in its pixels, each with its label.
     """
-    small = reduced(picture)
+    small = reduce_picture(picture)
     scale = small.width / picture.width
     canvas = Image.frombytes("RGB", (small.width, small.height), bytes(small.data))
     draw = ImageDraw.Draw(canvas)

@@ -8,7 +8,7 @@ Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels."""
 
 
-def cropped(picture: RawImage, box: Box, margin: float = 0) -> RawImage:
+def crop(picture: RawImage, box: Box, margin: float = 0) -> RawImage:
     """A copy of a part, `margin` pixels larger on each side where the picture goes on; at least one pixel."""
     left, top = max(0, int(box[0] - margin)), max(0, int(box[1] - margin))
     right, bottom = min(picture.width, int(box[2] + margin) + 1), min(picture.height, int(box[3] + margin) + 1)

@@ -27,7 +27,7 @@ def decode_data_uri(text: str, max_bytes: int, param: str | None = None) -> byte
 
     Raises:
         InvalidDataUrl: it is none, is not base64, or is of another type than a picture's.
-        PayloadTooLarge: the picture has more bytes; told from the text's length.
+        PayloadTooLarge: the picture has more bytes, by the text's length.
     """
     comma = text.find(",", 0, _LONGEST_HEAD)
     if not is_data_uri(text) or comma < 0:
@@ -36,7 +36,7 @@ def decode_data_uri(text: str, max_bytes: int, param: str | None = None) -> byte
     if comma + 1 == len(text):
         raise InvalidDataUrl("the data URI has no data", param=param)
     try:
-        return _decoded(text, comma + 1, max_bytes, param)
+        return _decode(text, comma + 1, max_bytes, param)
     except ValueError:
         raise InvalidDataUrl(
             "the data is not base64 with its padding, without spaces and line ends", param=param
@@ -64,15 +64,15 @@ def decode_base64(text: str, max_bytes: int, param: str) -> bytearray:
 
     Raises:
         InvalidParameter: it is not base64.
-        PayloadTooLarge: the picture has more bytes; told from the text's length.
+        PayloadTooLarge: the picture has more bytes, by the text's length.
     """
     try:
-        return _decoded(text, 0, max_bytes, param)
+        return _decode(text, 0, max_bytes, param)
     except ValueError:
         raise InvalidParameter(f"`{param}` is not base64", param=param) from None
 
 
-def _decoded(text: str, start: int, max_bytes: int, param: str | None) -> bytearray:
+def _decode(text: str, start: int, max_bytes: int, param: str | None) -> bytearray:
     """Decode from `start` in pieces, so that other threads get their turn.
 
     Raises:

@@ -25,7 +25,7 @@ _MAGIC = (
     (b"GIF89a", "GIF"),
     (b"BM", "BMP"),
 )
-_DETERMINED_BY_BRAND = b"ftyp"  # ISO base media file: the brand behind it tells AVIF from video
+_DETERMINED_BY_BRAND = b"ftyp"  # ISO base media file: the brand behind it distinguishes AVIF from video
 _AVIF_BRANDS = (b"avif", b"avis")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 MEMORY_PER_PIXEL = 10
@@ -64,7 +64,7 @@ def sniff_format(data: bytes | bytearray, *, allow_tiff: bool = False) -> str:
     raise UnsupportedImageFormat(f"the file is not a picture in an accepted format: {accepted}", param="file")
 
 
-def limits_of(name: str, limits: ImageLimits) -> ImageLimits:
+def limits_for(name: str, limits: ImageLimits) -> ImageLimits:
     """The limits for a format: fewer pixels where decoding takes more memory."""
     if name != "WEBP":
         return limits
@@ -111,12 +111,12 @@ def decode(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit is higher than ours
             picture = Image.open(io.BytesIO(data), formats=[name])
-            check_dimensions(picture.width, picture.height, limits_of(name, limits))
+            check_dimensions(picture.width, picture.height, limits_for(name, limits))
             on_measured(picture.width, picture.height)
             if name == "PNG":
                 Image.open(io.BytesIO(data), formats=[name]).verify()  # loading does not look at the checksums
             picture.load()
-            return _upright(picture)
+            return _turn_upright(picture)
     except (VisionError, ConnectionError):
         raise
     except (Image.DecompressionBombError, MemoryError):
@@ -125,7 +125,7 @@ def decode(
         raise InvalidImage("the picture is damaged or incomplete", param="file") from None
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _turn_upright(picture: Image.Image) -> Image.Image:
     try:
         orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a broken EXIF block says nothing about the pixels

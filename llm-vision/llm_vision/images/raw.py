@@ -31,7 +31,7 @@ class RawImage:
         return data
 
 
-def strips(width: int, height: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
+def cut_strips(width: int, height: int, multiple: int = 1) -> Iterator[tuple[int, int]]:
     """Top and bottom of strips of a few MiB that make up a picture, their heights a multiple of `multiple`."""
     rows = max(1, STRIP_BYTES // (3 * width))
     rows += -rows % multiple
@@ -44,7 +44,7 @@ def to_pillow(picture: RawImage) -> Image.Image:
     return Image.frombytes("RGB", (picture.width, picture.height), bytes(picture.data))
 
 
-def reduced(picture: RawImage) -> RawImage:
+def reduce_picture(picture: RawImage) -> RawImage:
     """The picture itself, or a reduced copy of a large one, made strip by strip."""
     factor = 1
     while picture.width * picture.height > _PIXELS_TO_LOOK_AT * factor**2:
@@ -53,7 +53,7 @@ def reduced(picture: RawImage) -> RawImage:
         return picture
     small = Image.new("RGB", (max(1, picture.width // factor), max(1, picture.height // factor)))
     rows = memoryview(picture.data)
-    for top, bottom in strips(picture.width, picture.height, factor):
+    for top, bottom in cut_strips(picture.width, picture.height, factor):
         height = (bottom - top) // factor
         if height:
             data = rows[top * picture.width * 3 : bottom * picture.width * 3]

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import median
 
-from .furigana import Ruby, character_size, ruby_of, split_furigana
+from .furigana import Ruby, character_size, pair_rubies, split_furigana
 from .lines import Box, Point, TextLine, axes, extent, run_vertically
-from .ordering import in_tracks
+from .ordering import sort_in_tracks
 
 NEAR = 1.0
-"""Gap, in sizes of the larger character, up to which lines are looked at together before furigana are told apart."""
+"""Gap, in sizes of the larger character, up to which lines are looked at together before furigana are separated."""
 NEXT_LINE = 0.9
 """Gap between two lines of a block, in sizes of a character: manga are set with a quarter to three quarters of it, and
 another bubble's text is further away, behind two outlines."""
@@ -68,26 +68,26 @@ class Block:
     @property
     def rubies(self) -> list[Ruby]:
         """What its furigana say of which characters; of lines that were read."""
-        return ruby_of(self.lines, self.furigana)
+        return pair_rubies(self.lines, self.furigana)
 
     @cached_property
     def all_lines(self) -> tuple[TextLine, ...]:
         """Lines and furigana in reading order."""
-        return _in_order([*self.lines, *self.furigana], vertical=self.vertical)
+        return _sort_lines([*self.lines, *self.furigana], vertical=self.vertical)
 
 
 def group(lines: Sequence[TextLine]) -> list[Block]:
     """Lines of a picture as blocks, in no order.
 
-    Furigana are told from text among their neighbours only: on a page with several sizes, the text of one bubble is as
-    small as the furigana of another.
+    Furigana are distinguished from text among their neighbours only: on a page with several sizes, the text of one
+    bubble is as small as the furigana of another.
     """
     blocks: list[Block] = []
-    for cluster in _components([line for line in lines if not line.is_ruby], _is_near):
+    for cluster in _find_components([line for line in lines if not line.is_ruby], _is_near):
         bases, furigana = split_furigana(cluster)
-        found = [_as_block(part) for part in _components(bases, belong_together)]
-        blocks += _with_furigana(found, furigana)
-    return _with_furigana(blocks, [line for line in lines if line.is_ruby]) if blocks else []
+        parts = [_as_block(part) for part in _find_components(bases, belong_together)]
+        blocks += _add_furigana(parts, furigana)
+    return _add_furigana(blocks, [line for line in lines if line.is_ruby]) if blocks else []
 
 
 def belong_together(one: TextLine, other: TextLine) -> bool:
@@ -119,22 +119,24 @@ def _is_near(one: TextLine, other: TextLine) -> bool:
     )
 
 
-def _components(lines: Sequence[TextLine], is_joined: Callable[[TextLine, TextLine], bool]) -> list[list[TextLine]]:
+def _find_components(
+    lines: Sequence[TextLine], is_joined: Callable[[TextLine, TextLine], bool]
+) -> list[list[TextLine]]:
     """Lines that are joined, directly or by others."""
-    found: list[list[TextLine]] = []
+    components: list[list[TextLine]] = []
     for line in lines:
-        joined = [group for group in found if any(is_joined(line, other) for other in group)]
-        found = [group for group in found if group not in joined]
-        found.append([line, *(other for group in joined for other in group)])
-    return found
+        joined = [group for group in components if any(is_joined(line, other) for other in group)]
+        components = [group for group in components if group not in joined]
+        components.append([line, *(other for group in joined for other in group)])
+    return components
 
 
 def _as_block(lines: Sequence[TextLine]) -> Block:
     vertical = run_vertically(lines)
-    return Block(_in_order(lines, vertical=vertical), vertical)
+    return Block(_sort_lines(lines, vertical=vertical), vertical)
 
 
-def _with_furigana(blocks: Sequence[Block], furigana: Sequence[TextLine]) -> list[Block]:
+def _add_furigana(blocks: Sequence[Block], furigana: Sequence[TextLine]) -> list[Block]:
     """Each small line goes to the block with the closest line."""
     theirs: list[list[TextLine]] = [[] for _ in blocks]
     for small in furigana:
@@ -143,19 +145,19 @@ def _with_furigana(blocks: Sequence[Block], furigana: Sequence[TextLine]) -> lis
         ]
         theirs[distances.index(min(distances))].append(small)
     return [
-        Block(block.lines, block.vertical, (*block.furigana, *found))
-        for block, found in zip(blocks, theirs, strict=True)
+        Block(block.lines, block.vertical, (*block.furigana, *small))
+        for block, small in zip(blocks, theirs, strict=True)
     ]
 
 
-def _in_order(lines: Sequence[TextLine], *, vertical: bool) -> tuple[TextLine, ...]:
+def _sort_lines(lines: Sequence[TextLine], *, vertical: bool) -> tuple[TextLine, ...]:
     """Columns from the right, rows from the top; the pieces of one line one after the other, also when tilted."""
     longest = max(lines, key=lambda line: line.length)
     along, across = axes(longest)
     if longest.vertical != vertical:
         along, across = ((0.0, 1.0), (1.0, 0.0)) if vertical else ((1.0, 0.0), (0.0, 1.0))
     sign = -1 if vertical else 1
-    ordered = in_tracks(
+    ordered = sort_in_tracks(
         lines,
         across=lambda line: sign * _dot(line.center, across),
         along=lambda line: _dot(line.center, along),

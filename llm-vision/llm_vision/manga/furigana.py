@@ -1,4 +1,4 @@
-"""Which lines are furigana: small kana that tell how the characters beside them are read."""
+"""Which lines are furigana: small kana that say how the characters beside them are read."""
 
 from __future__ import annotations
 
@@ -47,30 +47,30 @@ class Ruby:
     ruby: str
 
 
-def ruby_of(lines: Sequence[TextLine], furigana: Sequence[TextLine]) -> list[Ruby]:
+def pair_rubies(lines: Sequence[TextLine], furigana: Sequence[TextLine]) -> list[Ruby]:
     """Each furigana line with the characters beside it, in the order of the text.
 
     Args:
         lines: of one block, read, in reading order.
         furigana: of the same block.
     """
-    found: list[tuple[int, int, Ruby]] = []
+    rubies: list[tuple[int, int, Ruby]] = []
     for small in furigana:
         gaps = {
             number: gap
             for number, line in enumerate(lines)
-            if line.text and (gap := _gap_on_its_side(small, line)) is not None
+            if line.text and (gap := _measure_gap(small, line)) is not None
             if small.is_ruby or is_furigana(small, line)
         }
         if small.text and gaps:
             number = min(gaps, key=lambda number: abs(gaps[number]))
             base = lines[number]
-            start, end = _characters_beside(small, base)
-            found.append((number, start, Ruby(base.text[start:end], small.text)))
-    return [ruby for _, _, ruby in sorted(found, key=lambda entry: entry[:2])]
+            start, end = _find_characters_beside(small, base)
+            rubies.append((number, start, Ruby(base.text[start:end], small.text)))
+    return [ruby for _, _, ruby in sorted(rubies, key=lambda entry: entry[:2])]
 
 
-def _characters_beside(small: TextLine, base: TextLine) -> tuple[int, int]:
+def _find_characters_beside(small: TextLine, base: TextLine) -> tuple[int, int]:
     """First and behind the last of the base line's characters whose middles lie beside it, of kanji where there are."""
     along, _ = axes(base)
     low, high = extent(base, along)
@@ -87,14 +87,14 @@ def _characters_beside(small: TextLine, base: TextLine) -> tuple[int, int]:
 
 def split_furigana(lines: Sequence[TextLine]) -> tuple[list[TextLine], list[TextLine]]:
     """Base lines and furigana lines, each in the order in which they came."""
-    box = _typical(lines, lambda line: line.size)
-    character = _typical(lines, character_size)
+    box = _find_typical(lines, lambda line: line.size)
+    character = _find_typical(lines, character_size)
     small = [line for line in lines if line.size <= SMALLER * box or character_size(line) <= SMALLER * character]
     furigana = [line for line in small if any(is_furigana(line, base) for base in lines if base is not line)]
     return [line for line in lines if line not in furigana], furigana
 
 
-def _typical(lines: Sequence[TextLine], measure: Callable[[TextLine], float]) -> float:
+def _find_typical(lines: Sequence[TextLine], measure: Callable[[TextLine], float]) -> float:
     """The value that half of the text, by its length, does not exceed; 0 without lines."""
     half, passed = sum(line.length for line in lines) / 2, 0.0
     for line in sorted(lines, key=measure):
@@ -105,16 +105,16 @@ def _typical(lines: Sequence[TextLine], measure: Callable[[TextLine], float]) ->
 
 
 def is_furigana(line: TextLine, base: TextLine) -> bool:
-    """Whether a line tells how the base line is read: right of a column, above a row."""
+    """Whether a line says how the base line is read: right of a column, above a row."""
     if line.vertical != base.vertical and len(line.text) > 1:
         return False
     if line.length > LONGEST * base.length or _kanji_share(line.text) > MOST_KANJI:
         return False
-    gap = _gap_on_its_side(line, base)
+    gap = _measure_gap(line, base)
     return gap is not None and gap <= FARTHEST * base.size and _is_small(line, base, touches=gap <= 0)
 
 
-def _gap_on_its_side(line: TextLine, base: TextLine) -> float | None:
+def _measure_gap(line: TextLine, base: TextLine) -> float | None:
     """Pixels between the base line and a line that lies along it where furigana stand; None when it does not."""
     if base.vertical:
         gap, is_on_its_side = line.left - base.right, line.center[0] > base.center[0]

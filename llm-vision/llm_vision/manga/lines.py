@@ -114,7 +114,7 @@ def mean_confidence(readings: Iterable[tuple[str, float | None]]) -> float | Non
     return sum(length * confidence for length, confidence in weighted) / characters if characters else None
 
 
-def directions(polygons: Sequence[Sequence[Point]], default: bool = True) -> list[bool]:
+def find_directions(polygons: Sequence[Sequence[Point]], default: bool = True) -> list[bool]:
     """For each polygon whether it is vertical; a squarish one goes with the longer part of the others.
 
     Args:

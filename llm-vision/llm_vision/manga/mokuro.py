@@ -11,7 +11,7 @@ VERSION = "0.2.1"
 """Of the format: that of the first program which wrote pages in this shape."""
 
 
-def page_object(width: int, height: int, blocks: Sequence[ReadBlock]) -> dict[str, Any]:
+def make_page(width: int, height: int, blocks: Sequence[ReadBlock]) -> dict[str, Any]:
     """A page.
 
     Args:
@@ -24,12 +24,12 @@ def page_object(width: int, height: int, blocks: Sequence[ReadBlock]) -> dict[st
         "img_height": height,
         "blocks": [
             {
-                "box": [round(value) for value in found.block.box],
-                "vertical": found.block.vertical,
-                "font_size": round(found.block.font_size, 1),
-                "lines_coords": [[[round(x, 1), round(y, 1)] for x, y in line.polygon] for line in found.block.lines],
-                "lines": list(found.line_texts),
+                "box": [round(value) for value in read.block.box],
+                "vertical": read.block.vertical,
+                "font_size": round(read.block.font_size, 1),
+                "lines_coords": [[[round(x, 1), round(y, 1)] for x, y in line.polygon] for line in read.block.lines],
+                "lines": list(read.line_texts),
             }
-            for found in blocks
+            for read in blocks
         ],
     }

@@ -7,7 +7,7 @@ from operator import attrgetter
 from statistics import median
 
 from .lines import TextLine, run_vertically
-from .xy_cut import groups
+from .xy_cut import cut_groups
 
 BAND_GAP = 0.8
 """Free height between two groups of columns, in sizes of a character, that makes them two groups, read one after
@@ -18,7 +18,7 @@ SAME_LINE = 0.5
 """Two pieces whose middles are closer than this share of their size lie on one line."""
 
 
-def reading_order(lines: Sequence[TextLine], *, right_to_left: bool = True) -> list[TextLine]:
+def sort_lines(lines: Sequence[TextLine], *, right_to_left: bool = True) -> list[TextLine]:
     """Lines in the order in which a reader takes them.
 
     Free bands across the picture are cut first, then free strips; what cannot be cut is a block, whose
@@ -35,25 +35,25 @@ def reading_order(lines: Sequence[TextLine], *, right_to_left: bool = True) -> l
         (BAND_GAP * size, "top", "bottom", False),
         (STRIP_GAP * size, "left", "right", right_to_left),
     ):
-        parts = groups(lines, attrgetter(low), attrgetter(high), _at_least(gap))
+        parts = cut_groups(lines, attrgetter(low), attrgetter(high), _at_least(gap))
         if len(parts) > 1:
             ordered = reversed(parts) if reverse else parts
-            return [line for part in ordered for line in reading_order(part, right_to_left=right_to_left)]
-    return _block_order(lines)
+            return [line for part in ordered for line in sort_lines(part, right_to_left=right_to_left)]
+    return _sort_block(lines)
 
 
 def _at_least(gap: float) -> Callable[[TextLine, Sequence[TextLine], float], bool]:
     return lambda line, group, free: free >= gap
 
 
-def _block_order(lines: Sequence[TextLine]) -> list[TextLine]:
+def _sort_block(lines: Sequence[TextLine]) -> list[TextLine]:
     """Columns from the right and downwards, or rows from the top and rightwards, by most of the text."""
     if run_vertically(lines):
-        return in_tracks(lines, across=lambda line: -line.center[0], along=lambda line: line.center[1])
-    return in_tracks(lines, across=lambda line: line.center[1], along=lambda line: line.center[0])
+        return sort_in_tracks(lines, across=lambda line: -line.center[0], along=lambda line: line.center[1])
+    return sort_in_tracks(lines, across=lambda line: line.center[1], along=lambda line: line.center[0])
 
 
-def in_tracks(
+def sort_in_tracks(
     lines: Sequence[TextLine], across: Callable[[TextLine], float], along: Callable[[TextLine], float]
 ) -> list[TextLine]:
     """Lines gathered into tracks (columns or rows), the tracks by `across`, the pieces of one by `along`."""

@@ -9,7 +9,7 @@ from enum import StrEnum
 from .blocks import SQUARISH, Block, group
 from .furigana import Furigana, Ruby
 from .lines import Box, TextLine, mean_confidence
-from .page_order import in_reading_order
+from .page_order import sort_blocks
 from .text import is_stray, join_lines
 
 GIANT = 5.0
@@ -47,21 +47,23 @@ class ReadBlock:
     """Where they were asked for."""
 
 
-def blocks_of(lines: Sequence[TextLine], panels: Sequence[Box], *, right_to_left: bool, were_read: bool) -> list[Block]:
+def form_blocks(
+    lines: Sequence[TextLine], panels: Sequence[Box], *, right_to_left: bool, were_read: bool
+) -> list[Block]:
     """The blocks of a page in reading order.
 
     Args:
-        lines: as they were found.
+        lines: as a detector gives them.
         panels: in reading order.
         right_to_left: whether the right one of two neighbours is read first.
         were_read: whether the lines have texts; what has none, or only what an outline looks like, is left out then.
     """
     if were_read:
         lines = [line for line in lines if line.text and not is_stray(line.text)]
-    return in_reading_order(group(_without_giants(lines)), panels, right_to_left=right_to_left)
+    return sort_blocks(group(_drop_giants(lines)), panels, right_to_left=right_to_left)
 
 
-def _without_giants(lines: Sequence[TextLine]) -> list[TextLine]:
+def _drop_giants(lines: Sequence[TextLine]) -> list[TextLine]:
     sizes = sorted(line.size for line in lines)
     limit = GIANT * sizes[(len(sizes) - 1) // 2] if sizes else 0
     return [line for line in lines if line.size <= limit or len(line.text) > 1 or line.length >= SQUARISH * line.size]
@@ -73,7 +75,7 @@ def read_by_lines(block: Block, engine: str, *, furigana: Furigana) -> ReadBlock
     Args:
         block: with texts.
         engine: who has read it.
-        furigana: KEEP leaves them in the text, RUBY tells them beside it, STRIP leaves them out.
+        furigana: KEEP leaves them in the text, RUBY gives them beside it, STRIP leaves them out.
     """
     lines = block.all_lines if furigana is Furigana.KEEP else block.lines
     return ReadBlock(

@@ -13,27 +13,27 @@ MOST_CHARACTERS = 40
 """Of a part, about."""
 
 
-def parts_of(lines: Sequence[TextLine]) -> list[list[TextLine]]:
+def split_lines(lines: Sequence[TextLine]) -> list[list[TextLine]]:
     """Lines of a block, in reading order, in groups of neighbours of about the same length.
 
     Args:
         lines: of one block; what they say need not be known.
     """
-    total = sum(map(characters, lines))
+    total = sum(map(count_characters, lines))
     count = max(-(-len(lines) // MOST_LINES), round(total / MOST_CHARACTERS + 0.49) if total else 1, 1)
     parts: list[list[TextLine]] = [[]]
     passed = 0.0
     for line in lines:
-        is_full = passed + characters(line) / 2 > total * len(parts) / count
+        is_full = passed + count_characters(line) / 2 > total * len(parts) / count
         if parts[-1] and (is_full or len(parts[-1]) == MOST_LINES):
             parts.append([])
         parts[-1].append(line)
-        passed += characters(line)
+        passed += count_characters(line)
     return parts
 
 
-def characters(line: TextLine) -> float:
-    """How many characters a line has, as far as its shape tells."""
+def count_characters(line: TextLine) -> float:
+    """How many characters a line has, as far as its shape shows."""
     return max(1.0, line.length / max(1.0, character_size(line)))
 
 

@@ -45,7 +45,7 @@ def join_lines(texts: Iterable[str]) -> str:
     return joined
 
 
-def japanese_text(text: str, to_japanese_form: Callable[[str], str]) -> str:
+def to_japanese(text: str, to_japanese_form: Callable[[str], str]) -> str:
     """What a reader trained on Chinese and Japanese read, as Japanese is written.
 
     Args:
@@ -56,7 +56,7 @@ def japanese_text(text: str, to_japanese_form: Callable[[str], str]) -> str:
     if not any(_is_spaceless(character) for character in text):
         return text  # words in Latin letters keep their own punctuation
     text = _LIKE_A_LONG_VOWEL.sub("ー", text.replace(" ", ""))
-    text = _BESIDE_KATAKANA.sub(lambda found: found[0].translate(_KATAKANA_TWINS), text)
+    text = _BESIDE_KATAKANA.sub(lambda match: match[0].translate(_KATAKANA_TWINS), text)
     return _DOTS.sub("…", text).translate(_FULL_WIDTH)
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 Thing = TypeVar("Thing")
 
 
-def groups(
+def cut_groups(
     things: Sequence[Thing],
     low: Callable[[Thing], float],
     high: Callable[[Thing], float],
@@ -23,11 +23,11 @@ def groups(
         is_apart: whether a thing begins another group; given it, the group before it and the free length between
             the two, which is negative where they overlap.
     """
-    found: list[list[Thing]] = []
+    groups: list[list[Thing]] = []
     end = float("-inf")
     for thing in sorted(things, key=low):
-        if not found or is_apart(thing, found[-1], low(thing) - end):
-            found.append([])
-        found[-1].append(thing)
+        if not groups or is_apart(thing, groups[-1], low(thing) - end):
+            groups.append([])
+        groups[-1].append(thing)
         end = max(end, high(thing))
-    return found
+    return groups

@@ -72,10 +72,10 @@ class Permit:
         work = WorkRequest(request.as_json(), tuple(images), self.client, self.ends_at, is_last_use)
         async with self.pool.lease(model_id) as worker:
             result = await worker.infer(
-                work, on_chunk=on_chunk, on_queued=admission.arrived, on_started=admission.started
+                work, on_chunk=on_chunk, on_queued=admission.mark_queued, on_started=admission.mark_running
             )
-        self.metrics.stage_ended("queue", model_id, result.queue_seconds)
-        self.metrics.stage_ended("run", model_id, result.run_seconds)
+        self.metrics.observe_stage("queue", model_id, result.queue_seconds)
+        self.metrics.observe_stage("run", model_id, result.run_seconds)
         value = request.parse_result(result.value)
         return Outcome(value, result.queue_seconds, result.run_seconds, result.device_notice)
 

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from ...errors import InvalidParameter, MalformedJson, VisionError
-from ...http.bodies.fields import validated
+from ...http.bodies.fields import validate
 from ...http.bodies.json_body import parse_object
 from ...http.media_types import SSE
 from ...http.openapi import PICTURE_CODES, URL_CODES, error_responses
@@ -57,35 +57,35 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     """
     upload = await read_upload(request, AnalyzeForm, services.max_file_bytes)
     form, client = upload.fields, request.state.client
-    turns = _listed(form.history, "history", History).history
+    turns = _read_list(form.history, "history", History).history
     wanted = VisionRequest(
         form.model,
         form.prompt,
         may_fall_back=form.fallback is Fallback.AUTO,
         history=tuple(Turn(turn.role, (turn.content,)) for turn in turns),
         sampling=Sampling(form.temperature, form.top_p, form.max_tokens),
-        choices=_choices_of(form),
+        choices=_read_choices(form),
     )
     source = UrlSource(form.url) if form.url else FileSource(upload.picture)
 
     answer = await services.vision.answer(wanted, source, client).begin()
     if form.stream:
         request_id: str = request.state.request_id
-        return StreamedAnswer(answer, _events(answer), SSE, lambda error: _failure(error, request_id))
+        return StreamedAnswer(answer, _stream_events(answer), SSE, lambda error: _failure_event(error, request_id))
     return _as_answer(await answer.finish())
 
 
-async def _events(stream: AnswerStream[VisionAnswer]) -> AsyncIterator[str]:
+async def _stream_events(stream: AnswerStream[VisionAnswer]) -> AsyncIterator[str]:
     async for chunk in stream.chunks():
-        yield _event("delta", AnalyzeDelta(text=chunk.text))
-    yield _event("answer", _as_answer(await stream.answer()))
+        yield _format_event("delta", AnalyzeDelta(text=chunk.text))
+    yield _format_event("answer", _as_answer(await stream.answer()))
 
 
-def _failure(error: VisionError, request_id: str) -> str:
-    return _event("error", error_body(error, request_id))
+def _failure_event(error: VisionError, request_id: str) -> str:
+    return _format_event("error", error_body(error, request_id))
 
 
-def _event(name: str, data: BaseModel) -> str:
+def _format_event(name: str, data: BaseModel) -> str:
     return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
 
 
@@ -107,24 +107,24 @@ def _as_answer(answer: VisionAnswer) -> AnalyzeAnswer:
     )
 
 
-def _choices_of(form: AnalyzeForm) -> tuple[str, ...]:
+def _read_choices(form: AnalyzeForm) -> tuple[str, ...]:
     if not form.choices:
         return ()
-    choices = _listed(form.choices, "choices", AnalyzeChoices).choices
+    choices = _read_list(form.choices, "choices", AnalyzeChoices).choices
     if len(set(choices)) < len(choices):
         raise InvalidParameter("two choices are the same", param="choices")
     return tuple(choices)
 
 
-def _listed(value: list[Any] | str | None, name: str, schema: type[Listed]) -> Listed:
+def _read_list(value: list[Any] | str | None, name: str, schema: type[Listed]) -> Listed:
     """A list that comes as JSON within a form, or as a part of a JSON body.
 
     Raises:
         VisionError: it is no such list.
     """
     if isinstance(value, str):
-        found = parse_object(f'{{"{name}": {value}}}'.encode())
-        if found.keys() != {name}:  # more than one value
+        body = parse_object(f'{{"{name}": {value}}}'.encode())
+        if body.keys() != {name}:  # more than one value
             raise MalformedJson(f"{name} is not JSON")
-        return validated(schema, found)
-    return validated(schema, {name: [one if isinstance(one, str) else one.model_dump() for one in value or []]})
+        return validate(schema, body)
+    return validate(schema, {name: [one if isinstance(one, str) else one.model_dump() for one in value or []]})

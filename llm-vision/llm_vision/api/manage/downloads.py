@@ -35,10 +35,10 @@ async def download(body: Annotated[ModelBody, json_body(ModelBody)], services: S
     The download goes on when the client leaves.
     """
     await services.models.begin_download(body.model)
-    return StreamingResponse(_lines(body.model, services), media_type=NDJSON)
+    return StreamingResponse(_stream_lines(body.model, services), media_type=NDJSON)
 
 
-async def _lines(model: str, services: Services) -> AsyncIterator[str]:
+async def _stream_lines(model: str, services: Services) -> AsyncIterator[str]:
     async for status in services.models.follow_download(model):
         yield DownloadLine(model=model, **as_info(status).model_dump()).model_dump_json() + "\n"
 

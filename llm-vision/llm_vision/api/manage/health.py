@@ -56,7 +56,7 @@ async def readyz(services: ServicesDep, response: Response) -> Ready:
 @router.get("/version", responses=error_responses(), summary="Versions of the service and its libraries")
 async def versions() -> Version:
     """What runs here."""
-    return Version(version=__version__, python=platform.python_version(), packages=_packages())
+    return Version(version=__version__, python=platform.python_version(), packages=_list_packages())
 
 
 @router.get("/metrics", responses=error_responses(), summary="Prometheus metrics", response_class=PlainTextResponse)
@@ -67,16 +67,16 @@ async def metrics(services: ServicesDep) -> Response:
         gateway_bytes,
         [(status.spec.model_id, status.state == "ready", status.memory_bytes) for status in services.models.statuses()],
     )
-    return Response(services.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(services.metrics.write_exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @cache
-def _packages() -> dict[str, str]:
+def _list_packages() -> dict[str, str]:
     """Installed versions, read without importing the packages."""
-    found = {}
+    versions = {}
     for name in _REPORTED_PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

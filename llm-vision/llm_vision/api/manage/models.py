@@ -20,7 +20,7 @@ router = APIRouter(prefix="/models", tags=["Models"])
 @router.get("", responses=error_responses(), summary="All models")
 async def models(services: ServicesDep) -> ModelList:
     """Every model, whether it is in memory, where, and until when."""
-    return ModelList(models=[_info(report) for report in await services.models.reports()])
+    return ModelList(models=[_as_info(report) for report in await services.models.reports()])
 
 
 @router.post(
@@ -31,7 +31,7 @@ async def models(services: ServicesDep) -> ModelList:
 )
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
     """Load a model now; answers when it is ready. Where its weights are missing, their download begins instead."""
-    return _info(await services.models.load(body.model, body.keep_alive))
+    return _as_info(await services.models.load(body.model, body.keep_alive))
 
 
 @router.post(
@@ -45,7 +45,7 @@ async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: Ser
     return UnloadAnswer(model=body.model, unloaded=await services.models.unload(body.model))
 
 
-def _info(report: ModelReport) -> ModelInfo:
+def _as_info(report: ModelReport) -> ModelInfo:
     status, spec = report.status, report.status.spec
     return ModelInfo(
         id=spec.model_id,

@@ -57,7 +57,7 @@ class PictureConnection(ServerConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._held_bytes = 0
-        self._late: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self.is_answering = False
 
@@ -103,18 +103,18 @@ class PictureConnection(ServerConnection):
         except ConnectionClosed:
             return None
 
-    async def tell(self, text: str) -> None:
+    async def send_text(self, text: str) -> None:
         """Send a text; a client that does not fetch it, or has left, is let go."""
         body = self.rules.body
         try:
-            async with body.deadlines.within(body.seconds, self._too_slow):
+            async with body.deadlines.within(body.seconds, self._picture_timed_out):
                 await self.send(text)
         except ConnectionClosed:
             return
         except VisionError:
             self.transport.abort()
 
-    def _too_slow(self) -> RequestTimeout:
+    def _picture_timed_out(self) -> RequestTimeout:
         return RequestTimeout(f"a picture, or its answer, took longer than {self.rules.body.seconds:g} s")
 
     def _begin_picture(self) -> None:
@@ -126,17 +126,17 @@ class PictureConnection(ServerConnection):
                 self._refuse(error)
                 return
             self._held_bytes = self.rules.max_bytes
-        if not self._late and not self.is_answering:
-            self._late = asyncio.get_running_loop().call_later(
-                self.rules.body.seconds, lambda: self._refuse(self._too_slow())
+        if not self._deadline and not self.is_answering:
+            self._deadline = asyncio.get_running_loop().call_later(
+                self.rules.body.seconds, lambda: self._refuse(self._picture_timed_out())
             )
 
     def _end_picture(self) -> None:
         self.rules.body.budget.give_back(self._held_bytes)
         self._held_bytes = 0
-        if self._late:
-            self._late.cancel()
-            self._late = None
+        if self._deadline:
+            self._deadline.cancel()
+            self._deadline = None
 
     def _refuse(self, error: VisionError) -> None:
         """End the connection in a way that lets the client see why; what it still sends is not kept."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Message, Scope
 
-from .owocr_result import result_of
+from .owocr_result import make_result
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -20,7 +20,7 @@ _ID = "x-request-id"  # one for each picture, not for the connection
 _OK = 200
 
 
-def scope_of(request: Request, connection: ServerConnection) -> Scope:
+def make_scope(request: Request, connection: ServerConnection) -> Scope:
     """What the head of a WebSocket says of each picture that comes through it."""
     head = [(name.lower(), value) for name, value in request.headers.raw_items()]
     return {
@@ -49,7 +49,7 @@ class SocketRequest:
         self._connection = connection
         self._status = 0
         self._body = bytearray()
-        self.scope = scope_of(connection.request, connection)
+        self.scope = make_scope(connection.request, connection)
 
     async def receive(self) -> Message:
         """The whole body, then the end of the connection."""
@@ -74,4 +74,4 @@ class SocketRequest:
             return self._body.decode()
         problem = json.loads(self._body)
         error = {"code": problem["code"], "message": problem["detail"], "request_id": problem["request_id"]}
-        return json.dumps({**result_of(0, 0, []), "error": error}, ensure_ascii=False)
+        return json.dumps({**make_result(0, 0, []), "error": error}, ensure_ascii=False)

@@ -6,8 +6,8 @@ from typing import Any
 
 from ...manga.lines import Point
 from ...services.reading.pages import PageReading
-from ..ocr.reading import lines_of
-from .routes import characters_of
+from ..ocr.reading import list_lines
+from .routes import place_characters
 
 _CAPABILITIES = {
     "words": True,
@@ -29,10 +29,10 @@ def as_owocr(page: PageReading) -> dict[str, Any]:
                 "text": text,
                 "words": [
                     {"text": character, "bounding_box": _box(corners, page), "separator": ""}
-                    for character, corners in characters_of(line, text)
+                    for character, corners in place_characters(line, text)
                 ],
             }
-            for line, text in lines_of([block])
+            for line, text in list_lines([block])
         ]
         left, top, right, bottom = block.block.box
         paragraphs.append(
@@ -42,10 +42,10 @@ def as_owocr(page: PageReading) -> dict[str, Any]:
                 "writing_direction": "TOP_TO_BOTTOM" if block.block.vertical else "LEFT_TO_RIGHT",
             }
         )
-    return result_of(page.width, page.height, paragraphs)
+    return make_result(page.width, page.height, paragraphs)
 
 
-def result_of(width: int, height: int, paragraphs: list[dict[str, Any]]) -> dict[str, Any]:
+def make_result(width: int, height: int, paragraphs: list[dict[str, Any]]) -> dict[str, Any]:
     """An OcrResult of paragraphs that are in its form already."""
     return {
         "image_properties": {"width": width, "height": height},

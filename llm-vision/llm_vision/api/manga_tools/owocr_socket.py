@@ -21,7 +21,7 @@ from ...http.limits import check_head
 from ...services.reading.crops import OcrRequest
 from ..ocr.reading import EMBEDDED, read_page
 from ..shared.dependencies import Services
-from .owocr_request import SocketRequest, scope_of
+from .owocr_request import SocketRequest, make_scope
 from .owocr_result import as_owocr
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class OwocrSocket:
         from .owocr_connection import CrowdRules, PictureConnection  # noqa: PLC0415
 
         rules, metrics = self._rules, self._services.metrics
-        crowd = CrowdRules(rules.gate.body, rules.max_bytes, MOST_WAITING, self._note, metrics.connection_pushed_out)
+        crowd = CrowdRules(rules.gate.body, rules.max_bytes, MOST_WAITING, self._note, metrics.count_pushed_out)
         connection_class = PictureConnection.configured(crowd)
         server = await serve(
             self._talk,  # type: ignore[arg-type]  # its connections are of the class below
@@ -109,12 +109,12 @@ class OwocrSocket:
         await server.wait_closed()
 
     def _note(self, error: VisionError) -> None:
-        self._services.metrics.error_answered(error.code)
+        self._services.metrics.count_error(error.code)
         log.warning("a WebSocket was refused", extra={"code": error.code})
 
     def _check(self, connection: ServerConnection, request: Request) -> Response | None:
         """What the gate will ask of every picture, asked of the connection before."""
-        scope, rules = scope_of(request, connection), self._rules.gate
+        scope, rules = make_scope(request, connection), self._rules.gate
         headers = Headers(scope=scope)
         try:
             if rules.is_draining():
@@ -146,11 +146,11 @@ class OwocrSocket:
             self._connections.discard(connection)
 
     async def _answer(self, picture: bytes, connection: PictureConnection) -> None:
-        await connection.tell(ACKNOWLEDGED)
+        await connection.send_text(ACKNOWLEDGED)
         request = SocketRequest(picture, connection)
         await self._gate(request.scope, request.receive, request.send)
         if request.answer is not None:
-            await connection.tell(request.answer)
+            await connection.send_text(request.answer)
 
     async def _read(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The route behind the gate."""

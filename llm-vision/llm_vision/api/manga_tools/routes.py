@@ -13,8 +13,8 @@ from ...manga.lines import Box, TextLine
 from ...services.pictures.sources import UrlSource
 from ...services.reading.crops import OcrRequest
 from ...services.reading.pages import PageReading
-from ..ocr.imagetrans import Corners, code_of, numbered_corners
-from ..ocr.reading import EMBEDDED, lines_of, read_page
+from ..ocr.imagetrans import Corners, find_code, number_corners
+from ..ocr.reading import EMBEDDED, list_lines, read_page
 from ..shared.dependencies import ServicesDep
 
 router = APIRouter(tags=["Manga tools"])
@@ -43,9 +43,9 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
     if len(data) > services.max_file_bytes:
         raise too_large(services.max_file_bytes)
     language = request.query_params.get("lang")
-    wanted = OcrRequest(EMBEDDED, code_of(language or ""))
+    wanted = OcrRequest(EMBEDDED, find_code(language or ""))
     page = await read_page(data, services, request.state.client, wanted)
-    place = _oneocr_place if language is None else _winrt_place
+    place = _as_oneocr_place if language is None else _as_winrt_place
     return {
         "text": page.text,
         "lines": [
@@ -54,10 +54,10 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
                 "bounding_rect": place(line.polygon),
                 "words": [
                     {"text": character, "bounding_rect": place(corners)}
-                    for character, corners in characters_of(line, text)
+                    for character, corners in place_characters(line, text)
                 ],
             }
-            for line, text in lines_of(page.blocks)
+            for line, text in list_lines(page.blocks)
         ],
     }
 
@@ -73,10 +73,10 @@ async def mangatan(
     """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
     data = await services.pictures.read(UrlSource(url), request.state.client)
     page = await read_page(data, services, request.state.client, OcrRequest(None, "ja"))
-    return [{"text": block.text, "tightBoundingBox": _share(block.block.box, page)} for block in page.blocks]
+    return [{"text": block.text, "tightBoundingBox": _locate_box(block.block.box, page)} for block in page.blocks]
 
 
-def _share(box: Box, page: PageReading) -> dict[str, float]:
+def _locate_box(box: Box, page: PageReading) -> dict[str, float]:
     left, top, right, bottom = box
     return {
         "x": round(left / page.width, 5),
@@ -86,8 +86,8 @@ def _share(box: Box, page: PageReading) -> dict[str, float]:
     }
 
 
-def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
-    """The characters of a line, each with its share of the polygon: how readers tell what lies under a pointer."""
+def place_characters(line: TextLine, text: str) -> list[tuple[str, Corners]]:
+    """The characters of a line, each with its share of the polygon: readers look up what lies under a pointer."""
     top_left, top_right, bottom_right, bottom_left = line.polygon
     near = (top_left, top_right) if line.vertical else (top_left, bottom_left)
     far = (bottom_left, bottom_right) if line.vertical else (top_right, bottom_right)
@@ -108,11 +108,11 @@ def characters_of(line: TextLine, text: str) -> list[tuple[str, Corners]]:
     return characters
 
 
-def _oneocr_place(corners: Corners) -> dict[str, float]:
-    return numbered_corners(corners, first=1, digits=1)
+def _as_oneocr_place(corners: Corners) -> dict[str, float]:
+    return number_corners(corners, first=1, digits=1)
 
 
-def _winrt_place(corners: Corners) -> dict[str, float]:
+def _as_winrt_place(corners: Corners) -> dict[str, float]:
     left, top = min(x for x, _ in corners), min(y for _, y in corners)
     right, bottom = max(x for x, _ in corners), max(y for _, y in corners)
     return {"x": round(left, 1), "y": round(top, 1), "width": round(right - left, 1), "height": round(bottom - top, 1)}

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
 from ...errors import DeadlineExceeded, VisionError
-from ...http.bodies.multipart import Part, content_of
+from ...http.bodies.multipart import Part, read_part
 from ...http.limits import too_large
 from ...http.media_types import NDJSON
 from ...http.openapi import READING_CODES, error_responses
@@ -24,7 +24,7 @@ from ..shared.uploads import batch_body, read_batch
 from .batch_bodies import BatchEntry
 from .bodies import OcrForm
 from .crop import as_answer
-from .reading import ocr_request, read_crop
+from .reading import make_ocr_request, read_crop
 
 log = logging.getLogger(__name__)
 
@@ -51,16 +51,16 @@ async def ocr_batch(request: Request, services: ServicesDep) -> Response | list[
     async with AsyncExitStack() as held:
         held.enter_context(services.batches.place(request.state.client))
         files, form = await held.enter_async_context(read_batch(request, OcrForm, services.max_file_bytes))
-        wanted = ocr_request(form)
-        await services.ocr.choose(wanted)  # what is wrong with the request itself is told at once
+        wanted = make_ocr_request(form)
+        await services.ocr.choose(wanted)  # refuses at once what is wrong with the request itself
         batch = _Batch(services, files, wanted, request.state.client, request.state.request_id)
         entries = read_in_order(len(files), batch.read)
         if NDJSON not in request.headers.get("accept", ""):
             return [entry async for entry in entries]
-        return StreamingResponse(_lines(entries, held.pop_all()), media_type=NDJSON)
+        return StreamingResponse(_stream_lines(entries, held.pop_all()), media_type=NDJSON)
 
 
-async def _lines(entries: AsyncIterator[BatchEntry], held: AsyncExitStack) -> AsyncIterator[str]:
+async def _stream_lines(entries: AsyncIterator[BatchEntry], held: AsyncExitStack) -> AsyncIterator[str]:
     async with held:
         async for entry in entries:
             yield entry.model_dump_json() + "\n"
@@ -81,20 +81,20 @@ class _Batch:
         """What becomes of one file; never raises for what is wrong with it."""
         try:
             async with asyncio.timeout_at(self._ends_at):
-                reading = await retry_while_full(lambda: self._reading(self._files[index]))
+                reading = await retry_while_full(lambda: self._read_file(self._files[index]))
         except TimeoutError:
             seconds = self._services.batch_seconds
-            return self._failure(index, DeadlineExceeded(f"the batch took longer than {seconds:g} s"))
+            return self._make_failure(index, DeadlineExceeded(f"the batch took longer than {seconds:g} s"))
         except VisionError as error:
-            return self._failure(index, error)
+            return self._make_failure(index, error)
         return BatchEntry(index=index, result=as_answer(reading))
 
-    def _failure(self, index: int, error: VisionError) -> BatchEntry:
-        self._services.metrics.error_answered(error.code)
+    def _make_failure(self, index: int, error: VisionError) -> BatchEntry:
+        self._services.metrics.count_error(error.code)
         log.info("file %d of a batch was not read", index, extra={"code": error.code})
         return BatchEntry(index=index, error=error_body(error, self._request_id))
 
-    async def _reading(self, part: Part) -> Reading:
+    async def _read_file(self, part: Part) -> Reading:
         if part.is_too_large:
             raise too_large(self._services.max_file_bytes)
-        return await read_crop(await content_of(part), self._services, self._client, self._wanted)
+        return await read_crop(await read_part(part), self._services, self._client, self._wanted)

@@ -13,7 +13,7 @@ from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
 from .bodies import Language, Languages, OcrAnswer, OcrForm, RubyPair
 from .imagetrans import answer_imagetrans, is_imagetrans
-from .reading import ocr_request, read_crop
+from .reading import make_ocr_request, read_crop
 
 router = APIRouter(tags=["OCR"])
 
@@ -38,7 +38,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     if is_imagetrans(upload):
         return await answer_imagetrans(upload, services, request.state.client)
-    reading = await read_crop(upload.picture, services, request.state.client, ocr_request(upload.fields))
+    reading = await read_crop(upload.picture, services, request.state.client, make_ocr_request(upload.fields))
     if prefers_plain_text(request.headers.get("accept", "")):
         return PlainTextResponse(reading.text)
     return as_answer(reading)

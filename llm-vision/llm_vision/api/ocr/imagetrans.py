@@ -13,7 +13,7 @@ from ...services.reading.crops import OcrRequest
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import FOREIGN_FIELD, Upload, picture_body, read_upload
 from .bodies import OcrForm
-from .reading import EMBEDDED, lines_of, read_crop, read_page
+from .reading import EMBEDDED, list_lines, read_crop, read_page
 
 router = APIRouter(tags=["Manga tools"])
 
@@ -35,29 +35,29 @@ async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client:
     if language is None:
         wanted = OcrRequest(None, upload.fields.language, upload.fields.furigana)
         return PlainTextResponse((await read_crop(upload.picture, services, client, wanted)).text)
-    page = await read_page(upload.picture, services, client, OcrRequest(None, code_of(language)))
-    return JSONResponse({"text_lines": [_paddle_line(line, text) for line, text in lines_of(page.blocks)]})
+    page = await read_page(upload.picture, services, client, OcrRequest(None, find_code(language)))
+    return JSONResponse({"text_lines": [_as_paddle_line(line, text) for line, text in list_lines(page.blocks)]})
 
 
 @router.post("/detect", responses=_ANSWERS, openapi_extra=picture_body(OcrForm), summary="Find lines (ImageTrans)")
 async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
     """The corners of all lines, in reading order, with empty texts."""
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
-    wanted = OcrRequest(EMBEDDED, code_of(upload.texts.get("lang", "")))
+    wanted = OcrRequest(EMBEDDED, find_code(upload.texts.get("lang", "")))
     page = await read_page(upload.picture, services, request.state.client, wanted)
-    return {"text_lines": [_paddle_line(line, "") for line, _ in lines_of(page.blocks)]}
+    return {"text_lines": [_as_paddle_line(line, "") for line, _ in list_lines(page.blocks)]}
 
 
-def code_of(language: str) -> str:
+def find_code(language: str) -> str:
     """A language code as ours spell it: PaddleOCR's names, and Japanese where nothing is said."""
     return _PADDLE_LANGUAGES.get(language, language) or "ja"
 
 
-def _paddle_line(line: TextLine, text: str) -> dict[str, object]:
-    return {**numbered_corners(line.polygon, first=0, digits=None), "text": text}
+def _as_paddle_line(line: TextLine, text: str) -> dict[str, object]:
+    return {**number_corners(line.polygon, first=0, digits=None), "text": text}
 
 
-def numbered_corners(corners: Corners, *, first: int, digits: int | None) -> dict[str, float]:
+def number_corners(corners: Corners, *, first: int, digits: int | None) -> dict[str, float]:
     """Corners as x0, y0, x1 and so on, counted from `first`."""
     numbered: dict[str, float] = {}
     for number, (x, y) in enumerate(corners, first):

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from ...http.openapi import READING_CODES, error_responses
-from ...images.annotate import numbered
-from ...manga.mokuro import page_object
+from ...images.annotate import draw_labelled_boxes
+from ...manga.mokuro import make_page
 from ...manga.page import ReadBlock, ReadingOrder
 from ...services.pictures.sources import FileSource
 from ...services.reading.pages import PageReading, PageRequest
@@ -19,7 +19,7 @@ from ..shared.uploads import picture_body, read_upload
 from .bodies import RubyPair
 from .crop import prefers_plain_text
 from .page_bodies import PageAlternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine
-from .reading import ocr_request
+from .reading import make_ocr_request
 
 router = APIRouter(tags=["OCR"])
 
@@ -46,15 +46,15 @@ async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAn
     upload = await read_upload(request, PageForm, services.max_file_bytes)
     form = upload.fields
     async with (
-        services.pages.admit(PageRequest(ocr_request(form), form.reading_order), request.state.client) as reader,
+        services.pages.admit(PageRequest(make_ocr_request(form), form.reading_order), request.state.client) as reader,
         services.pictures.decoded(FileSource(upload.picture), request.state.client) as picture,
     ):
         page = await reader.read(picture)
         if form.format is PageFormat.IMAGE:
             boxes = [(block.block.box, str(number + 1)) for number, block in enumerate(page.blocks)]
-            return Response(await asyncio.to_thread(numbered, picture, boxes), media_type="image/png")
+            return Response(await asyncio.to_thread(draw_labelled_boxes, picture, boxes), media_type="image/png")
     if form.format is PageFormat.MOKURO:
-        return JSONResponse(page_object(page.width, page.height, page.blocks))
+        return JSONResponse(make_page(page.width, page.height, page.blocks))
     if form.format is PageFormat.TEXT or prefers_plain_text(request.headers.get("accept", "")):
         return PlainTextResponse(page.text)
     return as_answer(page)

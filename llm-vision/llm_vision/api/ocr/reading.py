@@ -19,7 +19,7 @@ EMBEDDED = "rapidocr"
 """Who reads for owocr, which waits 3 seconds: MangaOCR may have to be loaded first."""
 
 
-def ocr_request(form: OcrForm) -> OcrRequest:
+def make_ocr_request(form: OcrForm) -> OcrRequest:
     """What a form asks for."""
     return OcrRequest(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
 
@@ -50,6 +50,6 @@ async def read_page(data: PictureFile, services: Services, client: str, wanted: 
         return await reader.read(picture)
 
 
-def lines_of(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
+def list_lines(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:
     """All lines in reading order, each with its text."""
     return [pair for read in blocks for pair in zip(read.block.lines, read.line_texts, strict=True)]

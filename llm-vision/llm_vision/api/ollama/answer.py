@@ -27,12 +27,12 @@ def as_generated(text: str) -> dict[str, Any]:
     return {"response": text}
 
 
-def line_of(value: dict[str, Any]) -> str:
+def format_line(value: dict[str, Any]) -> str:
     """A line of JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def timestamp(seconds: float | None = None) -> str:
+def format_time(seconds: float | None = None) -> str:
     """A time, now unless it is given, as RFC 3339."""
     moment = datetime.now(UTC) if seconds is None else datetime.fromtimestamp(seconds, UTC)
     return moment.isoformat().replace("+00:00", "Z")
@@ -54,44 +54,44 @@ class Lines:
     async def events(self, stream: ChatStream) -> AsyncIterator[str]:
         """All lines, each as soon as it is known."""
         async for chunk in stream.chunks():
-            yield line_of(self._line(chunk.text))
+            yield format_line(self._make_line(chunk.text))
         answer = await stream.answer()
         if answer.calls:
-            yield line_of(self._with_calls(self._line(""), answer.calls))
-        yield line_of(self._line("") | self._end(answer, stream))
+            yield format_line(self._add_calls(self._make_line(""), answer.calls))
+        yield format_line(self._make_line("") | self._make_end(answer, stream))
 
-    async def whole(self, stream: ChatStream) -> dict[str, Any]:
+    async def make_answer(self, stream: ChatStream) -> dict[str, Any]:
         """The whole answer in one."""
         answer = await stream.finish()
-        line = self._line(answer.text) | self._end(answer, stream)
-        return self._with_calls(line, answer.calls) if answer.calls else line
+        line = self._make_line(answer.text) | self._make_end(answer, stream)
+        return self._add_calls(line, answer.calls) if answer.calls else line
 
-    def empty(self, reason: str) -> dict[str, Any]:
+    def make_empty(self, reason: str) -> dict[str, Any]:
         """No answer: a model was loaded or unloaded."""
-        return self._line("") | {"done": True, "done_reason": reason}
+        return self._make_line("") | {"done": True, "done_reason": reason}
 
-    def _line(self, text: str) -> dict[str, Any]:
-        return {"model": self.model_id, "created_at": timestamp(), **self._shape(text), "done": False}
+    def _make_line(self, text: str) -> dict[str, Any]:
+        return {"model": self.model_id, "created_at": format_time(), **self._shape(text), "done": False}
 
-    def _with_calls(self, line: dict[str, Any], calls: Sequence[Call]) -> dict[str, Any]:
+    def _add_calls(self, line: dict[str, Any], calls: Sequence[Call]) -> dict[str, Any]:
         made = [{"function": {"name": call.name, "arguments": call.arguments}} for call in calls]
         return {**line, "message": {**line["message"], "tool_calls": made}}
 
-    def _end(self, answer: ChatAnswer, stream: ChatStream) -> dict[str, Any]:
+    def _make_end(self, answer: ChatAnswer, stream: ChatStream) -> dict[str, Any]:
         total = (stream.ended_at or time.perf_counter()) - self._began
         saying = min(answer.run_seconds, stream.chunk_seconds)
         end = AnswerEnd(
             done_reason=_REASONS.get(answer.finish_reason, answer.finish_reason),
-            total_duration=_nanoseconds(total),
-            load_duration=_nanoseconds(total - answer.queue_seconds - answer.run_seconds),
+            total_duration=_to_nanoseconds(total),
+            load_duration=_to_nanoseconds(total - answer.queue_seconds - answer.run_seconds),
             prompt_eval_count=answer.prompt_tokens,
-            prompt_eval_duration=_nanoseconds(answer.run_seconds - saying),
+            prompt_eval_duration=_to_nanoseconds(answer.run_seconds - saying),
             eval_count=answer.completion_tokens,
-            eval_duration=_nanoseconds(saying),
+            eval_duration=_to_nanoseconds(saying),
             confidence=answer.confidence,
         )
         return {"done": True, **end.model_dump()}
 
 
-def _nanoseconds(seconds: float) -> int:
+def _to_nanoseconds(seconds: float) -> int:
     return int(max(0.0, seconds) * _NANOSECONDS)

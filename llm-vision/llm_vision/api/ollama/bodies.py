@@ -17,12 +17,12 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def _duration(value: Any) -> Any:
+def _read_duration(value: Any) -> Any:
     """Seconds of a number or of a text like `5m` or `1h30m`; anything negative is for ever, an empty text is none."""
     if value == "":
         return None
     try:
-        seconds = _seconds(value) if isinstance(value, str) else value
+        seconds = _parse_seconds(value) if isinstance(value, str) else value
         if isinstance(seconds, int | float) and not isinstance(seconds, bool):
             return FOR_EVER if seconds < 0 else float(seconds)
     except (ValueError, OverflowError):
@@ -30,24 +30,24 @@ def _duration(value: Any) -> Any:
     return value
 
 
-def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text.strip())
-    if not found:
+def _parse_seconds(text: str) -> float:
+    duration = _DURATION.fullmatch(text.strip())
+    if not duration:
         return float(text)
-    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(found["parts"]))
-    return -seconds if found["sign"] else seconds
+    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(duration["parts"]))
+    return -seconds if duration["sign"] else seconds
 
 
-def _without_tag(name: str) -> str:
+def _strip_tag(name: str) -> str:
     """A model's name as ours: there are no tags here but `latest`."""
     return name.removesuffix(LATEST)
 
 
 KeepAlive = Annotated[
     Annotated[float, Field(ge=FOR_EVER, le=ONE_YEAR, allow_inf_nan=False)] | None,
-    BeforeValidator(_duration, json_schema_input_type=float | str | None),
+    BeforeValidator(_read_duration, json_schema_input_type=float | str | None),
 ]
-ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_tag)]
+ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_strip_tag)]
 _Images = Annotated[list[str], Field(max_length=64)]
 
 
@@ -77,7 +77,7 @@ class OllamaModelBody(LenientPart):
 
     @model_validator(mode="before")
     @classmethod
-    def _named(cls, values: Any) -> Any:
+    def _accept_name(cls, values: Any) -> Any:
         """Clients written in Go send both names, one of them empty."""
         if isinstance(values, dict) and not values.get("model") and values.get("name"):
             return {**values, "model": values["name"]}

@@ -1,4 +1,4 @@
-"""Ollama's API: GET /, by which clients tell who is there, POST /api/chat and /api/generate."""
+"""Ollama's API: GET /, which clients ask who is there, POST /api/chat and /api/generate."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ...services.chat.service import ChatRequest
 from ..shared.answering import StreamedAnswer
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
-from .answer import Lines, as_chat, as_generated, line_of
+from .answer import Lines, as_chat, as_generated, format_line
 from .bodies import ChatAnswerLine, GenerateAnswerLine, GenerateBody, OllamaChatBody
-from .request import chat_request, generate_request
+from .request import read_chat_request, read_generate_request
 
 router = APIRouter(tags=["Ollama"])
 
 
-def _answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
+def _describe_answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
     lines = {NDJSON: {"schema": {"$ref": f"#/components/schemas/{line.__name__}"}}}
     return {200: {"content": lines}, **ollama_responses(*CHAT_CODES, "model_in_use")}
 
@@ -40,7 +40,7 @@ async def heartbeat() -> PlainTextResponse:
 @router.post(
     "/api/chat",
     response_model=ChatAnswerLine,
-    responses=_answers(ChatAnswerLine),
+    responses=_describe_answers(ChatAnswerLine),
     openapi_extra=json_request(OllamaChatBody),
     summary="Converse about pictures",
 )
@@ -48,14 +48,14 @@ async def chat(
     request: Request, body: Annotated[OllamaChatBody, json_body(OllamaChatBody, any_type=True)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation, a line of JSON a piece; without messages, the model is loaded or unloaded."""
-    wanted = chat_request(body, may_manage=request.state.may_manage)
+    wanted = read_chat_request(body, may_manage=request.state.may_manage)
     return await _answer(wanted, _Shape(as_chat, is_streamed=body.is_streamed), services, request.state)
 
 
 @router.post(
     "/api/generate",
     response_model=GenerateAnswerLine,
-    responses=_answers(GenerateAnswerLine),
+    responses=_describe_answers(GenerateAnswerLine),
     openapi_extra=json_request(GenerateBody),
     summary="Answer a prompt",
 )
@@ -63,7 +63,7 @@ async def generate(
     request: Request, body: Annotated[GenerateBody, json_body(GenerateBody, any_type=True)], services: ServicesDep
 ) -> Response:
     """The answer to a prompt, a line of JSON a piece; without a prompt, the model is loaded or unloaded."""
-    wanted = generate_request(body, may_manage=request.state.may_manage)
+    wanted = read_generate_request(body, may_manage=request.state.may_manage)
     return await _answer(wanted, _Shape(as_generated, is_streamed=body.is_streamed), services, request.state)
 
 
@@ -82,26 +82,26 @@ async def _answer(wanted: ChatRequest, shape: _Shape, services: Services, asking
     if not wanted.messages:
         if not asking.may_manage:
             raise Forbidden("loading and unloading need a key of VISION_ADMIN_KEYS")
-        return _whole(await _load_or_unload(wanted, lines, services), stream=shape.is_streamed)
+        return _make_response(await _load_or_unload(wanted, lines, services), stream=shape.is_streamed)
 
     answer = await services.chat.answer(spec, wanted, asking.client).begin()
     if shape.is_streamed:
-        return StreamedAnswer(answer, lines.events(answer), NDJSON, _failure)
-    return JSONResponse(await lines.whole(answer))
+        return StreamedAnswer(answer, lines.events(answer), NDJSON, _failure_line)
+    return JSONResponse(await lines.make_answer(answer))
 
 
 async def _load_or_unload(wanted: ChatRequest, lines: Lines, services: Services) -> dict[str, Any]:
     """Without anything to answer, only the memory is meant."""
     if wanted.keep_alive == 0:
         await services.models.unload(lines.model_id)
-        return lines.empty("unload")
+        return lines.make_empty("unload")
     await services.models.load(lines.model_id, wanted.keep_alive)
-    return lines.empty("load")
+    return lines.make_empty("load")
 
 
-def _whole(line: dict[str, Any], *, stream: bool) -> Response:
-    return Response(line_of(line), media_type=NDJSON if stream else "application/json")
+def _make_response(line: dict[str, Any], *, stream: bool) -> Response:
+    return Response(format_line(line), media_type=NDJSON if stream else "application/json")
 
 
-def _failure(error: VisionError) -> str:
-    return line_of({"error": error.detail})
+def _failure_line(error: VisionError) -> str:
+    return format_line({"error": error.detail})

@@ -21,7 +21,7 @@ from ...services.model_care.files import ModelFiles
 from ..shared.chat_bodies import ONE_YEAR
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import json_request
-from .answer import line_of, timestamp
+from .answer import format_line, format_time
 from .bodies import (
     Details,
     LoadedModel,
@@ -52,15 +52,15 @@ async def api_version() -> OllamaVersion:
 @router.get("/tags", responses=ollama_responses(), summary="Models whose weights are there")
 async def local_models(services: ServicesDep) -> LocalModels:
     """Models that answer questions or read text, and need no download."""
-    models = [(status, await services.models.files(status.spec.model_id)) for status in _known(services)]
-    return LocalModels(models=[_local(status, files) for status, files in models if files.size_bytes is not None])
+    models = [(status, await services.models.files(status.spec.model_id)) for status in _list_known(services)]
+    return LocalModels(models=[_as_local(status, files) for status, files in models if files.size_bytes is not None])
 
 
 @router.get("/ps", responses=ollama_responses(), response_model_exclude_none=True, summary="Models in memory")
 async def loaded_models(services: ServicesDep) -> LoadedModels:
     """Models that answer questions or read text, and are in memory."""
-    ready = [status for status in _known(services) if status.state == "ready"]
-    return LoadedModels(models=[await _loaded(status, services) for status in ready])
+    ready = [status for status in _list_known(services) if status.state == "ready"]
+    return LoadedModels(models=[await _as_loaded(status, services) for status in ready])
 
 
 @router.post(
@@ -72,7 +72,7 @@ async def loaded_models(services: ServicesDep) -> LoadedModels:
 async def show_model(body: Body, services: ServicesDep) -> ShownModel:
     """Licence, kind and capabilities."""
     model_id = (await services.chat.spec(body.model)).model_id
-    return _shown(services.models.status(model_id), await services.models.files(model_id))
+    return _as_shown(services.models.status(model_id), await services.models.files(model_id))
 
 
 @router.post(
@@ -92,24 +92,24 @@ async def pull_weights(body: Body, services: ServicesDep) -> Response:
     if not is_there:
         await services.models.begin_download(model_id)
     if body.is_streamed:
-        return StreamingResponse(_pulling(model_id, services, is_there=is_there), media_type=NDJSON)
+        return StreamingResponse(_stream_pull(model_id, services, is_there=is_there), media_type=NDJSON)
     if not is_there:
         await services.models.download(model_id)
     return JSONResponse({"status": "success"})
 
 
-async def _pulling(model_id: str, services: Services, *, is_there: bool) -> AsyncIterator[str]:
-    yield line_of({"status": "pulling manifest"})
+async def _stream_pull(model_id: str, services: Services, *, is_there: bool) -> AsyncIterator[str]:
+    yield format_line({"status": "pulling manifest"})
     if not is_there:
         async for status in services.models.follow_download(model_id):
             if status.error:
-                yield line_of({"error": status.error.detail})
+                yield format_line({"error": status.error.detail})
                 return
-            yield line_of(_progress(model_id, status))
-    yield line_of({"status": "success"})
+            yield format_line(_as_pull_line(model_id, status))
+    yield format_line({"status": "success"})
 
 
-def _progress(model_id: str, status: DownloadStatus) -> dict[str, Any]:
+def _as_pull_line(model_id: str, status: DownloadStatus) -> dict[str, Any]:
     line = PullLine(
         status=f"pulling {model_id}",
         digest=_digest(model_id, None),
@@ -133,39 +133,39 @@ async def delete_weights(body: Body, services: ServicesDep) -> Response:
     return Response()
 
 
-def _known(services: Services) -> list[ModelStatus]:
+def _list_known(services: Services) -> list[ModelStatus]:
     ids = set(services.chat.model_ids())
     return [status for status in services.models.statuses() if status.spec.model_id in ids]
 
 
-def _local(status: ModelStatus, files: ModelFiles) -> LocalModel:
+def _as_local(status: ModelStatus, files: ModelFiles) -> LocalModel:
     return LocalModel(
         name=status.spec.model_id,
         model=status.spec.model_id,
-        modified_at=_changed_at(files),
+        modified_at=_format_change_time(files),
         size=files.size_bytes or 0,
-        digest=_digest_of(status),
-        details=_details(status),
+        digest=_digest_status(status),
+        details=_as_details(status),
     )
 
 
-async def _loaded(status: ModelStatus, services: Services) -> LoadedModel:
+async def _as_loaded(status: ModelStatus, services: Services) -> LoadedModel:
     model_id = status.spec.model_id
     stays = services.models.remaining_seconds(status)
     return LoadedModel(
         name=model_id,
         model=model_id,
         size=status.memory_bytes,
-        digest=_digest_of(status),
-        details=_details(status),
-        expires_at=timestamp(time.time() + (_FOR_EVER if stays is None else stays)),
+        digest=_digest_status(status),
+        details=_as_details(status),
+        expires_at=format_time(time.time() + (_FOR_EVER if stays is None else stays)),
         size_vram=status.memory_bytes if (status.device or "cpu") != "cpu" else 0,
         context_length=(await services.models.files(model_id)).context_length,
     )
 
 
-def _shown(status: ModelStatus, files: ModelFiles) -> ShownModel:
-    spec, details, length = status.spec, _details(status), files.context_length
+def _as_shown(status: ModelStatus, files: ModelFiles) -> ShownModel:
+    spec, details, length = status.spec, _as_details(status), files.context_length
     takes_tools = "chat" in spec.tasks and spec.computes  # of another server it is not known
     return ShownModel(
         license=spec.license,
@@ -176,21 +176,21 @@ def _shown(status: ModelStatus, files: ModelFiles) -> ShownModel:
             **({f"{details.family}.context_length": length} if length else {}),
         },
         capabilities=["completion", "vision", *(["tools"] if takes_tools else [])],
-        modified_at=_changed_at(files),
+        modified_at=_format_change_time(files),
     )
 
 
-def _changed_at(files: ModelFiles) -> str:
+def _format_change_time(files: ModelFiles) -> str:
     """When a model's files have changed; the service's start where there are none."""
-    return timestamp(_start_of_service() if files.changed_at is None else files.changed_at)
+    return format_time(_find_service_start() if files.changed_at is None else files.changed_at)
 
 
 @cache
-def _start_of_service() -> float:
+def _find_service_start() -> float:
     return psutil.Process(os.getpid()).create_time()
 
 
-def _digest_of(status: ModelStatus) -> str:
+def _digest_status(status: ModelStatus) -> str:
     weights = status.spec.weights
     return _digest(status.spec.model_id, weights.revision if weights else None)
 
@@ -199,7 +199,7 @@ def _digest(model_id: str, revision: str | None) -> str:
     return hashlib.sha256(f"{model_id}@{revision or ''}".encode()).hexdigest()
 
 
-def _details(status: ModelStatus) -> Details:
+def _as_details(status: ModelStatus) -> Details:
     weights = status.spec.weights
     family = weights.kind if weights else status.spec.model_id
     file_format = "safetensors" if weights else "onnx" if status.spec.embedded else ""

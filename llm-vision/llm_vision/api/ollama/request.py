@@ -11,26 +11,26 @@ from ..shared.chat_bodies import DEFAULT_TOKENS, MOST_TOKENS
 from .bodies import GenerateBody, OllamaChatBody, OllamaMessage, Options
 
 
-def chat_request(body: OllamaChatBody, *, may_manage: bool) -> ChatRequest:
+def read_chat_request(body: OllamaChatBody, *, may_manage: bool) -> ChatRequest:
     """What a conversation asks for; how long the model stays is for those who may manage models."""
     tools = tuple(tool.function.model_dump(exclude_none=True) for tool in body.tools or ())
-    response_format = _response_format(body.format)
+    response_format = _read_response_format(body.format)
     return ChatRequest(
         model=body.model,
-        messages=tuple(map(_message, body.messages or ())),
+        messages=tuple(map(_read_message, body.messages or ())),
         pictures=tuple(
             PictureSource(text, f"messages[{number}].images[{place}]", may_be_base64=True)
             for number, message in enumerate(body.messages or ())
             for place, text in enumerate(message.images or ())
         ),
-        sampling=_sampling(body.options or Options.model_validate({})),
+        sampling=_read_sampling(body.options or Options.model_validate({})),
         response_format=response_format,
         tools=ToolOptions(tools, "auto", otherwise=response_format) if tools else None,
         keep_alive=body.keep_alive if may_manage else None,
     )
 
 
-def generate_request(body: GenerateBody, *, may_manage: bool) -> ChatRequest:
+def read_generate_request(body: GenerateBody, *, may_manage: bool) -> ChatRequest:
     """What a prompt asks for; how long the model stays is for those who may manage models."""
     images = body.images or ()
     system = [Message("system", body.system)] if body.system else []
@@ -41,13 +41,13 @@ def generate_request(body: GenerateBody, *, may_manage: bool) -> ChatRequest:
         pictures=tuple(
             PictureSource(text, f"images[{place}]", may_be_base64=True) for place, text in enumerate(images)
         ),
-        sampling=_sampling(body.options or Options.model_validate({})),
-        response_format=_response_format(body.format),
+        sampling=_read_sampling(body.options or Options.model_validate({})),
+        response_format=_read_response_format(body.format),
         keep_alive=body.keep_alive if may_manage else None,
     )
 
 
-def _message(message: OllamaMessage) -> Message:
+def _read_message(message: OllamaMessage) -> Message:
     return Message(
         role=message.role,
         text=message.content or "",
@@ -57,7 +57,7 @@ def _message(message: OllamaMessage) -> Message:
     )
 
 
-def _sampling(options: Options) -> Sampling:
+def _read_sampling(options: Options) -> Sampling:
     most = options.num_predict
     return Sampling(
         temperature=options.temperature,
@@ -68,7 +68,7 @@ def _sampling(options: Options) -> Sampling:
     )
 
 
-def _response_format(wanted: str | dict[str, Any] | None) -> JsonFormat | None:
+def _read_response_format(wanted: str | dict[str, Any] | None) -> JsonFormat | None:
     if isinstance(wanted, dict):
         return JsonFormat(wanted)
     return JsonFormat() if wanted else None

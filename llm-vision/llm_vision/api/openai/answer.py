@@ -28,20 +28,20 @@ from .answer_bodies import (
 )
 
 
-def completion_of(answer: ChatAnswer) -> dict[str, Any]:
+def make_completion(answer: ChatAnswer) -> dict[str, Any]:
     """The whole answer."""
-    calls = [MadeCall(**_call(call)) for call in answer.calls] or None
+    calls = [MadeCall(**_as_call(call)) for call in answer.calls] or None
     choice = ChatCompletionChoice(
         message=AnswerMessage(content=None if calls else answer.text, tool_calls=calls),
-        logprobs=_logprobs(answer.logprobs) if answer.logprobs is not None else None,
+        logprobs=_as_logprobs(answer.logprobs) if answer.logprobs is not None else None,
         finish_reason=answer.finish_reason,
         confidence=answer.confidence,
     )
     whole = ChatCompletion(
-        id=_new_id(), created=int(time.time()), model=answer.model_id, choices=[choice], usage=_usage(answer)
+        id=_new_id(), created=int(time.time()), model=answer.model_id, choices=[choice], usage=_as_usage(answer)
     ).model_dump()
     if calls is None:
-        del whole["choices"][0]["message"]["tool_calls"]  # clients tell by the key
+        del whole["choices"][0]["message"]["tool_calls"]  # clients look for the key
     return whole
 
 
@@ -50,7 +50,7 @@ class Chunks:
 
     Args:
         model_id: who answers.
-        include_usage: whether a last one tells the usage.
+        include_usage: whether a last one reports the usage.
     """
 
     def __init__(self, model_id: str, *, include_usage: bool) -> None:
@@ -61,29 +61,29 @@ class Chunks:
 
     async def events(self, stream: ChatStream) -> AsyncIterator[str]:
         """All events, each as soon as it is known."""
-        yield self._event(ChatDelta(role="assistant", content=""))
+        yield self._make_event(ChatDelta(role="assistant", content=""))
         async for chunk in stream.chunks():
-            yield self._event(ChatDelta(content=chunk.text), chunk.logprobs)
+            yield self._make_event(ChatDelta(content=chunk.text), chunk.logprobs)
         answer = await stream.answer()
         if answer.calls:
-            calls = [DeltaCall(index=number, **_call(call)) for number, call in enumerate(answer.calls)]
-            yield self._event(ChatDelta(tool_calls=calls))
-        yield self._last_event(answer)
+            calls = [DeltaCall(index=number, **_as_call(call)) for number, call in enumerate(answer.calls)]
+            yield self._make_event(ChatDelta(tool_calls=calls))
+        yield self._make_last_event(answer)
         if self._include_usage:
-            yield _sse({**self._chunk([]), "usage": _usage(answer).model_dump()})
+            yield _format_event({**self._make_chunk([]), "usage": _as_usage(answer).model_dump()})
         yield "data: [DONE]\n\n"
 
-    def _event(self, delta: ChatDelta, logprobs: Sequence[dict[str, Any]] = ()) -> str:
-        told = _logprobs(logprobs) if logprobs else None
-        choice = ChunkChoice(delta=delta, logprobs=told).model_dump(exclude={"confidence"})
+    def _make_event(self, delta: ChatDelta, logprobs: Sequence[dict[str, Any]] = ()) -> str:
+        content = _as_logprobs(logprobs) if logprobs else None
+        choice = ChunkChoice(delta=delta, logprobs=content).model_dump(exclude={"confidence"})
         choice["delta"] = delta.model_dump(exclude_none=True)
-        return _sse(self._chunk([choice]))
+        return _format_event(self._make_chunk([choice]))
 
-    def _last_event(self, answer: ChatAnswer) -> str:
+    def _make_last_event(self, answer: ChatAnswer) -> str:
         choice = ChunkChoice(delta=ChatDelta(), finish_reason=answer.finish_reason, confidence=answer.confidence)
-        return _sse(self._chunk([{**choice.model_dump(), "delta": {}}]))
+        return _format_event(self._make_chunk([{**choice.model_dump(), "delta": {}}]))
 
-    def _chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    def _make_chunk(self, choices: list[dict[str, Any]]) -> dict[str, Any]:
         chunk = ChatChunk(id=self._id, created=self._created, model=self._model_id, choices=[]).model_dump()
         if not self._include_usage:
             del chunk["usage"]
@@ -92,10 +92,10 @@ class Chunks:
 
 def failure_event(error: VisionError, request_id: str) -> str:
     """The event of an answer that broke off."""
-    return _sse({"error": error_body(error, request_id).error.model_dump()})
+    return _format_event({"error": error_body(error, request_id).error.model_dump()})
 
 
-def _sse(data: dict[str, Any]) -> str:
+def _format_event(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
 
 
@@ -103,16 +103,16 @@ def _new_id() -> str:
     return f"chatcmpl-{uuid.uuid4().hex}"
 
 
-def _call(call: Call) -> dict[str, Any]:
+def _as_call(call: Call) -> dict[str, Any]:
     function = CalledFunction(name=call.name, arguments=json.dumps(call.arguments, ensure_ascii=False))
     return {"id": f"call_{uuid.uuid4().hex[:24]}", "function": function}
 
 
-def _logprobs(told: Sequence[dict[str, Any]]) -> Logprobs:
-    return Logprobs.model_validate({"content": list(told)})
+def _as_logprobs(tokens: Sequence[dict[str, Any]]) -> Logprobs:
+    return Logprobs.model_validate({"content": list(tokens)})
 
 
-def _usage(answer: ChatAnswer) -> ChatUsage:
+def _as_usage(answer: ChatAnswer) -> ChatUsage:
     return ChatUsage(
         prompt_tokens=answer.prompt_tokens,
         completion_tokens=answer.completion_tokens,

@@ -29,7 +29,7 @@ _ROLES = {"developer": "system", "function": "tool"}
 """Other names of them."""
 
 
-def chat_request(body: ChatCompletionBody) -> ChatRequest:
+def read_chat_request(body: ChatCompletionBody) -> ChatRequest:
     """What a body asks for.
 
     Raises:
@@ -39,11 +39,11 @@ def chat_request(body: ChatCompletionBody) -> ChatRequest:
     calls = [call for message in body.messages for call in message.tool_calls or ()]
     _check_length(calls)
     names = {call.id: call.function.name for call in calls if call.id}
-    response_format = _response_format(body)
+    response_format = _read_response_format(body)
     return ChatRequest(
         model=body.model,
-        messages=tuple(_message(message, names) for message in body.messages),
-        pictures=tuple(_pictures_of(body)),
+        messages=tuple(_read_message(message, names) for message in body.messages),
+        pictures=tuple(_list_pictures(body)),
         sampling=Sampling(
             temperature=body.temperature,
             top_p=body.top_p,
@@ -53,47 +53,47 @@ def chat_request(body: ChatCompletionBody) -> ChatRequest:
             top_logprobs=(body.top_logprobs or 0) if body.logprobs else None,
         ),
         response_format=response_format,
-        tools=_tools(body, response_format),
+        tools=_read_tools(body, response_format),
     )
 
 
-def _pictures_of(body: ChatCompletionBody) -> list[Source]:
+def _list_pictures(body: ChatCompletionBody) -> list[Source]:
     return [
-        _source(part, f"messages[{number}].content[{place}]")
+        _read_source(part, f"messages[{number}].content[{place}]")
         for number, message in enumerate(body.messages)
-        for place, part in enumerate(_parts(message))
+        for place, part in enumerate(_list_parts(message))
         if isinstance(part, ImagePart | StreamPart)
     ]
 
 
-def _source(part: ImagePart | StreamPart, param: str) -> Source:
+def _read_source(part: ImagePart | StreamPart, param: str) -> Source:
     if isinstance(part, StreamPart):
         return FrameSource(part.stream.stream_id, f"{param}.stream")
     url = part.image_url if isinstance(part.image_url, str) else part.image_url.url
     return PictureSource(url, f"{param}.image_url")
 
 
-def _parts(message: ChatMessage) -> Sequence[TextPart | RefusalPart | ImagePart | StreamPart]:
+def _list_parts(message: ChatMessage) -> Sequence[TextPart | RefusalPart | ImagePart | StreamPart]:
     if isinstance(message.content, str):
         return [TextPart(type="text", text=message.content)]
     return message.content or []
 
 
-def _message(message: ChatMessage, names: dict[str, str]) -> Message:
-    parts = _parts(message)
+def _read_message(message: ChatMessage, names: dict[str, str]) -> Message:
+    parts = _list_parts(message)
     pictures = sum(isinstance(part, ImagePart | StreamPart) for part in parts)
     if pictures and message.role != "user":
         raise InvalidParameter("pictures belong into messages of the user", param="messages.content")
     return Message(
         role=_ROLES.get(message.role, message.role),
-        text="\n".join(_texts(parts)),
+        text="\n".join(_list_texts(parts)),
         pictures=pictures,
-        calls=tuple(_call(call) for call in message.tool_calls or ()),
+        calls=tuple(_read_call(call) for call in message.tool_calls or ()),
         tool=names.get(message.tool_call_id or "", message.name or ""),
     )
 
 
-def _texts(parts: Sequence[TextPart | RefusalPart | ImagePart | StreamPart]) -> Iterator[str]:
+def _list_texts(parts: Sequence[TextPart | RefusalPart | ImagePart | StreamPart]) -> Iterator[str]:
     for part in parts:
         if isinstance(part, TextPart):
             yield part.text
@@ -107,7 +107,7 @@ def _check_length(calls: Sequence[ToolCall]) -> None:
         raise PromptTooLong(f"{total} characters of calls; the limit is {MOST_CALL_CHARS}", param="messages.tool_calls")
 
 
-def _call(call: ToolCall) -> Call:
+def _read_call(call: ToolCall) -> Call:
     try:
         arguments = parse_object((call.function.arguments or "{}").encode())
     except VisionError:
@@ -115,11 +115,11 @@ def _call(call: ToolCall) -> Call:
     return Call(call.function.name, arguments)
 
 
-def _tools(body: ChatCompletionBody, otherwise: JsonFormat | None) -> ToolOptions | None:
+def _read_tools(body: ChatCompletionBody, otherwise: JsonFormat | None) -> ToolOptions | None:
     known = {tool.function.name: tool.function.model_dump(exclude_none=True) for tool in body.tools or ()}
     if len(known) < len(body.tools or ()):
         raise InvalidParameter("two tools have the same name", param="tools")
-    allowed, choice = _choice(body)
+    allowed, choice = _read_choice(body)
     if not set(allowed) <= set(known):
         raise InvalidParameter("tool_choice names none of the tools", param="tool_choice")
     if not known or choice == "none":
@@ -128,7 +128,7 @@ def _tools(body: ChatCompletionBody, otherwise: JsonFormat | None) -> ToolOption
     return ToolOptions(tools, choice, parallel=body.parallel_tool_calls is not False, otherwise=otherwise)
 
 
-def _choice(body: ChatCompletionBody) -> tuple[list[str], str]:
+def _read_choice(body: ChatCompletionBody) -> tuple[list[str], str]:
     """The tools that `tool_choice` names, and whether one may or must be called: `ToolOptions.choice`."""
     wanted = body.tool_choice or "auto"
     if isinstance(wanted, NamedTool):
@@ -138,7 +138,7 @@ def _choice(body: ChatCompletionBody) -> tuple[list[str], str]:
     return [], wanted
 
 
-def _response_format(body: ChatCompletionBody) -> JsonFormat | None:
+def _read_response_format(body: ChatCompletionBody) -> JsonFormat | None:
     wanted = body.response_format
     if wanted is None or wanted.type == "text":
         return None

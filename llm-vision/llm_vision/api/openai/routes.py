@@ -13,9 +13,9 @@ from ...http.openapi import CHAT_CODES, openai_responses
 from ..shared.answering import StreamedAnswer
 from ..shared.dependencies import ServicesDep
 from ..shared.uploads import json_request
-from .answer import Chunks, completion_of, failure_event
+from .answer import Chunks, failure_event, make_completion
 from .answer_bodies import ChatCompletion, ModelCard, ModelCards
-from .request import chat_request
+from .request import read_chat_request
 from .request_bodies import ChatCompletionBody
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
@@ -56,7 +56,7 @@ async def chat_completions(
     request: Request, body: Annotated[ChatCompletionBody, json_body(ChatCompletionBody)], services: ServicesDep
 ) -> Response:
     """The answer to a conversation; with `stream` as server-sent events, each as soon as it is there."""
-    wanted = chat_request(body)
+    wanted = read_chat_request(body)
     spec = await services.chat.spec(wanted.model)
 
     answer = await services.chat.answer(spec, wanted, request.state.client).begin()
@@ -65,4 +65,4 @@ async def chat_completions(
         chunks = Chunks(spec.model_id, include_usage=include_usage)
         request_id: str = request.state.request_id
         return StreamedAnswer(answer, chunks.events(answer), SSE, lambda error: failure_event(error, request_id))
-    return JSONResponse(completion_of(await answer.finish()))
+    return JSONResponse(make_completion(await answer.finish()))

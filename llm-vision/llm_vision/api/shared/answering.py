@@ -21,7 +21,7 @@ class StreamedAnswer(Response):
         answer: what is made, and has begun.
         events: the body, in chunks.
         media_type: of the body.
-        failure: the chunk that tells a client that the answer broke off.
+        failure: makes the chunk that reports why the answer broke off.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class StreamedAnswer(Response):
                 async for event in self._events:
                     await send({"type": "http.response.body", "body": event.encode(), "more_body": True})
             except Exception as error:
-                told = error if isinstance(error, VisionError) else InternalError.unexpected()
-                await send({"type": "http.response.body", "body": self._failure(told).encode(), "more_body": False})
+                reported = error if isinstance(error, VisionError) else InternalError.unexpected()
+                await send({"type": "http.response.body", "body": self._failure(reported).encode(), "more_body": False})
                 raise  # the gate counts it
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:

@@ -11,10 +11,10 @@ from fastapi import Request
 from pydantic import BaseModel
 
 from ...errors import FileRequired, InvalidParameter, UnsupportedMediaType
-from ...http.bodies.body import parsed_body, read_body
+from ...http.bodies.body import parse_body, read_body
 from ...http.bodies.fields import check_fields
 from ...http.bodies.json_body import check_is_json, parse_object
-from ...http.bodies.multipart import FileRules, Part, content_of, read_form
+from ...http.bodies.multipart import FileRules, Part, read_form, read_part
 from ...http.limits import too_large
 from ...images.data_uri import decode_base64, decode_data_uri, is_data_uri
 
@@ -39,7 +39,7 @@ class Upload(Generic[Fields]):
     picture: Picture
     fields: Fields
     part: str | None = None
-    """Name of the part that held the picture, which tells clients apart."""
+    """Name of the part that held the picture, by which clients are distinguished."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Everything else in a multipart body, unchecked."""
 
@@ -50,13 +50,13 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
     Raises:
         VisionError: what is wrong with the body, by its code.
     """
-    kind = _media_type(request)
+    kind = _read_media_type(request)
     data: Picture
     if kind == "multipart/form-data":
         return await _read_multipart(request, fields, FileRules(FILE_FIELDS, max_file_bytes))
     if kind == "application/json":
         check_is_json(request.headers["content-type"])
-        data, form = await parsed_body(request, lambda body: _parse_json(body, fields, max_file_bytes))
+        data, form = await parse_body(request, lambda body: _parse_json(body, fields, max_file_bytes))
     elif kind.startswith("image/") or kind == "application/octet-stream":
         _refuse_two_pictures(request.query_params, fields)
         data, form = await read_body(request), check_fields(fields, request.query_params)
@@ -69,7 +69,7 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
     return Upload(data, form)
 
 
-def _media_type(request: Request) -> str:
+def _read_media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -83,7 +83,7 @@ async def _read_multipart(request: Request, fields: type[Fields], rules: FileRul
         _refuse_two_pictures(values, fields)
         if part.name == FOREIGN_FIELD:
             values.pop("engine", None)  # of the client's own list
-        return Upload(await content_of(part), check_fields(fields, values), part.name, values)
+        return Upload(await read_part(part), check_fields(fields, values), part.name, values)
     finally:
         form.close()
 
@@ -97,7 +97,7 @@ async def read_batch(
     Raises:
         VisionError: what is wrong with the body, by its code; a file that is too large is only marked.
     """
-    if _media_type(request) != "multipart/form-data":
+    if _read_media_type(request) != "multipart/form-data":
         raise UnsupportedMediaType("send multipart/form-data with one part named `files` for each picture")
     rules = FileRules(BATCH_FIELDS, max_file_bytes, MOST_FILES, keeps_large=True)
     form = await read_form(request.headers["content-type"], request.stream(), rules)
@@ -126,10 +126,10 @@ def _parse_json(body: bytearray, fields: type[Fields], max_file_bytes: int) -> t
     _refuse_two_pictures(values, fields)
     if not isinstance(encoded, str):
         raise FileRequired("send the picture as base64 in `image`", param="image")
-    return _from_base64(encoded, max_file_bytes), check_fields(fields, values)
+    return _decode_picture(encoded, max_file_bytes), check_fields(fields, values)
 
 
-def _from_base64(text: str, max_bytes: int) -> bytearray:
+def _decode_picture(text: str, max_bytes: int) -> bytearray:
     """Bytes of a data URI, or of base64; some clients leave out the `data:` of the head."""
     if is_data_uri(text):
         return decode_data_uri(text, max_bytes, "image")
@@ -140,7 +140,7 @@ def picture_body(fields: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI request body of a route that takes a picture and fields."""
     schema = fields.model_json_schema(ref_template="#/components/schemas/{model}")
     definitions = schema.pop("$defs", {})
-    properties = {name: _inlined(value, definitions) for name, value in schema["properties"].items()}
+    properties = {name: _inline(value, definitions) for name, value in schema["properties"].items()}
     picture = {"type": "string", "format": "binary", "description": "The picture"}
     encoded = {
         "type": "string",
@@ -187,17 +187,17 @@ def json_request(schema: type[BaseModel]) -> dict[str, Any]:
 
 def whole_schema(schema: type[BaseModel]) -> dict[str, Any]:
     """A model's schema, which refers to nothing."""
-    found = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-    whole: dict[str, Any] = _inlined(found, found.pop("$defs", {}))
+    raw = schema.model_json_schema(ref_template="#/components/schemas/{model}")
+    whole: dict[str, Any] = _inline(raw, raw.pop("$defs", {}))
     return whole
 
 
-def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
     """A schema with what it refers to written out, since a form's model is not among the components."""
     if isinstance(schema, list):
-        return [_inlined(entry, definitions) for entry in schema]
+        return [_inline(entry, definitions) for entry in schema]
     if not isinstance(schema, dict):
         return schema
-    found = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2], {})
-    merged = {**found, **{key: value for key, value in schema.items() if key not in ("$ref", "discriminator")}}
-    return {key: _inlined(value, definitions) for key, value in merged.items()}
+    definition = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2], {})
+    merged = {**definition, **{key: value for key, value in schema.items() if key not in ("$ref", "discriminator")}}
+    return {key: _inline(value, definitions) for key, value in merged.items()}

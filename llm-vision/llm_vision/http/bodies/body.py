@@ -27,7 +27,7 @@ async def read_body(request: Request) -> bytearray:
     return body
 
 
-async def parsed_body(request: Request, parser: Callable[[bytearray], Parsed]) -> Parsed:
+async def parse_body(request: Request, parser: Callable[[bytearray], Parsed]) -> Parsed:
     """What the parser makes of the body.
 
     Large bodies are parsed in a thread, one after the other (`app.state.large_bodies`): on the way they take several

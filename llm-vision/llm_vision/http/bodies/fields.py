@@ -36,10 +36,10 @@ def check_fields(fields: type[Fields], values: Mapping[str, Any]) -> Fields:
         value = given.get(name)
         if isinstance(value, str) and has_forbidden_characters(value):
             raise InvalidText("control characters are not accepted", param=name)
-    return validated(fields, given)
+    return validate(fields, given)
 
 
-def validated(fields: type[Fields], values: Mapping[str, Any]) -> Fields:
+def validate(fields: type[Fields], values: Mapping[str, Any]) -> Fields:
     """The values as their model.
 
     Raises:

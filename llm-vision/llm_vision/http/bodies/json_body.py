@@ -21,8 +21,8 @@ from ...errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
-from .body import parsed_body
-from .fields import has_forbidden_characters, validated
+from .body import parse_body
+from .fields import has_forbidden_characters, validate
 
 MAX_DEPTH = 64
 MAX_TOKENS = 200_000
@@ -41,7 +41,7 @@ def json_body(schema: type[Schema], *, any_type: bool = False) -> Any:
     async def read(request: Request) -> Schema:
         if not any_type:
             check_is_json(request.headers.get("content-type", ""))
-        return await parsed_body(request, lambda body: validated(schema, parse_object(body)))
+        return await parse_body(request, lambda body: validate(schema, parse_object(body)))
 
     return Depends(read)
 
@@ -66,11 +66,14 @@ def parse_object(body: bytes | bytearray) -> dict[str, Any]:
         InvalidRequest: it is not an object.
         InvalidText: a text holds control characters or half a surrogate pair.
     """
-    text = _decoded(body)
+    text = _decode(body)
     _check_structure(text)
     try:
         value = json.loads(
-            text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant, parse_float=_finite_float
+            text,
+            object_pairs_hook=_require_unique_keys,
+            parse_constant=_refuse_constant,
+            parse_float=_parse_finite_float,
         )
     except ValueError:
         raise MalformedJson("the body is not JSON") from None
@@ -81,7 +84,7 @@ def parse_object(body: bytes | bytearray) -> dict[str, Any]:
     return value
 
 
-def _decoded(body: bytes | bytearray) -> str:
+def _decode(body: bytes | bytearray) -> str:
     if not body or body.isspace():
         raise MalformedJson("the body is empty")
     try:
@@ -96,7 +99,7 @@ def _decoded(body: bytes | bytearray) -> str:
 def _check_structure(text: str) -> None:
     """Measure depth and size without recursion, before anything is built."""
     depth = 0
-    for count, sign in enumerate(_signs(text), start=1):
+    for count, sign in enumerate(_scan_signs(text), start=1):
         if sign in "[{":
             depth += 1
         elif sign in "]}":
@@ -107,7 +110,7 @@ def _check_structure(text: str) -> None:
             raise PayloadTooLarge(f"more than {MAX_TOKENS} strings, brackets and commas")
 
 
-def _signs(text: str) -> Iterator[str]:
+def _scan_signs(text: str) -> Iterator[str]:
     """Brackets and commas outside of strings, and a quotation mark for each string."""
     position, in_string = 0, False
     while match := (_INSIDE_STRING if in_string else _OUTSIDE_STRINGS).match(text, position):
@@ -120,7 +123,7 @@ def _signs(text: str) -> Iterator[str]:
             yield sign
 
 
-def _unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def _require_unique_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise DuplicateKey("an object has the same key twice")
@@ -131,14 +134,14 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(name)
 
 
-def _finite_float(digits: str) -> float:
+def _parse_finite_float(digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
         raise ValueError("not finite")
     return number
 
 
-def _strings(root: Any) -> Iterator[str]:
+def _walk_strings(root: Any) -> Iterator[str]:
     """Every string in the value, keys too."""
     waiting = [root]
     while waiting:
@@ -153,7 +156,7 @@ def _strings(root: Any) -> Iterator[str]:
 
 
 def _check_strings(value: Any) -> None:
-    for string in _strings(value):
+    for string in _walk_strings(value):
         for start in range(0, len(string), _PIECE_CHARS):
             if has_forbidden_characters(string[start : start + _PIECE_CHARS]):
                 raise InvalidText("control characters and lone surrogates are not accepted")

@@ -83,13 +83,13 @@ class Form:
         return self.files[0]
 
 
-async def content_of(part: Part) -> bytes:
+async def read_part(part: Part) -> bytes:
     """The bytes of a file.
 
     Raises:
         StorageFull: what was spooled cannot be read.
     """
-    with _told_as_storage_full():
+    with _raise_storage_full():
         return await asyncio.to_thread(part.content) if part.size > SPOOL_BYTES else part.content()
 
 
@@ -107,7 +107,7 @@ async def read_form(content_type: str, body: AsyncIterator[bytes], rules: FileRu
         InvalidText: a field is not UTF-8.
         StorageFull: there is no room for the file.
     """
-    reader = _Reader(_boundary(content_type), rules)
+    reader = _Reader(_read_boundary(content_type), rules)
     try:
         async for chunk in body:
             await reader.feed(chunk)
@@ -119,7 +119,7 @@ async def read_form(content_type: str, body: AsyncIterator[bytes], rules: FileRu
     return reader.form
 
 
-def _boundary(content_type: str) -> bytes:
+def _read_boundary(content_type: str) -> bytes:
     boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
     if not 0 < len(boundary) <= MAX_BOUNDARY_CHARS:
         raise MalformedMultipart(f"the boundary is missing or longer than {MAX_BOUNDARY_CHARS} characters")
@@ -154,7 +154,7 @@ class _Reader:
     async def feed(self, chunk: bytes) -> None:
         """Take more of the body."""
         try:
-            self._parser.write(self._without_preamble(chunk))
+            self._parser.write(self._strip_preamble(chunk))
         except FormParserError as error:
             if str(error).startswith("Maximum header"):
                 raise MultipartLimits(
@@ -162,13 +162,13 @@ class _Reader:
                 ) from None
             raise MalformedMultipart("the multipart body cannot be read") from None
         unwritten, self._unwritten = self._unwritten, []
-        with _told_as_storage_full():
+        with _raise_storage_full():
             if self._part.size > SPOOL_BYTES:
                 await asyncio.to_thread(_write_all, unwritten)
             else:
                 _write_all(unwritten)
 
-    def _without_preamble(self, chunk: bytes) -> bytes:
+    def _strip_preamble(self, chunk: bytes) -> bytes:
         """What stands in front of the first boundary means nothing (RFC 2046, 5.1.1)."""
         if self._preamble is None:
             return chunk
@@ -252,7 +252,7 @@ def _write_all(unwritten: list[tuple[Spooled, bytes]]) -> None:
 
 
 @contextmanager
-def _told_as_storage_full() -> Iterator[None]:
+def _raise_storage_full() -> Iterator[None]:
     try:
         yield
     except OSError:

@@ -16,7 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from ...errors import VisionError
 from ...images.decode import MEMORY_PER_PIXEL, ImageLimits, decode, to_rgb
-from ...images.raw import strips
+from ...images.raw import cut_strips
 from ..processes import wire
 from ..processes.guard import guard_process
 
@@ -37,7 +37,7 @@ def _limit_memory(limits: ImageLimits) -> None:
 
 def _rgb_rows(picture: Image.Image) -> Iterator[bytes]:
     """RGB pixels from top to bottom; converted in strips, since a whole copy takes 4 bytes a pixel."""
-    for top, bottom in strips(picture.width, picture.height):
+    for top, bottom in cut_strips(picture.width, picture.height):
         yield to_rgb(picture.crop((0, top, picture.width, bottom))).tobytes()
 
 

@@ -82,7 +82,7 @@ class Decoders:
         try:
             started = time.perf_counter()
             picture = await self._decode_once_more_when_killed(file)
-            self._metrics.stage_ended("decode", "", time.perf_counter() - started)
+            self._metrics.observe_stage("decode", "", time.perf_counter() - started)
             yield picture
         finally:
             self._release(file)
@@ -169,7 +169,7 @@ class Decoders:
 
     async def _cause_of_loss(self, process: ChildProcess, *, is_late: bool) -> Exception:
         """End what is left of a process, and say why it was lost."""
-        self._metrics.decoder_lost()
+        self._metrics.count_lost_decoder()
         status = await self._end(process) if is_late else await process.close(EXIT_SECONDS)
         log.error("a decoder process was lost", extra={"status": status})
         if is_late:

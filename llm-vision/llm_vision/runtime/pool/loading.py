@@ -131,12 +131,12 @@ class Loading:
             await self._remember_failure(slot, error)
             raise
         slot.failures.forget()
-        self._metrics.model_load_ended(slot.spec.model_id, succeeded=True)
+        self._metrics.count_load(slot.spec.model_id, succeeded=True)
         return worker
 
     async def _remember_failure(self, slot: Slot, error: VisionError) -> None:
         slot.failures.remember(error, self._clock())
-        self._metrics.model_load_ended(slot.spec.model_id, succeeded=False)
+        self._metrics.count_load(slot.spec.model_id, succeeded=False)
         log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
         slot.failures.remember_files(await self._stamps_of(slot))
 

@@ -100,7 +100,7 @@ class Exchange:
             if ticket.is_wanted:
                 ticket.future.set_result(result)
             if is_stepped:
-                self._parts.metrics.batch_ran(self._parts.model_id, result.batch_size, result.run_seconds)
+                self._parts.metrics.observe_batch(self._parts.model_id, result.batch_size, result.run_seconds)
         elif message["error"] == InsufficientMemory.code and self._may_run_elsewhere(ticket):
             self._running.set_aside(ticket)  # until there is a process that needs less
         else:
@@ -124,6 +124,6 @@ class Exchange:
     def _finish_batch(self, size: int, seconds: float) -> None:
         """Let the next batch come."""
         if size:
-            self._parts.metrics.batch_ran(self._parts.model_id, size, seconds)
+            self._parts.metrics.observe_batch(self._parts.model_id, size, seconds)
         for ticket in self._running.end_all():
             ticket.fail(InferenceFailed("the model gave no answer"))

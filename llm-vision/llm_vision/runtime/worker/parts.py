@@ -50,7 +50,7 @@ class CurrentPlacement:
         self.has_moved = True
         cause = "there was too little memory" if isinstance(error, InsufficientMemory) else "the model did not load"
         self.notice = f"{cause} {left.words}, so it runs {self.placement.words}"
-        self._metrics.model_moved(self._model_id, self.placement.device, self.placement.quantization)
+        self._metrics.count_move(self._model_id, self.placement.device, self.placement.quantization)
         log.warning(self.notice, extra={"worker": self._model_id, "reason": error.detail})
 
 

@@ -152,11 +152,11 @@ class BatchQueue:
         batch: list[Ticket] = []
         room = _MOST_BATCH_BYTES
         while self._tickets and len(batch) < most:
-            ticket = self._turns.next_of(self._tickets)
+            ticket = self._turns.choose_next(self._tickets)
             room -= ticket.image_bytes
             if batch and room < 0:
                 break
             self._tickets.remove(ticket)
-            self._turns.taken(ticket.client)
+            self._turns.record_turn(ticket.client)
             batch.append(ticket)
         return batch

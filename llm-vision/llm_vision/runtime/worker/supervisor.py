@@ -125,7 +125,7 @@ class Supervisor:
     def _answer_crash(self, status: int, *, was_hung: bool) -> None:
         """Tell everybody whose request was running that the process is gone."""
         self.is_recovering = status == DEVICE_LOST
-        self._parts.metrics.worker_restarted(self._parts.model_id)
+        self._parts.metrics.count_restart(self._parts.model_id)
         log.error("a worker process ended", extra={"worker": self._parts.model_id, "status": status})
         running = self._running.end_all()
         if was_hung:  # because of one that nobody waits for: the others had only joined it

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...errors import VisionError
-from ...images.raw import RawImage, reduced, to_pillow
+from ...images.raw import RawImage, reduce_picture, to_pillow
 from ...manga.lines import TextLine
 from ...models.base import Task
 from ...models.tasks.naming import Classify, Label
@@ -62,7 +62,7 @@ class EmbeddedAnalysis:
         """
         facts = question.facts
         tasks = tasks_for(facts)
-        small = await asyncio.to_thread(reduced, picture)
+        small = await asyncio.to_thread(reduce_picture, picture)
         only_to_read = small is not picture
         try:
             async with asyncio.TaskGroup() as group:  # when one fails, the others end too

@@ -41,7 +41,7 @@ class Availability:
         return ModelLoading(detail, retry_after=_RETRY_SECONDS)
 
     async def require(self, spec: ModelSpec, *, retry_failed: bool = False) -> None:
-        """Refuse a request that no other model may answer; see `obstacle`.
+        """Refuse a request that no other model may answer; see `find_obstacle`.
 
         Raises:
             ModelLoading: the weights are being downloaded.

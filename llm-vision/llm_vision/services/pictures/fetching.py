@@ -160,7 +160,7 @@ class UrlPictures:
                 async with self._deadlines.within(self._rules.queue_seconds, _queue_full) as patience:
                     admission.on_displaced = displace
                     await held.enter_async_context(self._places.place(client))
-                    admission.started()
+                    admission.mark_running()
                 yield
 
     async def _follow(self, url: PictureUrl) -> bytearray:

@@ -9,14 +9,14 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
 from ...errors import InsufficientMemory, ModelLoadFailed
-from ...images.crop import cropped
+from ...images.crop import crop
 from ...images.raw import RawImage
 from ...manga.arbitration import choose, is_doubtful
 from ...manga.blocks import Block
 from ...manga.furigana import Furigana
 from ...manga.lines import TextLine, mean_confidence
 from ...manga.page import Alternative, ReadBlock, ReadingOrder, read_by_lines
-from ...manga.splitting import characters, parts_of, spread
+from ...manga.splitting import count_characters, split_lines, spread
 from ...manga.text import join_lines
 from ...models.base import Task
 from ...models.tasks.reading import CropText, PageText, ReadCrops, ReadLines, ReadPage
@@ -130,7 +130,7 @@ class PageReader:
         page = (await self._find_text(picture, reads_lines=wants_lines)).value
         if not page.blocks:
             return self._make_reading(picture, page, [], chosen, None)
-        parts = [(block, part) for block in page.blocks for part in parts_of(block.lines)]
+        parts = [(block, part) for block in page.blocks for part in split_lines(block.lines)]
         crops = await asyncio.to_thread(_cut_crops, picture, parts)
         request = ReadCrops(crop.language, crop.furigana)
         outcome = await self.permit.run(chosen.engine, crops, request, is_last_use=True)
@@ -184,8 +184,7 @@ class PageReader:
 
 def _cut_crops(picture: RawImage, parts: Sequence[tuple[Block, Sequence[TextLine]]]) -> list[RawImage]:
     return [
-        cropped(picture, Block(tuple(lines), block.vertical).box, CROP_MARGIN * block.font_size)
-        for block, lines in parts
+        crop(picture, Block(tuple(lines), block.vertical).box, CROP_MARGIN * block.font_size) for block, lines in parts
     ]
 
 
@@ -197,7 +196,7 @@ def _join_readings(block: Block, readings: Sequence[CropText], chosen: ChosenEng
         text=text,
         confidence=mean_confidence((reading.text, reading.confidence) for reading in readings),
         engine=chosen.engine,
-        line_texts=tuple(spread(text, [characters(line) for line in block.lines])),
+        line_texts=tuple(spread(text, [count_characters(line) for line in block.lines])),
         rubies=tuple(block.rubies) if chosen.crop.furigana is Furigana.RUBY else None,
     )
 

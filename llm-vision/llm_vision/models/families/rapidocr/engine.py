@@ -12,7 +12,7 @@ import numpy as np
 import rapidocr
 from numpy.typing import NDArray
 
-from ....manga.lines import TextLine, directions, sides
+from ....manga.lines import TextLine, find_directions, sides
 from .polygons import Polygon, as_points, box_area, common_area
 
 Pixels = NDArray[np.uint8]
@@ -107,7 +107,7 @@ class Engine:
     def _recognise_lines(self, bgr: Pixels, polygons: list[Polygon]) -> list[TextLine]:
         corners = [as_points(polygon) for polygon in polygons]
         lines = []
-        for polygon, points, vertical in zip(polygons, corners, directions(corners), strict=True):
+        for polygon, points, vertical in zip(polygons, corners, find_directions(corners), strict=True):
             straight = straighten(bgr, polygon)
             if min(straight.shape[:2]) < LEAST_LINE:
                 continue

@@ -9,10 +9,10 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ....manga.furigana import Furigana, Ruby, ruby_of, split_furigana
+from ....manga.furigana import Furigana, Ruby, pair_rubies, split_furigana
 from ....manga.lines import TextLine, mean_confidence
-from ....manga.ordering import reading_order
-from ....manga.text import is_stray, japanese_text, join_lines
+from ....manga.ordering import sort_lines
+from ....manga.text import is_stray, join_lines, to_japanese
 from ...base import Item, JsonObject, LoadContext, Model, ModelSpec, Task
 from ...loading.packages import package_files
 from ...registry import register
@@ -91,10 +91,10 @@ class RapidOcr(Model):
         if request.language == "ja":
             lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
         if request.furigana is Furigana.KEEP:
-            return crop_text(reading_order(lines)).as_json()
+            return crop_text(sort_lines(lines)).as_json()
         bases, furigana = split_furigana(lines)
-        ordered = reading_order(bases)
-        rubies = tuple(ruby_of(ordered, furigana)) if request.furigana is Furigana.RUBY else None
+        ordered = sort_lines(bases)
+        rubies = tuple(pair_rubies(ordered, furigana)) if request.furigana is Furigana.RUBY else None
         return crop_text(ordered, rubies).as_json()
 
     def _read_pages(self, requests: Sequence[tuple[Item, ReadPage | ReadLines]]) -> list[JsonObject | Exception]:
@@ -120,7 +120,7 @@ class RapidOcr(Model):
         return PageText(tuple(lines), tuple(page.blocks_of(lines)), page.right_to_left).as_json()
 
     def _in_japanese(self, line: TextLine) -> TextLine:
-        text = japanese_text(line.text, self._to_japanese_form)
+        text = to_japanese(line.text, self._to_japanese_form)
         return replace(line, text=text)
 
 

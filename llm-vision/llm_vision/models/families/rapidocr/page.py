@@ -13,8 +13,8 @@ import numpy as np
 from ....manga.blocks import Block
 from ....manga.furigana import Furigana
 from ....manga.lines import Box as Ink
-from ....manga.lines import TextLine, directions
-from ....manga.page import ReadingOrder, blocks_of
+from ....manga.lines import TextLine, find_directions
+from ....manga.page import ReadingOrder, form_blocks
 from ...base import Item
 from ...tasks.reading import ReadLines, ReadPage
 from .engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straighten
@@ -66,7 +66,9 @@ class Page:
             return
         lines = list(zip(self.tiles, lines_of_tiles, strict=True))
         polygons = join_tiles(lines, max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
-        for polygon, vertical in zip(polygons, directions([as_points(polygon) for polygon in polygons]), strict=True):
+        for polygon, vertical in zip(
+            polygons, find_directions([as_points(polygon) for polygon in polygons]), strict=True
+        ):
             self.lines += _lines_in(self.rgb, polygon, vertical=vertical)
         order = self.request.reading_order if isinstance(self.request, ReadPage) else ReadingOrder.AUTO
         columns = sum(line.vertical for line in self.lines)
@@ -95,7 +97,7 @@ class Page:
         if not self.tiles:
             return []
         were_read = self.is_to_be_read
-        return blocks_of(lines, self.panels, right_to_left=self.right_to_left, were_read=were_read)
+        return form_blocks(lines, self.panels, right_to_left=self.right_to_left, were_read=were_read)
 
 
 def page_of(item: Item, request: ReadPage | ReadLines) -> Page:
