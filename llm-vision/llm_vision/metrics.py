@@ -29,7 +29,7 @@ class Metrics:
         self._restarts = self._counter("worker_restarts", "Worker processes that ended by themselves", "model")
         self._moves = self._counter(
             "model_moves",
-            "Models that went on in another way for want of memory or device",
+            "Models that moved to another placement for want of memory or a device",
             "model",
             "device",
             "bits",
