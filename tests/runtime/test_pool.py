@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from conftest import Journal
+from fixtures.processes import started_here, strays
 from fixtures.waiting import until
 from llm_vision.admission.places import admit_everywhere
 from llm_vision.errors import InsufficientMemory, ModelInUse, ModelLoadFailed, ModelNotFound, QueueFull, ShuttingDown
@@ -242,7 +243,7 @@ async def test_unknown_models_are_not_found(kit: PoolKit) -> None:
 async def test_a_closed_pool_loads_nothing_and_leaves_no_process(
     kit: PoolKit, journal: Journal, may_load: Path
 ) -> None:
-    pool = kit.pool()
+    pool, before = kit.pool(), started_here()
     waiting = asyncio.create_task(answer(pool, "slow-to-load"))
     await until(lambda: journal.details("load"))
     await pool.close()
@@ -250,4 +251,4 @@ async def test_a_closed_pool_loads_nothing_and_leaves_no_process(
         await waiting
     with pytest.raises(ShuttingDown):
         await answer(pool, "faulty")
-    assert not psutil.Process().children()
+    assert not strays(before)

@@ -141,19 +141,16 @@ class TokenUsage:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    reused_tokens: int = 0
-    """Of the prompt, what had been read before."""
+    reused_tokens: int | None = None
+    """Of the prompt, what had been read before; None where that is not known."""
 
     def as_json(self) -> JsonObject:
-        return {
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "reused_tokens": self.reused_tokens,
-        }
+        reused = {} if self.reused_tokens is None else {"reused_tokens": self.reused_tokens}
+        return {"prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens, **reused}
 
     @classmethod
     def from_json(cls, value: JsonObject) -> TokenUsage:
-        return cls(value.get("prompt_tokens", 0), value.get("completion_tokens", 0), value.get("reused_tokens", 0))
+        return cls(value.get("prompt_tokens", 0), value.get("completion_tokens", 0), value.get("reused_tokens"))
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def _make_answer(model_id: str, outcome: Outcome[Reply], *, may_call: bool) -> C
         confidence=reply.confidence,
         prompt_tokens=usage.prompt_tokens,
         completion_tokens=usage.completion_tokens,
-        reused_tokens=usage.reused_tokens,
+        reused_tokens=usage.reused_tokens or 0,
         calls=calls,
         logprobs=reply.logprobs,
         queue_seconds=outcome.queue_seconds,
