@@ -11,6 +11,7 @@ import httpx2
 import pytest
 
 from faults.scenarios import first_requests
+from fixtures.counts import many
 from fixtures.encoding import saved
 from fixtures.live import LiveServer, Start
 from fixtures.remote_pictures import Remote
@@ -157,8 +158,9 @@ def test_the_same_after_unload_and_reload(ready: LiveServer) -> None:
 
 
 def test_promise_18_many_at_once_get_their_own_answers(ready: LiveServer) -> None:
-    asked = first_requests.questions(60, seed=22)
-    answers = [answer for start in range(0, 60, 30) for answer in first_requests.at_once(ready, asked[start:][:30])]
+    count = many(60, 30)
+    asked = first_requests.questions(count, seed=22)
+    answers = [answer for start in range(0, count, 30) for answer in first_requests.at_once(ready, asked[start:][:30])]
     assert answers == first_requests.one_by_one(ready, asked)
     assert len(set(answers)) > 10
 
@@ -173,7 +175,10 @@ def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server:
 
 
 def test_promise_02_first_requests_at_once_load_each_model_once(start_server: Start, tmp_path: Path) -> None:
-    server, calls = start_server(first_requests.settings(tmp_path / "weights")), first_requests.mixed_calls()
+    server, calls = (
+        start_server(first_requests.settings(tmp_path / "weights")),
+        first_requests.mixed_calls(many(64, 24)),
+    )
     found = first_requests.burst(server, calls)
     assert (found.loads, found.processes) == ((1, 1), 2)
     assert found.answers == first_requests.one_by_one(server, calls)
