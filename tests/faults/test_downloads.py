@@ -122,6 +122,33 @@ def test_promise_03_too_little_room_is_told_before_anything_is_fetched(
     assert hub.bodies == []
 
 
+def test_promise_03_a_connection_that_breaks_off_is_opened_again(start_server: Start, hub: Hub, volume: Path) -> None:
+    hub.cuts = [THIRD, HALF]
+    server = start_server(on_hub(hub, volume))
+    assert download(server)[-1]["state"] == "done"
+    first, second, third = hub.asked_for(LARGE)
+    assert (first, second) < (second, third), "each goes on behind what has come"
+    assert (volume / REPO / LARGE).read_bytes() == hub.files[LARGE]
+
+
+def test_promise_03_a_hub_without_ranges_sends_the_whole_file_again(
+    start_server: Start, hub: Hub, volume: Path
+) -> None:
+    hub.cuts, hub.knows_ranges = [THIRD], False
+    server = start_server(on_hub(hub, volume))
+    assert download(server)[-1]["state"] == "done"
+    assert (volume / REPO / LARGE).read_bytes() == hub.files[LARGE]
+
+
+def test_promise_03_a_hub_that_sends_more_than_it_announced_is_cut_off(
+    start_server: Start, hub: Hub, volume: Path
+) -> None:
+    hub.excess = bytes(1000)
+    server = start_server(on_hub(hub, volume))
+    assert "the hub sends more than it announced" in download(server)[-1]["error"]
+    assert not (volume / REPO).exists()
+
+
 def test_promise_03_a_volume_that_fills_up_on_the_way_is_told(start_server: Start, hub: Hub, tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

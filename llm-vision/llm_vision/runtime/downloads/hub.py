@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
 import ssl
@@ -28,7 +27,8 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NOT_LET_IN = "the hub refuses the token, or wants one: set HF_TOKEN"
 _REFUSALS = {401: _NOT_LET_IN, 403: _NOT_LET_IN, 404: "the hub has no such revision or file"}
 _CHUNK_BYTES = 256 * 1024  # what one write holds is lost with the process
-_TRIES, _PAUSE_SECONDS = 5, 1.0
+_BROKEN_OFF = (httpx2.ConnectError, httpx2.ReadError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
+_TRIES, _PAUSE_SECONDS = 5, 1.0  # without any progress
 
 
 class HubFailed(Exception):
@@ -91,32 +91,45 @@ def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
     """
     url = hf_hub_url(repo, file.name, revision=commit)
     with partial.open("ab") as opened, _in_our_words():
-        for failures in itertools.count(1):
+        failures = 0
+        while opened.tell() != file.size:
             before = opened.tell()
             try:
-                return _append(url, opened, file.size)
-            except (httpx2.ConnectError, httpx2.TimeoutException, httpx2.RemoteProtocolError):
-                if failures >= _TRIES and opened.tell() == before:
+                _append(url, opened, file.size)
+            except _BROKEN_OFF:
+                failures = failures + 1 if opened.tell() == before else 1
+                if failures == _TRIES:
                     raise
                 time.sleep(_PAUSE_SECONDS)
 
 
 def _append(url: str, opened: BinaryIO, size: int) -> None:
-    if opened.tell() == size:
-        return
     wanted = {"Range": f"bytes={opened.tell()}-"} if opened.tell() else {}
     headers = {**build_hf_headers(library_name="llm-vision"), "Accept-Encoding": "identity", **wanted}
-    with http_stream_backoff("GET", url, headers=headers, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT) as response:
+    asking = http_stream_backoff(
+        "GET",
+        url,
+        headers=headers,
+        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
+        retry_on_exceptions=(),
+        retry_on_status_codes=(408, 429),
+    )
+    with asking as response:
         hf_raise_for_status(response)
         if response.status_code != httpx2.codes.PARTIAL_CONTENT:
-            opened.truncate(0)  # the whole file comes, whatever was asked for
+            _empty(opened)  # the whole file comes, whatever was asked for
         for chunk in response.iter_bytes(_CHUNK_BYTES):
             opened.write(chunk)
             if opened.tell() > size:
-                opened.truncate(0)
+                _empty(opened)
                 raise HubFailed("the hub sends more than it announced")
     if opened.tell() < size:
         raise HubFailed("the hub broke off in the middle of a file")
+
+
+def _empty(opened: BinaryIO) -> None:
+    opened.seek(0)
+    opened.truncate()
 
 
 def _check_proxies() -> None:
