@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runtime.work": ("models.base", "images", "errors"),
     "runtime.processes": ("errors",),
     "runtime.placement": ("models.base", "errors"),
-    "runtime.weights": ("models.base", "errors"),
+    "runtime.weights": ("models.base", "admission", "errors"),
     "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "errors"),
     "runtime.decoders": ("runtime.processes", "images", "admission", "errors", "metrics"),
     "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +14,7 @@ from fixtures.downloading import download, on_hub, on_volume
 from fixtures.encoding import saved
 from fixtures.fake_hub import Hub
 from fixtures.japanese_crops import crops
-from fixtures.live import LiveServer, Start
+from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.tiny_models import MANGA_OCR, copied
 from fixtures.waiting import eventually
 
@@ -172,17 +173,20 @@ def test_promise_33_a_volume_that_does_not_answer_keeps_nobody_else_waiting(
     os.mkfifo(config)
     server = start_server({"MANGAOCR_MODEL_PATH": str(config.parent)})
     with ThreadPoolExecutor() as threads:
-        answer = threads.submit(read, server, engine="manga-ocr")
+        answers = [threads.submit(read, server, engine="manga-ocr") for _ in range(4)]
         stuck = eventually(lambda: _writer_of(config))  # there is one as soon as the service reads
         try:
             assert server.client.get("/livez").status_code == 200
             assert server.client.get("/v1/models").status_code == 200
-            assert not answer.done()
+            as_json = {"image": base64.b64encode(picture_bytes(mark=7)).decode(), "engine": "faulty", "language": "en"}
+            assert server.client.post("/ocr", json=as_json).json()["text"] == "7"
+            assert not any(answer.done() for answer in answers)
+            for answer in answers:
+                body = answer.result()
+                assert (body["status"], body["code"]) == (503, "model_load_failed")
+                assert "does not answer" in body["detail"]
         finally:
-            config.unlink()
-            os.write(stuck, b'{"model_type": "another"}')
             os.close(stuck)
-        assert answer.result()["code"] == "model_load_failed"
 
 
 def _writer_of(fifo: Path) -> int | None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextvars import Context
 from dataclasses import dataclass
+from functools import partial
 
 from ...errors import ModelInUse, ModelLoadFailed, ShuttingDown, VisionError, WeightsNotDownloaded
 from ...models.base import ModelSpec, Weights
@@ -127,7 +128,7 @@ class Downloads:
         weights = spec.weights
         if weights is None or await self._are_there(weights) or self.is_running(spec):
             return
-        await asyncio.to_thread(self._refuse_forbidden, spec, weights)
+        await self._store.look(lambda: self._refuse_forbidden(spec, weights))
         download = self._downloads.setdefault(weights, _Download())
         if download.is_running:  # begun while the volume was looked at
             return
@@ -169,7 +170,7 @@ class Downloads:
         Raises:
             WeightsNotDownloaded: a model's files come from elsewhere, or there are none.
         """
-        if spec.weights is None or not await asyncio.to_thread(self._is_ours, spec.weights):
+        if spec.weights is None or not await self._store.look(partial(self._is_ours, spec.weights)):
             raise WeightsNotDownloaded(f"there is nothing of {spec.model_id} that this service has downloaded")
 
     def _is_ours(self, weights: Weights) -> bool:
@@ -178,7 +179,7 @@ class Downloads:
 
     async def _are_there(self, weights: Weights) -> bool:
         """Whether weights are on their volume; a slow one keeps nobody else waiting."""
-        return await asyncio.to_thread(self._store.folder, weights) is not None
+        return await self._store.look(partial(self._store.folder, weights)) is not None
 
     def drain(self) -> None:
         """Stop all downloads; what has come stays on the volumes, and the next start goes on with it."""
@@ -231,7 +232,7 @@ class Downloads:
     async def _fetch(self, spec: ModelSpec, weights: Weights, download: _Download) -> VisionError | None:
         """Run the process that downloads; what went wrong."""
         failed = f"the weights of {spec.model_id} cannot be downloaded"
-        where = await asyncio.to_thread(self._store.whereabouts, weights)
+        where = await self._store.look(partial(self._store.whereabouts, weights))
         try:
             child = await ChildProcess.spawn(self._command(spec, weights))
         except OSError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from ...errors import ModelLoading, VisionError
 from ...models.base import ModelSpec
 from ...runtime.downloads.downloads import Downloads, DownloadStatus
@@ -30,9 +28,12 @@ class Availability:
 
         The download of missing ones begins, where that is allowed; `retry_failed`: even when it has just failed.
         """
-        if spec.weights is None or await asyncio.to_thread(self._weights.folder, spec.weights) is not None:
+        weights = spec.weights
+        if weights is None:
             return None
         try:
+            if await self._weights.look(lambda: self._weights.folder(weights)) is not None:
+                return None
             await self._downloads.begin(spec, retry_failed=retry_failed)
         except VisionError as error:
             return error

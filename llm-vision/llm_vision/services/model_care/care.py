@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -85,7 +84,8 @@ class ModelCare:
         Raises:
             ModelNotFound: there is no such model.
         """
-        return await asyncio.to_thread(read_files, self._pool.spec(model_id), self._weights)
+        spec = self._pool.spec(model_id)
+        return await self._weights.look(lambda: read_files(spec, self._weights))
 
     async def load(self, model_id: str, keep_alive: float | None = None) -> ModelReport:
         """Load a model now; where its weights are missing, their download begins instead.

@@ -79,7 +79,7 @@ class DefaultVlm:
         """The model that answers now."""
         if self._fixed:
             return self._fixed
-        there = await asyncio.to_thread(self._measure_weights)
+        there = await self._weights.look(self._measure_weights)
         if self.current is None or self._seen != there.keys():
             self._seen = frozenset(there)
             self.current = await asyncio.to_thread(self._decide, there)

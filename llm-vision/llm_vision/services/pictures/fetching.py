@@ -7,15 +7,16 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urljoin
 
 from ...admission.deadlines import Deadlines
 from ...admission.places import RETRY_AFTER_SECONDS, Places, admit_everywhere
+from ...admission.threads import DetachedThreads
 from ...admission.turns import FairPlaces
 from ...errors import (
     ImageFetchFailed,
@@ -59,14 +60,10 @@ class FetchRules:
 
 
 class Lookups:
-    """Looks up names, each in a thread of its own.
-
-    The system's lookup cannot be cancelled: one that hangs keeps its thread. So these are not the threads of
-    the event loop, there are only so many of them, and the end of the process waits for none.
-    """
+    """Looks up names; the system's lookup cannot be cancelled."""
 
     def __init__(self) -> None:
-        self._free = asyncio.Semaphore(MOST_LOOKUPS)
+        self._threads = DetachedThreads(MOST_LOOKUPS, "lookup")
 
     async def __call__(self, host: str, port: int) -> list[Address]:
         """All addresses of a name.
@@ -76,34 +73,12 @@ class Lookups:
         """
         with contextlib.suppress(ValueError):
             return [ipaddress.ip_address(host)]  # some systems do not look up every address
-        await self._free.acquire()
-        answer: asyncio.Future[list[Address]] = asyncio.get_running_loop().create_future()
-        try:
-            threading.Thread(target=self._look_up, args=(host, port, answer), name="lookup", daemon=True).start()
-        except RuntimeError:
-            self._free.release()
-            raise OSError("the system refuses to start a thread") from None
-        return await answer
+        return await self._threads.run(partial(_look_up, host, port))
 
-    def _look_up(self, host: str, port: int, answer: asyncio.Future[list[Address]]) -> None:
-        addresses: list[Address] = []
-        problem: Exception | None = None
-        try:
-            places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            addresses = [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in places]
-        except Exception as error:  # handed on, whatever it is
-            problem = error
-        with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
-            answer.get_loop().call_soon_threadsafe(self._end, answer, addresses, problem)
 
-    def _end(self, answer: asyncio.Future[list[Address]], addresses: list[Address], problem: Exception | None) -> None:
-        self._free.release()
-        if answer.done():  # nobody waits for it any more
-            return
-        if problem:
-            answer.set_exception(problem)
-        else:
-            answer.set_result(addresses)
+def _look_up(host: str, port: int) -> list[Address]:
+    places = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in places]
 
 
 class UrlPictures:
