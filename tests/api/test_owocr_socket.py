@@ -324,6 +324,17 @@ def test_a_picture_that_comes_too_slowly_ends_its_connection(start_server: Start
         assert "error" not in ask(idle, EMPTY), "a connection may be idle"
 
 
+def test_a_picture_in_drops_is_too_slow_as_well(start_server: Start) -> None:
+    reader = Socket(start_server, settings={"BODY_SECONDS": 2})
+    with reader.opened() as slow:
+        slow.socket.sendall(b"\x82\xff" + (12 * MEBIBYTE).to_bytes(8) + bytes(4))
+        for _ in range(3):
+            slow.socket.sendall(bytes(500))
+            time.sleep(0.1)
+        assert close_code(slow) == 1013
+        assert reader.errors("request_timeout") == 1
+
+
 HANDSHAKE = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"

@@ -16,7 +16,7 @@ from ...errors import QueueFull, RequestTimeout, VisionError
 from ...http.exchange import BodyRules
 
 LONGEST_PINGS = 1024
-"""Bytes: of what comes at once, more than that is a picture or a part of one."""
+"""Bytes: what comes beyond that, while a picture may take, is a picture or a part of one."""
 MOST_UNFETCHED = 8 * 1024 * 1024
 """Bytes of answers, those to pings too, that may lie until the client fetches them."""
 
@@ -57,6 +57,7 @@ class PictureConnection(ServerConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._held_bytes = 0
+        self._came_bytes, self._came_since = 0, 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.Task[None] | None = None
         self.is_answering = False
@@ -79,10 +80,19 @@ class PictureConnection(ServerConnection):
         if self._goodbye:
             return
         super().data_received(data)
-        if len(data) > LONGEST_PINGS and self.state is OPEN:
-            self._begin_picture()
+        if self.state is OPEN:
+            self._count(len(data))
         if self.transport.get_write_buffer_size() > MOST_UNFETCHED:
             self.transport.abort()
+
+    def _count(self, size: int) -> None:
+        """A few pings a minute are none; a picture in drops is one."""
+        now = asyncio.get_running_loop().time()
+        if now - self._came_since > self.rules.body.seconds:
+            self._came_bytes, self._came_since = 0, now
+        self._came_bytes += size
+        if self._came_bytes > LONGEST_PINGS:
+            self._begin_picture()
 
     def let_in(self) -> None:
         """It is no longer one of those that may be pushed out."""
@@ -133,7 +143,7 @@ class PictureConnection(ServerConnection):
 
     def _end_picture(self) -> None:
         self.rules.body.budget.give_back(self._held_bytes)
-        self._held_bytes = 0
+        self._held_bytes = self._came_bytes = 0
         if self._deadline:
             self._deadline.cancel()
             self._deadline = None
