@@ -99,7 +99,8 @@ class ToolsFormat:
     """Each with `name` and `parameters`, a JSON schema or None."""
     choice: str
     """`auto`, `required` or a tool's name."""
-    parallel: bool = True
+    parallel: bool = False
+    """Whether several calls may be made at once."""
     otherwise: JsonFormat | None = None
     """The format of an answer that calls nothing; None where it may be any words."""
 

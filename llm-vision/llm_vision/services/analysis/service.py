@@ -19,7 +19,7 @@ from ..inference import Chunk, Inference, OnChunk, Permit
 from ..model_care.availability import Availability
 from ..model_care.default_vlm import DefaultVlm
 from ..pictures.sources import Pictures, Source
-from .embedded import MODEL_NAME, NOTICE, EmbeddedAnalysis, tasks_for
+from .embedded import MODEL_NAME, EmbeddedAnalysis, tasks_for
 from .prompts import Question, understand
 
 log = logging.getLogger(__name__)
@@ -121,9 +121,9 @@ class EmbeddedAnalyst:
     async def analyze(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
         """See `Analyst`."""
         answer = await self.analysis.analyze(picture, self.question)
-        notice = f"{NOTICE} Now: {self.reason}." if self.reason else NOTICE
+        notice = f"{answer.notice} Now: {self.reason}." if self.reason else answer.notice
         on_chunk(Chunk(answer.analysis))
-        return VisionAnswer(answer.analysis, answer.confidence, MODEL_NAME, notice)
+        return VisionAnswer(answer.analysis, answer.confidence, answer.model, notice)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,6 @@ from .stream import ChatAnswer, ChatStream
 
 AUTO = "auto"
 """The name of the model that the service is set to."""
-MOST_MESSAGES = 256
 LONGEST_SCHEMA = 256 * 1024
 """Characters of the schema of an answer."""
 LONGEST_TALK = 8

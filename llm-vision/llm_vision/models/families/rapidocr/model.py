@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from weakref import WeakKeyDictionary
 
 from ....manga.furigana import Furigana, Ruby, pair_rubies, split_furigana
 from ....manga.lines import TextLine, mean_confidence
@@ -55,6 +56,7 @@ class RapidOcr(Model):
         self._to_japanese_form = opencc.OpenCC("t2jp").convert
         self._engines = [Engine() for _ in range(min(context.threads, MAX_SIDE_BY_SIDE))]
         self._threads = ThreadPoolExecutor(len(self._engines))
+        self._scales: WeakKeyDictionary[Item, float] = WeakKeyDictionary()
         for engine in self._engines:
             engine.warm_up()
 
@@ -86,7 +88,7 @@ class RapidOcr(Model):
 
     def _read_crop(self, engine: Engine, asked: tuple[Item, ReadCrop]) -> JsonObject:
         item, request = asked
-        scale = _let_go_of_pixels(item)
+        scale = self._reduce(item)
         lines = engine.read(item.images[0], scale)
         if request.language == "ja":
             lines = [self._in_japanese(line) for line in lines if len(lines) == 1 or not is_stray(line.text)]
@@ -119,19 +121,21 @@ class RapidOcr(Model):
             lines = [self._in_japanese(line) for line in lines]
         return PageText(tuple(lines), tuple(page.blocks_of(lines)), page.right_to_left).as_json()
 
+    def _reduce(self, item: Item) -> float:
+        """Put a reduced copy into the place of a huge picture, whose memory is then free for reading; the copy's scale.
+
+        A request that is read once more, since memory ran out, has been reduced already.
+        """
+        from .engine import reduce_size
+
+        small, scale = reduce_size(item.images[0])
+        item.images = (small,)
+        self._scales[item] = scale * self._scales.get(item, 1.0)
+        return self._scales[item]
+
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = to_japanese(line.text, self._to_japanese_form)
         return replace(line, text=text)
-
-
-def _let_go_of_pixels(item: Item) -> float:
-    """Put a reduced copy into the place of a huge picture, whose memory is then free for reading; the copy's scale."""
-    from .engine import reduce_size
-
-    small, scale = reduce_size(item.images[0])
-    item.images = (small,)
-    item.params["scale"] = scale * item.params.get("scale", 1.0)  # it may have been reduced in a try before this one
-    return float(item.params["scale"])
 
 
 def crop_text(lines: Sequence[TextLine], rubies: tuple[Ruby, ...] | None = None) -> CropText:
