@@ -15,6 +15,7 @@ from PIL import Image
 
 from fixtures.chats import ask, chat, said, user
 from fixtures.counts import THREADS, many
+from fixtures.counts import some as some_cases
 from fixtures.items import PlainItem
 from fixtures.number_format import number_format
 from fixtures.shapes import EXACT_KINDS, KINDS, Question, Scene, held_out, questions, random_scene
@@ -166,7 +167,7 @@ def test_half_precision_answers_the_same(model_id: str, asked: Asked, together: 
     assert right(found, some) >= right(exact, some) - max(0.005, 1 / LESS_EXACT)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", some_cases(["float32", "bfloat16"], 1))
 def test_four_bits_see_as_well(model_id: str, asked: Asked, together: list[str], tmp_path: Path, dtype: str) -> None:
     folder = copied(MODELS[model_id], tmp_path / "weights")
     some, exact = asked[:LESS_EXACT], together[:LESS_EXACT]
