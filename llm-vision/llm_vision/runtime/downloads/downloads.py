@@ -128,7 +128,9 @@ class Downloads:
         weights = spec.weights
         if weights is None or await self._are_there(weights) or self.is_running(spec):
             return
+        self._refuse_when_closed()
         await self._store.look(lambda: self._refuse_forbidden(spec, weights))
+        self._refuse_when_closed()  # closed while the volume was looked at
         download = self._downloads.setdefault(weights, _Download())
         if download.is_running:  # begun while the volume was looked at
             return
@@ -194,10 +196,12 @@ class Downloads:
         tasks = [download.task for download in self._downloads.values() if download.task]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _refuse_forbidden(self, spec: ModelSpec, weights: Weights) -> None:
-        where = self._store.whereabouts(weights)
+    def _refuse_when_closed(self) -> None:
         if self._is_closed:
             raise ShuttingDown("the service is shutting down")
+
+    def _refuse_forbidden(self, spec: ModelSpec, weights: Weights) -> None:
+        where = self._store.whereabouts(weights)
         if self._rules.offline:
             raise ModelLoadFailed(
                 f"no weights of {spec.model_id}, and HF_HUB_OFFLINE forbids to download them: {where}",
