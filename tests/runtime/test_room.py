@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,21 @@ async def test_a_model_that_moves_waits_for_a_busy_one(moving: PoolKit) -> None:
         await until(lambda: state_of(pool, "faulty") == "loading")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(asking), 0.3)
+    assert await asking == "answered on cpu"
+
+
+async def test_patience_for_room_is_not_spent_while_another_model_loads(moving: PoolKit, may_load: Path) -> None:
+    pool = moving.pool(memory_bytes=LIMIT, room_seconds=1)
+    async with pool.lease("second"):
+        await pool.load("faulty")
+        other = asyncio.create_task(pool.load("slow-to-load"))
+        await until(lambda: len(moving.workers) == 3)
+        asking = asyncio.create_task(outgrow_gpu(pool))
+        await until(lambda: state_of(pool, "faulty") == "loading")
+        await asyncio.sleep(1.1)
+        may_load.touch()
+        await other
+        await asyncio.sleep(0.1)
     assert await asking == "answered on cpu"
 
 

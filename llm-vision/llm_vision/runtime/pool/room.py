@@ -36,6 +36,7 @@ class Room:
         """Hold the lock, with room: idle models are unloaded, the longest idle first, until a model fits.
 
         Who waits for another model to become idle does not hold the lock: that model may ask for room itself.
+        Nor does the wait for the lock count: others may load for long.
 
         Args:
             slot: the model's; its own memory does not count.
@@ -44,13 +45,13 @@ class Room:
         Raises:
             InsufficientMemory: the others are all in use for too long.
         """
-        deadline = self._deadline()
+        patience = self._limits.room_seconds
         while True:
             async with self.lock:
                 if await self._unload_until_fits(slot, need):
                     yield
                     return
-            await self._wait(slot, need, deadline)
+            patience = await self._wait(slot, need, patience)
 
     async def make_more(self, slot: Slot, need: int) -> None:
         """Make room as `made` does, for a model whose load holds the lock already.
@@ -58,12 +59,9 @@ class Room:
         Raises:
             InsufficientMemory: the others are all in use for too long.
         """
-        deadline = self._deadline()
+        patience = self._limits.room_seconds
         while not await self._unload_until_fits(slot, need):
-            await self._wait(slot, need, deadline)
-
-    def _deadline(self) -> float:
-        return asyncio.get_running_loop().time() + self._limits.room_seconds
+            patience = await self._wait(slot, need, patience)
 
     def look_again(self) -> None:
         """A model has become idle or is gone: who waits for room looks whether there is some."""
@@ -95,7 +93,10 @@ class Room:
                 return False
         return True
 
-    async def _wait(self, slot: Slot, need: int, deadline: float) -> None:
+    async def _wait(self, slot: Slot, need: int, patience: float) -> float:
+        """Wait until there may be room; the seconds that are left of those of patience."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + patience
         try:
             async with asyncio.timeout_at(deadline):
                 await self._changed.wait()
@@ -104,6 +105,7 @@ class Room:
                 f"{slot.spec.model_id} needs {need >> 20} MiB and the models in memory are all in use",
                 retry_after=RETRY_AFTER_SECONDS,
             ) from None
+        return deadline - loop.time()
 
     async def _unload_oldest_idle(self, asking: Slot) -> bool:
         idle = [slot for slot in self._slots if slot.worker and not slot.leases and slot is not asking]
