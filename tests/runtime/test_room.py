@@ -98,6 +98,21 @@ async def test_patience_for_room_is_not_spent_while_another_model_loads(moving: 
     assert await asking == "answered on cpu"
 
 
+@pytest.mark.parametrize("model_id", ["faulty", "killed-load"])
+async def test_a_model_for_whose_next_placement_there_is_no_room_takes_the_one_after_it(
+    moving: PoolKit, model_id: str
+) -> None:
+    small = Placement("cpu", Quantization.FOUR, 50 * GIB)
+    moving.placed["faulty"] = Placements((ON_GPU, ON_CPU, small))
+    moving.placed["killed-load"] = Placements((Placement("cpu", memory_bytes=2 * GIB), ON_CPU, small))
+    pool = moving.pool(memory_bytes=LIMIT)
+    async with pool.lease("second") as second, pool.lease(model_id) as worker:
+        await worker.infer(request("out_of_memory_on_gpu"))
+        assert worker.placement == small
+        assert worker.device_notice == "there was too little memory on the CPU, so it runs on the CPU in 4 bits"
+        assert (await second.infer(request(mark="still"))).value["text"] == "still"
+
+
 async def test_a_model_that_finds_no_room_says_so_and_loads_anew_later(moving: PoolKit) -> None:
     pool = moving.pool(memory_bytes=LIMIT)
     async with pool.lease("second") as second:

@@ -81,10 +81,10 @@ class Supervisor:
         """Start a process and wait for its model; in the next placement when this one does not suffice."""
         self.state = WorkerState.LOADING
         while True:
-            if self._current.has_moved:
-                await self._owner.make_room(self._current.placement)
-                self._current.has_moved = False
             try:
+                if self._current.has_moved:
+                    await self._owner.make_room(self._current.placement)
+                    self._current.has_moved = False
                 self._process = await WorkerProcess.start(
                     self._launch, self._current.placement, self._parts.limits.load_seconds
                 )
