@@ -103,6 +103,8 @@ class PoolKit:
         self.clock = Clock()
         self.metrics = Metrics()
         self.workers: list[Worker] = []
+        self.owners: list[Owner] = []
+        """In the order of their workers."""
         self.pools: list[ModelPool] = []
         self.placed: dict[str, Placements] = {}
         """In which placements a model can run; else on the CPU, with what its spec says."""
@@ -134,6 +136,7 @@ class PoolKit:
             owner,
         )
         self.workers.append(made)
+        self.owners.append(owner)
         return made
 
 

@@ -113,6 +113,30 @@ async def test_a_model_for_whose_next_placement_there_is_no_room_takes_the_one_a
         assert (await second.infer(request(mark="still"))).value["text"] == "still"
 
 
+async def test_a_model_that_is_being_unloaded_does_not_make_room_beside_who_unloads_it(moving: PoolKit) -> None:
+    pool = moving.pool(memory_bytes=LIMIT)
+    await pool.load("faulty")
+    await pool.load("second")
+    is_stopping, may_stop = asyncio.Event(), asyncio.Event()
+    stop = moving.workers[0].stop
+
+    async def stop_later() -> None:
+        is_stopping.set()
+        await may_stop.wait()
+        await stop()
+
+    moving.workers[0].stop = stop_later  # type: ignore[method-assign,assignment]
+    unloading = asyncio.create_task(pool.unload("faulty"))
+    await is_stopping.wait()
+    moving_on = asyncio.create_task(moving.owners[0].make_room(ON_CPU))  # type: ignore[arg-type]
+    await asyncio.sleep(0.1)
+    states = state_of(pool, "faulty"), state_of(pool, "second")
+    moving_on.cancel()
+    may_stop.set()
+    await unloading
+    assert states == ("not_loaded", "ready")
+
+
 async def test_a_model_that_finds_no_room_says_so_and_loads_anew_later(moving: PoolKit) -> None:
     pool = moving.pool(memory_bytes=LIMIT)
     async with pool.lease("second") as second:

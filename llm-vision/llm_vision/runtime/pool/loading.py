@@ -112,7 +112,7 @@ class Loading:
 
     async def _make_room(self, slot: Slot, placement: Placement) -> None:
         """Let a worker go on in its next placement."""
-        if slot.worker is None:  # its load holds the lock
+        if asyncio.current_task() is slot.loading:  # the load, which holds the lock
             await self._room.make_more(slot, placement.memory_bytes)
         else:
             async with self._room.made(slot, placement.memory_bytes):
