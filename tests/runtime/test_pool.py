@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fixtures.processes import started_here, strays
 from fixtures.waiting import until
 from llm_vision.admission.places import admit_everywhere
 from llm_vision.errors import InsufficientMemory, ModelInUse, ModelLoadFailed, ModelNotFound, QueueFull, ShuttingDown
+from llm_vision.models.base import ModelSpec
 from llm_vision.runtime.pool.pool import ModelPool
 from runtime.conftest import PoolKit, pid_of, request
 
@@ -131,6 +133,24 @@ async def test_trap_9_a_failed_load_is_not_tried_again_at_once(kit: PoolKit, jou
     kit.clock.now += 31
     with pytest.raises(ModelLoadFailed):
         await answer(pool, "broken-load")
+    assert journal.count("load") == 2
+
+
+async def test_files_of_a_failed_load_are_not_looked_at_after_its_pause(kit: PoolKit, journal: Journal) -> None:
+    pool = kit.pool(failed_load_seconds=30)
+    looks = []
+    files = kit.files
+
+    def count_looks(spec: ModelSpec) -> Iterable[Path]:
+        looks.append(spec.model_id)
+        return files(spec)
+
+    kit.files = count_looks  # type: ignore[method-assign]
+    for seconds, count in ((0, 1), (31, 2), (1, 3)):  # one after each failure, one in a pause
+        kit.clock.now += seconds
+        with pytest.raises(ModelLoadFailed):
+            await answer(pool, "broken-load")
+        assert len(looks) == count
     assert journal.count("load") == 2
 
 

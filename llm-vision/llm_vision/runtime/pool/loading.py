@@ -66,9 +66,10 @@ class Loading:
             if self._closed:
                 raise ShuttingDown("the service is shutting down", retry_after=RETRY_AFTER_SECONDS)
             if slot.loading is None:
-                failure = None if retry_failed else slot.failures.last
-                if failure is not checked:
-                    slot.failures.check(self._clock(), self._limits.failed_load_seconds, await self._stamps_of(slot))
+                failure = slot.failures.last
+                if not retry_failed and failure is not checked and self._is_in_pause(slot):
+                    stamps = await self._stamps_of(slot)
+                    slot.failures.check(self._clock(), self._limits.failed_load_seconds, stamps)
                     checked = failure
                     continue  # meanwhile another request may have begun a load
                 slot.loading = asyncio.create_task(self._load(slot))
@@ -80,6 +81,9 @@ class Loading:
                     raise ShuttingDown("the service is shutting down") from None
                 raise
         return slot.worker
+
+    def _is_in_pause(self, slot: Slot) -> bool:
+        return slot.failures.pause_left(self._clock(), self._limits.failed_load_seconds) > 0
 
     async def close(self, slots: Iterable[Slot]) -> None:
         """End all loads; none is begun any more."""

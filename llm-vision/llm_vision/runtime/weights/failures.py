@@ -37,18 +37,25 @@ class LoadFailures:
         """A load has succeeded."""
         self.last, self._count = None, 0
 
+    def pause_left(self, now: float, pause: float) -> float:
+        """Seconds until a load is worth its while again: `pause` after a failure, twice as long after each further one.
+
+        Zero or less when nothing has failed, or the pause is over.
+        """
+        if self.last is None:
+            return 0
+        return self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
+
     def check(self, now: float, pause: float, files: Stamps | None = None) -> None:
-        """Refuse a load for `pause` seconds after a failure, twice as long after each further one.
+        """Refuse a load in the pause after a failure.
 
         A change of the model's files makes a new try worth its while at once.
 
         Raises:
             VisionError: the last failure.
         """
-        if self.last is None:
-            return
-        wait = self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
-        if wait > 0 and (self._files is None or files == self._files):
+        wait = self.pause_left(now, pause)
+        if self.last and wait > 0 and (self._files is None or files == self._files):
             raise type(self.last)(self.last.detail, retry_after=max(1, int(wait)))
 
 
