@@ -18,6 +18,7 @@ from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.placement.placements import Placement, Placements
 from llm_vision.runtime.pool.limits import PoolLimits
 from llm_vision.runtime.pool.pool import ModelPool
+from llm_vision.runtime.weights.store import LocatedWeights
 from llm_vision.runtime.work import WorkRequest
 from llm_vision.runtime.worker.limits import WorkerLimits
 from llm_vision.runtime.worker.owner import Owner
@@ -124,10 +125,13 @@ class PoolKit:
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()
 
-    async def placements(self, spec: ModelSpec) -> Placements:
+    async def locate(self, spec: ModelSpec) -> LocatedWeights:
+        return LocatedWeights()
+
+    async def placements(self, spec: ModelSpec, weights: LocatedWeights) -> Placements:
         return self.placed.get(spec.model_id) or Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
-    async def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
+    def make(self, entry: CatalogEntry, weights: LocatedWeights, placements: Placements, owner: Owner) -> Worker:
         made = Worker(
             launch_of(entry),
             placements,

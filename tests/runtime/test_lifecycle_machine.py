@@ -22,6 +22,7 @@ from llm_vision.models.registry import Catalog, CatalogEntry
 from llm_vision.runtime.placement.placements import Placement, Placements
 from llm_vision.runtime.pool.limits import PoolLimits
 from llm_vision.runtime.pool.pool import ModelPool
+from llm_vision.runtime.weights.store import LocatedWeights
 from llm_vision.runtime.worker.limits import WorkerState
 from llm_vision.runtime.worker.owner import Owner
 
@@ -94,10 +95,13 @@ class PoolMachine(RuleBasedStateMachine):
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         return spec.weight_files()
 
-    async def placements(self, spec: ModelSpec) -> Placements:
+    async def locate(self, spec: ModelSpec) -> LocatedWeights:
+        return LocatedWeights()
+
+    async def placements(self, spec: ModelSpec, weights: LocatedWeights) -> Placements:
         return Placements((Placement("cpu", memory_bytes=spec.memory_bytes),))
 
-    async def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> FakeWorker:
+    def make(self, entry: CatalogEntry, weights: LocatedWeights, placements: Placements, owner: Owner) -> FakeWorker:
         return FakeWorker(self, entry, owner)
 
     async def gate(self, model_id: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -13,13 +14,15 @@ import pytest
 
 from conftest import Journal
 from fixtures.tiny_models import MANGA_OCR, copied
+from fixtures.waiting import until
 from llm_vision.errors import ModelLoadFailed
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import ModelSpec, Volume, Weights
 from llm_vision.models.families.manga_ocr.model import MangaOcr
 from llm_vision.models.registry import CatalogEntry
 from llm_vision.runtime.placement.placements import DevicePolicy
-from llm_vision.runtime.weights.store import WeightStore
+from llm_vision.runtime.pool.pool import ModelPool
+from llm_vision.runtime.weights.store import LocatedWeights, WeightStore
 from llm_vision.runtime.worker.factory import WorkerFactory
 from llm_vision.runtime.worker.limits import WorkerLimits
 from llm_vision.runtime.worker.owner import Owner
@@ -79,8 +82,9 @@ async def test_where_a_model_can_run_and_what_it_loads_is_looked_up_beside_other
     )
     entry = CatalogEntry.of(MangaOcr)
     async with loop_is_free():
-        placements = await factory.placements(replace(entry.spec, quantizable=frozenset({"cpu"})))
-        await factory.make(entry, placements, Owner())
+        weights = await factory.locate(replace(entry.spec, quantizable=frozenset({"cpu"})))
+        placements = await factory.placements(entry.spec, weights)
+        factory.make(entry, weights, placements, Owner())
 
 
 async def test_the_files_of_a_model_that_does_not_load_are_looked_at_beside_other_work(journal: Journal) -> None:
@@ -99,4 +103,51 @@ async def test_the_files_of_a_model_that_does_not_load_are_looked_at_beside_othe
         async with loop_is_free(), pool.lease("broken-load"):
             pass
     finally:
+        await pool.close()
+
+
+class HungVolume(PoolKit):
+    """The volume of `broken-load` does not answer until it is told to: where its files are, and then what they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = asyncio.Event()
+        self.may_locate = asyncio.Event()
+        self.may_look = threading.Event()
+        self.is_looked_at = threading.Event()
+
+    async def locate(self, spec: ModelSpec) -> LocatedWeights:
+        if spec.model_id == "broken-load":
+            self.is_asked.set()
+            await self.may_locate.wait()
+        return await super().locate(spec)
+
+    def files(self, spec: ModelSpec) -> Iterable[Path]:
+        self.is_looked_at.set()
+        assert self.may_look.wait(timeout=60)
+        return super().files(spec)
+
+
+async def load_and_unload(pool: ModelPool, model_id: str) -> None:
+    """Without a wait for anybody else."""
+    async with asyncio.timeout(20):
+        await pool.load(model_id)
+        assert await pool.unload(model_id)
+
+
+async def test_a_volume_that_hangs_keeps_no_other_model_from_loads_and_unloads(journal: Journal) -> None:
+    kit = HungVolume()
+    pool = kit.pool()
+    try:
+        loading = asyncio.create_task(pool.load("broken-load"))
+        await kit.is_asked.wait()
+        await load_and_unload(pool, "second")
+        kit.may_locate.set()
+        await until(kit.is_looked_at.is_set)  # the load has failed
+        await load_and_unload(pool, "second")
+        kit.may_look.set()
+        with pytest.raises(ModelLoadFailed):
+            await loading
+    finally:
+        kit.may_look.set()
         await pool.close()

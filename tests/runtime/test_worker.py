@@ -423,7 +423,8 @@ async def test_a_model_that_only_waits_for_another_server_takes_no_cores_from_th
             {None: DevicePolicy()}, find_gpus, 8, WorkerLimits(max_batch=1), shared, WeightStore({}), {}
         )
         entry = entry_of("far", server.url, "tiny", None)
-        worker = await factory.make(entry, await factory.placements(entry.spec), Owner())
+        weights = await factory.locate(entry.spec)
+        worker = factory.make(entry, weights, await factory.placements(entry.spec, weights), Owner())
         await worker.start()
         turn = {"role": "user", "content": [{"type": "text", "text": "hello"}]}
         plain = {"temperature": None, "top_p": None, "max_tokens": 1, "stop": [], "seed": None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from ...admission.places import RETRY_AFTER_SECONDS
 from ...errors import InsufficientMemory, ShuttingDown, VisionError
@@ -12,6 +13,7 @@ from ...metrics import Metrics
 from ...models.base import ModelSpec
 from ..placement.placements import Placement, Placements
 from ..weights.failures import Stamps, file_stamps
+from ..weights.store import LocatedWeights
 from ..worker.owner import Owner
 from ..worker.worker import Worker
 from .limits import PoolLimits
@@ -96,17 +98,23 @@ class Loading:
     async def _load(self, slot: Slot) -> None:
         started = self._clock()
         try:
+            with self._remembering_failure(slot):
+                weights = await self._workers.locate(slot.spec)
             async with self._turn:
-                placements = await self._placements_of(slot.spec)
+                placements = await self._placements_of(slot.spec, weights)
                 async with self._room.made(slot, placements.best_first[0].memory_bytes):
-                    slot.worker = await self._start_worker(slot, placements)
+                    slot.worker = await self._start_worker(slot, weights, placements)
             log.info("loaded", extra={"model": slot.spec.model_id, "seconds": round(self._clock() - started, 2)})
+        except VisionError as error:
+            if slot.failures.last is error:  # else it has not been tried
+                await self._remember_files(slot)
+            raise
         finally:
             slot.loading = None
 
-    async def _placements_of(self, spec: ModelSpec) -> Placements:
+    async def _placements_of(self, spec: ModelSpec, weights: LocatedWeights) -> Placements:
         """Those that fit into the models' memory."""
-        possible = await self._workers.placements(spec)
+        possible = await self._workers.placements(spec, weights)
         placements = possible.within(self._limits.memory_bytes)
         if not placements.best_first:
             raise InsufficientMemory(
@@ -122,26 +130,34 @@ class Loading:
             async with self._room.made(slot, placement.memory_bytes):
                 pass  # from here on, others see the memory of the placement
 
-    async def _start_worker(self, slot: Slot, placements: Placements) -> Worker:
-        try:
-            owner = Owner(
-                arriving=lambda: slot.places.arriving,
-                on_failed=lambda error: self._forget_failed(slot, error),
-                make_room=lambda placement: self._make_room(slot, placement),
-            )
-            worker = await self._workers.make(slot.entry, placements, owner)
+    async def _start_worker(self, slot: Slot, weights: LocatedWeights, placements: Placements) -> Worker:
+        owner = Owner(
+            arriving=lambda: slot.places.arriving,
+            on_failed=lambda error: self._forget_failed(slot, error),
+            make_room=lambda placement: self._make_room(slot, placement),
+        )
+        worker = self._workers.make(slot.entry, weights, placements, owner)
+        with self._remembering_failure(slot):
             await worker.start()
-        except VisionError as error:
-            await self._remember_failure(slot, error)
-            raise
         slot.failures.forget()
         self._metrics.count_load(slot.spec.model_id, succeeded=True)
         return worker
 
-    async def _remember_failure(self, slot: Slot, error: VisionError) -> None:
+    @contextmanager
+    def _remembering_failure(self, slot: Slot) -> Iterator[None]:
+        try:
+            yield
+        except VisionError as error:
+            self._remember_failure(slot, error)
+            raise
+
+    def _remember_failure(self, slot: Slot, error: VisionError) -> None:
         slot.failures.remember(error, self._clock())
         self._metrics.count_load(slot.spec.model_id, succeeded=False)
         log.error(error.detail, extra={"model": slot.spec.model_id, "code": error.code})
+
+    async def _remember_files(self, slot: Slot) -> None:
+        """What a load that failed has seen; read while no lock is held: a volume may hang."""
         slot.failures.remember_files(await self._stamps_of(slot))
 
     async def _stamps_of(self, slot: Slot) -> Stamps:
@@ -152,4 +168,5 @@ class Loading:
         """A worker crashed and could not be restarted: the next request loads anew."""
         slot.worker = None
         self._room.look_again()
-        await self._remember_failure(slot, error)
+        self._remember_failure(slot, error)
+        await self._remember_files(slot)

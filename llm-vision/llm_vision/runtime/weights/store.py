@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +21,16 @@ _CONFIG = "config.json"
 _MOST_LOOKS, _PATIENCE_SECONDS = 16, 5.0
 
 Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class LocatedWeights:
+    """Where a model's weights are when it loads."""
+
+    folder: Path | None = None
+    """None when they are part of a package."""
+    size_bytes: int = 0
+    """With 16 bits; 0 where they cannot be quantised."""
 
 
 class WeightStore:
@@ -77,6 +88,15 @@ class WeightStore:
         """Size of a model's safetensors, which is that of its weights with 16 bits; 0 when there are none."""
         folder = self.folder(weights)
         return sum(file.stat().st_size for file in folder.glob("*.safetensors")) if folder else 0
+
+    def locate(self, spec: ModelSpec) -> LocatedWeights:
+        """Where a model's weights are, and how large.
+
+        Raises:
+            ModelLoadFailed: see `required`.
+        """
+        folder = self.required(spec)
+        return LocatedWeights(folder, self.size_bytes(spec.weights) if spec.weights and spec.quantizable else 0)
 
     def required(self, spec: ModelSpec) -> Path | None:
         """The folder that a model loads from; None when its weights are part of a package.

@@ -11,7 +11,7 @@ from ...models.base import ModelSpec, Volume
 from ...models.registry import CatalogEntry
 from ..placement.device import GpuProbe
 from ..placement.placements import DevicePolicy, Placements, plan_placements
-from ..weights.store import WeightStore
+from ..weights.store import LocatedWeights, WeightStore
 from .limits import WorkerLimits
 from .owner import Owner
 from .process import Launch
@@ -35,29 +35,30 @@ class WorkerFactory:
     may_download: bool = False
     """Whether a damaged file may be removed, because it can be downloaded again."""
 
-    async def placements(self, spec: ModelSpec) -> Placements:
+    async def locate(self, spec: ModelSpec) -> LocatedWeights:
+        """Look for a model's weights on its volume, which may be slow or hang.
+
+        Raises:
+            ModelLoadFailed: they are not there.
+        """
+        return await self.weights.look(lambda: self.weights.locate(spec))
+
+    async def placements(self, spec: ModelSpec, weights: LocatedWeights) -> Placements:
         """In which placements a model can run now."""
         volume = spec.weights.volume if spec.weights else None
         policy = self.policies.get(volume, self.policies[None])
-        weights = spec.weights if spec.quantizable else None
-        weight_bytes = await asyncio.to_thread(self.weights.size_bytes, weights) if weights else 0
         needs_gpu = "cuda" in spec.devices and policy.device != "cpu"
         gpus = await asyncio.to_thread(self.gpus) if needs_gpu else ()
-        return plan_placements(spec, policy, gpus, weight_bytes)
+        return plan_placements(spec, policy, gpus, weights.size_bytes)
 
-    async def make(self, entry: CatalogEntry, placements: Placements, owner: Owner) -> Worker:
-        """The worker of a model, not started yet.
-
-        Raises:
-            ModelLoadFailed: its weights are not there.
-        """
-        folder = await asyncio.to_thread(self.weights.required, entry.spec)
+    def make(self, entry: CatalogEntry, weights: LocatedWeights, placements: Placements, owner: Owner) -> Worker:
+        """The worker of a model, not started yet."""
         launch = Launch(
             model_id=entry.spec.model_id,
             class_path=entry.class_path,
             threads=self.threads,
-            weights_root=folder,
-            may_repair=self.may_download and self._is_ours(entry.spec, folder),
+            weights_root=weights.folder,
+            may_repair=self.may_download and self._is_ours(entry.spec, weights.folder),
             environment={**self.environment, **entry.environment},
             options=entry.options,
         )
