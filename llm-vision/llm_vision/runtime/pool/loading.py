@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from ...admission.places import RETRY_AFTER_SECONDS
+from ...admission.threads import DetachedThreads
 from ...errors import InsufficientMemory, ShuttingDown, VisionError
 from ...metrics import Metrics
 from ...models.base import ModelSpec
@@ -22,6 +23,8 @@ from .slots import Slot
 from .workers import Workers
 
 log = logging.getLogger(__name__)
+
+_MOST_LOOKS, _PATIENCE_SECONDS = 16, 5.0  # at files of models that did not load
 
 
 def _read_exception(load: asyncio.Task[None]) -> None:
@@ -51,6 +54,7 @@ class Loading:
         self._clock = clock
         self._turn = asyncio.Lock()
         """One load after the other: none takes the room that another one waits for."""
+        self._looks = DetachedThreads(_MOST_LOOKS, "volume")
         self._closed = False
 
     async def loaded_worker(self, slot: Slot, *, retry_failed: bool) -> Worker:
@@ -161,8 +165,12 @@ class Loading:
         slot.failures.remember_files(await self._stamps_of(slot))
 
     async def _stamps_of(self, slot: Slot) -> Stamps:
-        """In a thread: a slow volume keeps nobody else waiting."""
-        return await asyncio.to_thread(lambda: file_stamps(self._workers.files(slot.spec)))
+        """Those of a model's files; none where its volume does not answer, which keeps nobody else waiting."""
+        try:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                return await self._looks.run(lambda: file_stamps(self._workers.files(slot.spec)))
+        except TimeoutError:
+            return frozenset()
 
     async def _forget_failed(self, slot: Slot, error: VisionError) -> None:
         """A worker crashed and could not be restarted: the next request loads anew."""

@@ -43,8 +43,9 @@ class LoadFailures:
         Zero or less when nothing has failed, or the pause is over.
         """
         if self.last is None:
-            return 0
-        return self._at + min(pause * 2 ** min(self._count - 1, _MOST_DOUBLINGS), _LONGEST_PAUSE_SECONDS) - now
+            return 0.0
+        doubled = pause * 2.0 ** min(self._count - 1, _MOST_DOUBLINGS)
+        return self._at + min(doubled, _LONGEST_PAUSE_SECONDS) - now
 
     def check(self, now: float, pause: float, files: Stamps | None = None) -> None:
         """Refuse a load in the pause after a failure.
