@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from ...admission.places import RETRY_AFTER_SECONDS
-from ...admission.threads import DetachedThreads
-from ...errors import InsufficientMemory, ShuttingDown, VisionError
+from ...errors import InsufficientMemory, ModelLoadFailed, ShuttingDown, VisionError
 from ...metrics import Metrics
 from ...models.base import ModelSpec
 from ..placement.placements import Placement, Placements
 from ..weights.failures import Stamps, file_stamps
+from ..weights.looks import VolumeLooks
 from ..weights.store import LocatedWeights
 from ..worker.owner import Owner
 from ..worker.worker import Worker
@@ -23,8 +23,6 @@ from .slots import Slot
 from .workers import Workers
 
 log = logging.getLogger(__name__)
-
-_MOST_LOOKS, _PATIENCE_SECONDS = 16, 5.0  # at files of models that did not load
 
 
 def _read_exception(load: asyncio.Task[None]) -> None:
@@ -54,7 +52,7 @@ class Loading:
         self._clock = clock
         self._turn = asyncio.Lock()
         """One load after the other: none takes the room that another one waits for."""
-        self._looks = DetachedThreads(_MOST_LOOKS, "volume")
+        self._look = VolumeLooks()
         self._closed = False
 
     async def loaded_worker(self, slot: Slot, *, retry_failed: bool) -> Worker:
@@ -167,9 +165,8 @@ class Loading:
     async def _stamps_of(self, slot: Slot) -> Stamps:
         """Those of a model's files; none where its volume does not answer, which keeps nobody else waiting."""
         try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await self._looks.run(lambda: file_stamps(self._workers.files(slot.spec)))
-        except TimeoutError:
+            return await self._look(lambda: file_stamps(self._workers.files(slot.spec)))
+        except ModelLoadFailed:
             return frozenset()
 
     async def _forget_failed(self, slot: Slot, error: VisionError) -> None:

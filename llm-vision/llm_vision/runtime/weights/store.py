@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
-from ...admission.threads import DetachedThreads
 from ...errors import ModelLoadFailed
 from ...models.base import ModelSpec, Volume, Weights
 from .failures import RETRY_LOAD
+from .looks import VolumeLooks
 from .place import DownloadPlace
 from .volume_check import complaint, unreadable, unwritable
 
 _CONFIG = "config.json"
-_MOST_LOOKS, _PATIENCE_SECONDS = 16, 5.0
-
-Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -42,20 +37,8 @@ class WeightStore:
 
     def __init__(self, volumes: Mapping[Volume, Path]) -> None:
         self._volumes = volumes
-        self._threads = DetachedThreads(_MOST_LOOKS, "volume")
-
-    async def look(self, look: Callable[[], Value]) -> Value:
-        """What a look at the volumes gives; they may be on another machine, and hang.
-
-        Raises:
-            ModelLoadFailed: there is no answer.
-            Exception: whatever the look raises.
-        """
-        try:
-            async with asyncio.timeout(_PATIENCE_SECONDS):
-                return await self._threads.run(look)
-        except TimeoutError:
-            raise ModelLoadFailed("the volume of the weights does not answer", retry_after=RETRY_LOAD) from None
+        self.look = VolumeLooks()
+        """Where the event loop calls the methods below: they read the volumes."""
 
     def folder(self, weights: Weights) -> Path | None:
         """The folder with a model's files; None when there is none.
