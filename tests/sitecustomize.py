@@ -1,7 +1,7 @@
 """Runs at the start of every Python process of the tests: none of them may reach beyond this machine (promise 39).
 
 `PYTHONPATH` leads here, so servers, workers and decoders have it too. A try is written to a file and fails.
-Also where a test breaks the start of decoder processes.
+Also where a test breaks the start of decoder processes, and where packages of the tests are hidden from workers.
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import sys
+from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
+
+OF_TESTS_ONLY = ("scipy", "skimage", "sklearn")
+"""Transformers imports them where it finds them. The image has none of them, so workers here must do without, too."""
 
 
 def _is_here(host: object) -> bool:
@@ -35,6 +39,18 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         raise PermissionError("tests stay on this machine")
 
 
+def hide(names: tuple[str, ...]) -> None:
+    """Make these packages look as if they were not installed."""
+    find_spec = PathFinder.find_spec
+
+    def find_others(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        return None if name in names else find_spec(name, path, target)
+
+    PathFinder.find_spec = find_others  # type: ignore[method-assign]
+
+
+if any("llm_vision.runtime.child" in argument for argument in sys.orig_argv):
+    hide(OF_TESTS_ONLY)
 if "HF_TEST_EGRESS" in os.environ:
     sys.addaudithook(watch)
 if "HF_TEST_BREAK_DECODERS" in os.environ and any("decoders.child" in argument for argument in sys.orig_argv):

@@ -49,8 +49,15 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ready(volume: Path, start_module_server: Start) -> LiveServer:
-    """A server whose volume has the weights of both."""
-    return start_module_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS})
+    """A server whose volume has the weights of both, and which fetches pictures of this machine."""
+    hosts = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
+    return start_module_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, **hosts})
+
+
+@pytest.fixture(scope="module")
+def without_gpu(volume: Path, start_module_server: Start) -> LiveServer:
+    """A server that looks for a model itself and is asked for a GPU that is not there."""
+    return start_module_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_DEVICE": "cuda"})
 
 
 def info(server: LiveServer, model_id: str) -> dict:
@@ -70,13 +77,14 @@ def test_it_answers_when_its_weights_are_there(ready: LiveServer) -> None:
 
 def test_earlier_turns_are_understood_and_the_picture_stays(ready: LiveServer) -> None:
     right = 0
-    for scene, (first, second) in pairs(8):
+    conversations = pairs(many(8, 4))
+    for scene, (first, second) in conversations:
         history = [{"role": "user", "content": first.prompt}, {"role": "assistant", "content": first.answer}]
         body = post(ready, scene, second.prompt, history=json.dumps(history)).json()
         right += body["analysis"] == second.answer
         alone = post(ready, scene, second.prompt).json()
         assert body["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
-    assert right >= 7
+    assert right >= len(conversations) - 1
 
 
 def test_how_long_and_how_varied_an_answer_is(ready: LiveServer) -> None:
@@ -114,21 +122,19 @@ def test_wrong_wishes_are_refused(ready: LiveServer, fields: dict[str, str], cod
     assert (answer.json()["code"], answer.json()["error"]["param"]) == (code, param)
 
 
-def test_a_picture_by_url(start_server: Start, volume: Path) -> None:
-    hosts = {"VISION_URL_HOSTS": "127.0.0.1", "VISION_URL_HTTP": "true", "VISION_URL_PRIVATE": "true"}
-    server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, **hosts})
+def test_a_picture_by_url(ready: LiveServer) -> None:
     with Remote() as remote:
         fields = {"prompt": "text?", "model": "embedded-analysis", "url": remote.url("/good.png")}
         for sent in ({"data": fields}, {"files": {name: (None, text) for name, text in fields.items()}}):
-            answer = server.client.post("/analyze_image", **sent)  # type: ignore[arg-type]
+            answer = ready.client.post("/analyze_image", **sent)  # type: ignore[arg-type]
             assert answer.json().get("code") == "unsupported_media_type" or "電車" in answer.json()["analysis"]
-        by_json = server.client.post("/analyze_image", json=fields)
+        by_json = ready.client.post("/analyze_image", json=fields)
         assert "電車" in by_json.json()["analysis"]
-        both = server.client.post("/analyze_image", files={"file": b"x"}, data=fields)
+        both = ready.client.post("/analyze_image", files={"file": b"x"}, data=fields)
         assert (both.json()["code"], both.json()["error"]["param"]) == ("invalid_parameter", "url")
-        gone = server.client.post("/analyze_image", json={**fields, "url": remote.url("/404")})
+        gone = ready.client.post("/analyze_image", json={**fields, "url": remote.url("/404")})
         assert gone.json()["code"] == "image_fetch_failed"
-    nothing = server.client.post("/analyze_image", json={"prompt": "text?"})
+    nothing = ready.client.post("/analyze_image", json={"prompt": "text?"})
     assert nothing.json()["code"] == "file_required"
 
 
@@ -168,7 +174,7 @@ def test_promise_18_many_at_once_get_their_own_answers(ready: LiveServer) -> Non
 def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server: Start, volume: Path) -> None:
     server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, "VISION_KEEP_ALIVE": "0"})
     ((scene, question),) = scenes(1)
-    for _ in range(2):
+    for _ in range(many(2, 1)):
         assert post(server, scene, question.prompt).json()["model"] == LLAVA_ID
         eventually(lambda: not server.children("child.main"))
         assert info(server, LLAVA_ID)["state"] == "not_loaded"
@@ -177,7 +183,7 @@ def test_promise_28_a_model_that_is_not_used_gives_its_memory_back(start_server:
 def test_promise_02_first_requests_at_once_load_each_model_once(start_server: Start, tmp_path: Path) -> None:
     server, calls = (
         start_server(first_requests.settings(tmp_path / "weights")),
-        first_requests.mixed_calls(many(64, 24)),
+        first_requests.mixed_calls(many(64, 16)),
     )
     found = first_requests.burst(server, calls)
     assert (found.loads, found.processes) == ((1, 1), 2)
@@ -200,13 +206,12 @@ def test_without_weights_facts_are_told_or_an_error(start_server: Start, tmp_pat
     assert post(server, scene, question.prompt).json()["model"] == LLAVA_ID
 
 
-def test_auto_takes_what_is_on_the_volume(start_server: Start, volume: Path) -> None:
-    server = start_server({"TRANSFORMERS_CACHE": str(volume)})
+def test_auto_takes_what_is_on_the_volume(without_gpu: LiveServer) -> None:
     ((scene, question),) = scenes(1)
-    assert post(server, scene, question.prompt).json()["analysis"] == question.answer
-    chosen = [model for model in server.client.get("/models").json()["models"] if model["chosen_because"]]
+    assert post(without_gpu, scene, question.prompt).json()["analysis"] == question.answer
+    chosen = [model for model in without_gpu.client.get("/models").json()["models"] if model["chosen_because"]]
     assert [model["chosen_because"] for model in chosen] == ["its weights are on the volume"]
-    assert "LLAVA_MODEL_ID=auto is" in server.log
+    assert "LLAVA_MODEL_ID=auto is" in without_gpu.log
 
 
 def test_auto_without_weights_and_gpu_is_the_small_one(start_server: Start, tmp_path: Path) -> None:
@@ -223,24 +228,25 @@ def test_four_bits_answer_too_and_their_copy_is_used_again(start_server: Start, 
         "LLAVA_QUANTIZATION": "4bit",
     }
     ((scene, question),) = scenes(1)
-    first = start_server(environment)
-    assert post(first, scene, question.prompt).json()["analysis"] == question.answer
-    assert info(first, LLAVA_ID)["quantization"] == "4bit"
+    server = start_server(environment)
+    assert post(server, scene, question.prompt).json()["analysis"] == question.answer
+    assert info(server, LLAVA_ID)["quantization"] == "4bit"
     (copy,) = (folder / ".int4").glob("*.safetensors")
     made = copy.stat().st_mtime_ns
-    second = start_server(environment)
-    assert post(second, scene, question.prompt).json()["analysis"] == question.answer
+    assert server.client.post("/models/unload", json={"model": ALIAS}).json()["unloaded"]
+    assert post(server, scene, question.prompt).json()["analysis"] == question.answer
     assert copy.stat().st_mtime_ns == made
 
 
-def test_promise_35_a_gpu_that_is_not_there_is_told_and_the_cpu_answers(start_server: Start, volume: Path) -> None:
-    server = start_server({"TRANSFORMERS_CACHE": str(volume), "LLAVA_MODEL_ID": ALIAS, "LLAVA_DEVICE": "cuda"})
+def test_promise_35_a_gpu_that_is_not_there_is_told_and_the_cpu_answers(
+    without_gpu: LiveServer, start_server: Start, volume: Path
+) -> None:
     ((scene, question),) = scenes(1)
-    body = post(server, scene, question.prompt).json()
+    body = post(without_gpu, scene, question.prompt).json()
     assert (body["analysis"], body["degraded"]) == (question.answer, True)
     assert body["notice"] == "the GPU that is asked for was not found"
-    assert "no such NVIDIA GPU can be seen, though cuda is asked for" in server.log
-    assert server.client.get("/readyz").json()["notices"] == {LLAVA_ID: body["notice"]}
+    assert "no such NVIDIA GPU can be seen, though cuda is asked for" in without_gpu.log
+    assert without_gpu.client.get("/readyz").json()["notices"] == {LLAVA_ID: body["notice"]}
     strict = start_server(
         {
             "TRANSFORMERS_CACHE": str(volume),

@@ -81,16 +81,21 @@ def _drawn() -> Iterator[tuple[str, PictureKind, Image.Image]]:
             yield f"{draw.__name__}({seed})", kind, draw(seed)
 
 
-def test_nine_of_ten_pictures_are_told_right(kind_of: Callable[[Image.Image], PictureKind]) -> None:
-    told = [(name, expected, kind_of(picture)) for name, expected, picture in [*_packaged(), *_drawn()]]
+@pytest.fixture(scope="module")
+def told(kind_of: Callable[[Image.Image], PictureKind]) -> list[tuple[str, PictureKind, PictureKind]]:
+    """What each picture is called, its kind, and what it is told as."""
+    return [(name, kind, kind_of(picture)) for name, kind, picture in [*_packaged(), *_drawn()]]
+
+
+def test_nine_of_ten_pictures_are_told_right(told: list[tuple[str, PictureKind, PictureKind]]) -> None:
     wrong = [f"{name} is a {expected}, told as a {kind}" for name, expected, kind in told if kind is not expected]
     assert len(told) == 27 + 3 * PAGES
     assert len(told) - len(wrong) >= 0.9 * len(told), "\n".join(wrong)
 
 
-def test_every_packaged_photo_is_told_as_a_photo(kind_of: Callable[[Image.Image], PictureKind]) -> None:
-    told = {name: kind_of(picture) for name, kind, picture in _packaged() if kind is PictureKind.PHOTO}
-    assert told == dict.fromkeys(told, PictureKind.PHOTO)
+def test_every_packaged_photo_is_told_as_a_photo(told: list[tuple[str, PictureKind, PictureKind]]) -> None:
+    photos = {name: kind for name, expected, kind in told if expected is PictureKind.PHOTO}
+    assert photos == dict.fromkeys(PHOTOS.split(), PictureKind.PHOTO)
 
 
 @pytest.mark.parametrize("kind", DRAWN)
@@ -98,8 +103,8 @@ def test_small_and_compressed_pages_are_told_right(
     kind_of: Callable[[Image.Image], PictureKind], kind: PictureKind
 ) -> None:
     told = []
-    for seed in range(8):
+    for seed in range(many(8, 4)):
         page = DRAWN[kind](seed)
         smaller = page.resize((page.width * 2 // 3, page.height * 2 // 3), Image.Resampling.LANCZOS)
         told.append(kind_of(Image.open(io.BytesIO(saved(smaller, "JPEG", quality=60)))))
-    assert told.count(kind) >= 7, told
+    assert told.count(kind) >= 7 / 8 * len(told), told
