@@ -246,7 +246,7 @@ def test_promise_35_a_gpu_that_is_not_there_is_told_and_the_cpu_answers(
     assert (body["analysis"], body["degraded"]) == (question.answer, True)
     assert body["notice"] == "the GPU that is asked for was not found"
     assert "no such NVIDIA GPU can be seen, though cuda is asked for" in without_gpu.log
-    assert without_gpu.client.get("/readyz").json()["notices"] == {LLAVA_ID: body["notice"]}
+    assert without_gpu.client.get("/readyz").json()["notices"] == {body["model"]: body["notice"]}
     strict = start_server(
         {
             "TRANSFORMERS_CACHE": str(volume),

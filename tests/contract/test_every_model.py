@@ -12,7 +12,7 @@ from PIL import Image
 
 from fixtures.captions import one_shape
 from fixtures.chats import ask
-from fixtures.counts import THREADS
+from fixtures.counts import THREADS, many
 from fixtures.drawing import sample_bubbles
 from fixtures.japanese_crops import crops
 from fixtures.pixels import raw_image
@@ -38,7 +38,9 @@ PARAMS: dict[Task, JsonObject] = {
     Task.CAPTION: {},
     Task.CHAT: ask(Image.new("RGB", (8, 8)), "How many shapes are there?").params,
 }
-TESTED = [id_ for id_, entry in CATALOG.items() if entry.spec.weights is None or id_ in OF_MODEL]
+TESTABLE = [id_ for id_, entry in CATALOG.items() if entry.spec.weights is None or id_ in OF_MODEL]
+ONE_OF_EACH_FAMILY = {CATALOG[id_].class_path: id_ for id_ in TESTABLE}
+TESTED = many(TESTABLE, list(ONE_OF_EACH_FAMILY.values()))
 
 
 @pytest.fixture(scope="module", params=TESTED)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.counts import some
 from fixtures.downloading import (
     HALF,
     MODEL,
@@ -48,7 +49,7 @@ def reload(server: LiveServer) -> str:
     return str(post(server, engine="manga-ocr").json()["detail"])
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", some([signal.SIGKILL, signal.SIGTERM], 1))
 def test_promise_03_what_was_fetched_when_the_service_ended_is_not_fetched_again(
     start_server: Start, hub: Hub, volume: Path, number: int
 ) -> None:

@@ -102,9 +102,9 @@ def test_bf16_reads_the_same(batched: list[JsonObject], held_out: list[Crop]) ->
 def test_four_bits_read_the_same_also_from_their_copy(
     batched: list[JsonObject], held_out: list[Crop], tmp_path: Path
 ) -> None:
-    folder = copied(MANGA_OCR, tmp_path / "weights")
+    folder, count = copied(MANGA_OCR, tmp_path / "weights"), many(COUNT, 60)
     for _ in range(2):
-        assert_reads_the_same(loaded("bfloat16", folder, Quantization.FOUR), batched, held_out)
+        assert_reads_the_same(loaded("bfloat16", folder, Quantization.FOUR), batched[:count], held_out[:count])
         assert list((folder / ".int4").glob("*.safetensors"))
 
 
