@@ -7,7 +7,7 @@ from .base import VisionError
 
 class InternalError(VisionError):
     status = 500
-    code, when = "internal_error", "Our fault; the log has the cause under the request's id."
+    code, when = "internal_error", "An unexpected error in the service; the log has the cause under the request id."
 
     @classmethod
     def unexpected(cls) -> InternalError:
@@ -22,7 +22,10 @@ class InferenceFailed(VisionError):
 
 class UpstreamRejected(VisionError):
     status = 502
-    code, when = "upstream_rejected", "The model's server refuses key, name or request; the text says which."
+    code, when = (
+        "upstream_rejected",
+        "The model's server rejected the key, the model name or the request; `detail` says which.",
+    )
 
 
 class Unavailable(VisionError):
@@ -31,19 +34,19 @@ class Unavailable(VisionError):
 
 
 class ModelLoading(Unavailable):
-    code, when = "model_loading", "The model is still being loaded, or its weights are being downloaded."
+    code, when = "model_loading", "The model is still loading, or its weights are still downloading."
 
 
 class ModelLoadFailed(Unavailable):
-    code, when = "model_load_failed", "The model could not be loaded; the next try comes after `Retry-After`."
+    code, when = "model_load_failed", "The model could not be loaded; the next attempt is after `Retry-After`."
 
 
 class InsufficientMemory(Unavailable):
-    code, when = "insufficient_memory", "No memory for the model or the request."
+    code, when = "insufficient_memory", "There is not enough memory for the model or the request."
 
 
 class WorkerCrashed(Unavailable):
-    code, when = "worker_crashed", "The model's process ended during the request; it starts again by itself."
+    code, when = "worker_crashed", "The model's process died during the request; it restarts by itself."
 
 
 class UpstreamUnavailable(Unavailable):
@@ -51,14 +54,17 @@ class UpstreamUnavailable(Unavailable):
 
 
 class ShuttingDown(Unavailable):
-    code, when = "shutting_down", "The service stops."
+    code, when = "shutting_down", "The service is shutting down."
 
 
 class DeadlineExceeded(VisionError):
     status = 504
-    code, when = "deadline_exceeded", "The request took longer than it may."
+    code, when = "deadline_exceeded", "The request exceeded its deadline."
 
 
 class StorageFull(VisionError):
     status = 507
-    code, when = "storage_full", "No room for the upload in the temporary folder, or for weights on their volume."
+    code, when = (
+        "storage_full",
+        "There is no space for the upload in the temporary folder, or for weights on their volume.",
+    )
