@@ -13,8 +13,8 @@ class KeySettings(SettingsGroup):
     """Variables under the heading Keys."""
 
     api_keys: SecretList = ()
-    """Keys that may use the service, comma separated. Without these and admin keys, no key is asked for."""
+    """Keys that may use the service, comma separated. If there are no admin keys either, no key is required."""
     admin_keys: SecretList = ()
     """Keys that may also load, unload, download and delete models. Empty: every valid key may."""
     key_requests_per_minute: Annotated[int, Field(ge=0)] = 0
-    """Requests (POST, DELETE, GET /ocr) that each key may send in a minute; without keys, each address. 0: no limit."""
+    """Requests (POST, DELETE, GET /ocr) per minute for each key, or for each address without keys. 0: no limit."""

@@ -18,46 +18,47 @@ class ModelSettings(SettingsGroup):
     """Variables under the heading Models."""
 
     ocr_engine: str = "auto"
-    """Model id that answers /ocr when a request names no engine; `auto`: MangaOCR when its weights are there."""
+    """Id of the model that answers /ocr when a request names no engine; `auto`: MangaOCR if its weights are present."""
     preload: CommaList = ()
-    """Model ids to load at start, comma separated; the service is ready once each is loaded,
-    being downloaded or has failed."""
+    """Ids of models to load at startup, comma separated; the service is ready once each one is loaded, is downloading
+    or has failed."""
     keep_alive: Annotated[float, Field(ge=-1)] = 300
-    """Seconds that an idle model stays in memory; -1 for ever, 0 unloads at once."""
+    """Seconds that an idle model stays in memory; -1: forever, 0: unload at once."""
     max_loaded_models: Annotated[int, Field(ge=1, le=64)] = 4
-    """Most models in memory at the same time; the longest idle one makes room."""
+    """Maximum number of models in memory; the one idle longest is unloaded to make room."""
     memory_limit_mb: Annotated[int, Field(ge=64)] | None = None
-    """Memory that all models together may use, in MiB. Empty: 80 % of the container's or machine's."""
+    """Memory limit for all models together, in MiB. Empty: 80 % of the container's or machine's."""
     download: Literal["auto", "never"] = "auto"
-    """Whether missing weights are downloaded when they are first needed: `auto` or `never`."""
+    """Whether missing weights are downloaded when first needed: `auto` or `never`."""
     hf_hub_offline: bool = Field(False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
-    """Whether the Hugging Face hub is never called; then nothing is downloaded, not even when it is asked for."""
+    """Whether to never contact the Hugging Face hub; explicit downloads fail too."""
     revisions: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
-    """Commits of the hub at which models' weights are downloaded, comma separated: `id=commit`, 40 hex digits."""
+    """Hub commits to download models' weights from, comma separated: `id=commit`, 40 hex digits."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
-    """Longest time that loading a model into memory may take."""
+    """Time limit for loading a model into memory, in seconds."""
     failed_load_seconds: Annotated[float, Field(ge=0)] = 30
-    """After a failed load, how long requests are answered from memory before the next try."""
+    """Seconds before a failed load is retried; until then, requests get the same error."""
     device: Device = "auto"
-    """Where models run: `auto` takes a GPU when there is one and the model can use it; or `cpu`, `cuda`, `cuda:1`."""
+    """Device for models: `auto` uses a GPU if there is one and the model supports it; or `cpu`, `cuda`, `cuda:1`."""
     cpu_fallback: bool = True
-    """Whether a model whose GPU is missing, too small or broken runs on the CPU."""
+    """Whether a model runs on the CPU when its GPU is missing, too small or broken."""
     llava_model_id: str = Field("auto", validation_alias=AliasChoices("LLAVA_MODEL_ID"))
-    """Vision-language model that answers /analyze_image when a request names none; `auto` takes what fits here."""
+    """Vision-language model that answers /analyze_image when a request names none; `auto` picks one that fits."""
     llava_device: Device = Field("auto", validation_alias=AliasChoices("LLAVA_DEVICE"))
-    """Where the vision-language model runs: `auto`, `cpu`, `cuda` or one GPU, `cuda:1`."""
+    """Device for the vision-language model: `auto`, `cpu`, `cuda` or a single GPU, `cuda:1`."""
     llava_quantization: Literal["auto", "none", "8bit", "4bit"] = Field(
         "auto", validation_alias=AliasChoices("LLAVA_QUANTIZATION")
     )
-    """Bits of its weights: `none` leaves 16; `auto` takes 4 where 16 do not fit or, on a CPU, would be slow."""
+    """Precision of its weights: `none` (16 bits), `8bit`, `4bit`; `auto`: 4 bits if 16 do not fit or are slow on a
+    CPU."""
     transformers_cache: Path = Field(Path("data/llava_models"), validation_alias=AliasChoices("TRANSFORMERS_CACHE"))
-    """Folder (volume) of vision-language weights; worker processes get it as the hub's cache. With Docker Compose it
-    does nothing: mount the folder instead."""
+    """Folder (volume) of vision-language weights, also the hub cache of worker processes. Ignored with Docker Compose:
+    mount the folder instead."""
     mangaocr_model_path: Path = Field(
         Path("data/mangaocr_models"), validation_alias=AliasChoices("MANGAOCR_MODEL_PATH")
     )
-    """Folder (volume) of MangaOCR weights, or the folder above it. With Docker Compose it does nothing: mount the
-    folder instead."""
+    """Folder (volume) of MangaOCR weights, or its parent folder. Ignored with Docker Compose: mount the folder
+    instead."""
 
     @field_validator("revisions", mode="before")
     @classmethod

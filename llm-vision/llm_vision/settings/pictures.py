@@ -13,19 +13,19 @@ class PictureSettings(SettingsGroup):
     """Variables under the heading Pictures."""
 
     max_file_mb: Annotated[float, Field(gt=0, le=1024)] = 20
-    """Largest picture file, in MiB."""
+    """Maximum size of an image file, in MiB."""
     max_batch_mb: Annotated[float, Field(gt=0, le=4096)] = 200
-    """All files of a batch together, in MiB; VISION_BUFFER_MB at most."""
+    """Maximum size of all files in a batch together, in MiB; at most VISION_BUFFER_MB."""
     max_megapixels: Annotated[float, Field(gt=0, le=350)] = 50
-    """Largest picture, in millions of pixels."""
+    """Maximum size of an image, in millions of pixels."""
     max_side: Annotated[int, Field(ge=4)] = 32_768
-    """Longest side of a picture, in pixels."""
+    """Maximum side length of an image, in pixels."""
     max_ratio: Annotated[float, Field(ge=1)] = 200
-    """Largest ratio between the sides of a picture."""
+    """Maximum aspect ratio of an image."""
     min_side: Annotated[int, Field(ge=1)] = 4
-    """Shortest side of a picture, in pixels."""
+    """Minimum side length of an image, in pixels."""
     allow_tiff: bool = False
-    """Whether TIFF pictures are accepted."""
+    """Whether TIFF images are accepted."""
 
     @property
     def max_file_bytes(self) -> int:

@@ -13,20 +13,20 @@ class RequestSettings(SettingsGroup):
     """Variables under the heading Requests."""
 
     queue_size: Annotated[int, Field(ge=0, le=10_000)] = 32
-    """Requests that may wait for one model; one more is refused with 429."""
+    """Requests that may wait for one model; further ones get 429."""
     queue_seconds: Annotated[float, Field(gt=0)] = 30
-    """Longest wait in the queue of a loaded model, or for a place to fetch a picture by URL."""
+    """Time limit for waiting in a loaded model's queue, or for a slot to fetch an image by URL, in seconds."""
     batch_wait_ms: Annotated[float, Field(ge=0, le=100)] = 3
-    """Longest wait for a request that is still being decoded to join a batch; a lone request never waits."""
+    """Milliseconds that a batch waits for a request that is still being decoded; a single request never waits."""
     ocr_seconds: Annotated[float, Field(gt=0)] = 60
-    """Deadline of an OCR request."""
+    """Deadline of an OCR request, in seconds."""
     page_seconds: Annotated[float, Field(gt=0)] = 180
-    """Deadline of a page."""
+    """Deadline of a page, in seconds."""
     batch_seconds: Annotated[float, Field(gt=0)] = 600
-    """Deadline of a batch; what is not read by then has an error in its place."""
+    """Deadline of a batch, in seconds; files not read by then get an error."""
     analyze_seconds: Annotated[float, Field(gt=0)] = 300
-    """Deadline of an analysis."""
+    """Deadline of an analysis, in seconds."""
     max_prompt_chars: Annotated[int, Field(ge=1)] = 16_384
-    """Longest prompt, in characters."""
+    """Maximum length of a prompt, in characters."""
     max_pictures: Annotated[int, Field(ge=1, le=64)] = 8
-    """Most pictures in one chat request, those of earlier messages included; Frigate sends up to 10."""
+    """Maximum number of images in one chat request, including earlier messages; Frigate sends up to 10."""

@@ -20,24 +20,24 @@ class ServerSettings(SettingsGroup):
     port: Annotated[int, Field(ge=0, le=65535)] = 9100
     """Port to listen on."""
     published: str | None = None
-    """Address at which a container's port is published, as docker-compose.yml tells it. Empty: the one listened on."""
+    """Address at which a container's port is published; docker-compose.yml sets it. Empty: `VISION_BIND`."""
     allowed_hosts: HostList = ()
-    """Host names that clients may use besides localhost and this machine's name, comma separated; `*`: any. Empty: any,
-    unless on loopback."""
+    """Host names that clients may use, besides localhost and this machine's name, comma separated; `*`: any. Empty:
+    any; on loopback, no others."""
     cors_origins: CommaList = ()
     """Web origins (`https://reader.example`) whose pages may call the service, comma separated."""
     owocr_port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    """Port for owocr's WebSocket, which meikipop and yomihon speak (theirs is 7331). Empty: none."""
+    """Port for owocr's WebSocket protocol, which meikipop and yomihon use (on port 7331). Empty: off."""
     header_seconds: Annotated[float, Field(gt=0)] = 10
-    """Longest time that the head of a request may take to come."""
+    """Time limit for receiving the head of a request, in seconds."""
     body_seconds: Annotated[float, Field(gt=0)] = 60
-    """Longest time that the body of a request may take to come, and that an answer may take to be fetched."""
+    """Time limit for receiving the body of a request, and for the client to fetch the answer, in seconds."""
     buffer_mb: Annotated[float, Field(ge=16)] = 512
-    """Memory, in MiB, that all uploads together may take, and again all decoded pictures that wait; above it, 429."""
+    """Memory limit for all uploads together, and again for all decoded images that wait, in MiB; beyond it, 429."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 30
-    """After SIGTERM, how long running requests may take to finish."""
+    """Seconds that running requests have to finish after SIGTERM."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """Least severe log lines to print."""
+    """Lowest severity of log lines to print: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
     log_format: LogFormat = "text"
     """`text` for people, `json` for machines."""
 

@@ -51,7 +51,7 @@ class UpstreamSettings(SettingsGroup):
     upstreams: Annotated[tuple[UpstreamServer, ...], NoDecode] = ()
     """Models of other servers (vLLM, SGLang, Ollama, llama.cpp), comma separated: `id=url#model`."""
     upstream_keys: SecretList = ()
-    """Keys that those servers ask for, comma separated: `id=key`."""
+    """Keys that those servers require, comma separated: `id=key`."""
 
     @field_validator("upstreams", mode="before")
     @classmethod
