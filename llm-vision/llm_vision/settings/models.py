@@ -31,7 +31,7 @@ class ModelSettings(SettingsGroup):
     download: Literal["auto", "never"] = "auto"
     """Whether missing weights are downloaded when first needed: `auto` or `never`."""
     hf_hub_offline: bool = Field(False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
-    """Whether to never contact the Hugging Face hub; explicit downloads fail too."""
+    """Whether to never contact the Hugging Face hub; `llm-vision models download` fails too."""
     revisions: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
     """Hub commits to download models' weights from, comma separated: `id=commit`, 40 hex digits."""
     load_seconds: Annotated[float, Field(gt=0)] = 600
