@@ -1,4 +1,4 @@
-# Everything starts from here; `make help` lists the targets.
+# `make help` lists the targets.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 
@@ -7,7 +7,7 @@ PORT ?= 9100
 COUNT ?= 50000
 MINUTES ?= 30
 JOBS ?= 2
-# Where torch comes from: the CPU build by default. For NVIDIA GPUs: https://download.pytorch.org/whl/cu130
+# The index for torch: the CPU build by default. For NVIDIA GPUs: https://download.pytorch.org/whl/cu130
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 
 VENV := .venv
@@ -29,13 +29,13 @@ LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-ha
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## Make .venv with everything pinned (CPU torch; TORCH_INDEX_URL=... for another)
+install: $(INSTALLED) ## Create .venv with pinned packages (CPU torch; TORCH_INDEX_URL=... for another build)
 
-# setuptools comes first, so that what has no wheel is built with the lock's, not with one that pip fetches unhashed.
-# torch has no hash: each index has builds of its own. It is taken from its own index (or from pip's find-links), so
-# that PyPI's CUDA build is never pulled; a CUDA build finds NVIDIA's libraries there, the CPU build needs only the lock.
+# setuptools comes first, so that packages without a wheel are built with the locked one, not one pip fetches unhashed.
+# torch has no hash, because each index has its own builds. It comes from its own index (or from pip's find-links), so
+# that PyPI's CUDA build is never installed. A CUDA build finds NVIDIA's libraries there; the CPU build needs only the lock.
 $(INSTALLED): llm-vision/pyproject.toml $(DEV_LOCK)
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(LOCKED) --requirement <(sed -n '/^setuptools==/,/[^\]$$/p' $(DEV_LOCK))
 	$(LOCKED) --requirement $(DEV_LOCK)
@@ -44,49 +44,49 @@ $(INSTALLED): llm-vision/pyproject.toml $(DEV_LOCK)
 	$(BIN)/pip check
 	@touch $@
 
-lock: ## Write the locks anew from pyproject.toml (NAME=pillow for that package's newest version)
+lock: ## Update the lock files from pyproject.toml (NAME=pillow to upgrade that package)
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/pip install --quiet $(UV)
 	$(COMPILE) --extra dev $(NAME:%=--upgrade-package %) --output-file $(DEV_LOCK) llm-vision/pyproject.toml
 	$(COMPILE) --constraint $(DEV_LOCK) --output-file $(LOCK) llm-vision/pyproject.toml
 
-run: install ## Serve on port 9100 (PORT=... for another)
+run: install ## Run the service on port 9100 (PORT=... for another)
 	$(BIN)/llm-vision serve --port $(PORT)
 
-demo: install ## Start the service, read a manga page, a bubble and a photo, check the answers, stop
+demo: install ## Start the service, send a manga page, a bubble and a photo, check the answers, stop
 	$(BIN)/python demo/run.py
 
-quick: install ## Run the tests that need neither a server nor a model, half a minute
+quick: install ## Run the tests that need neither a server nor a model; half a minute
 	$(PYTEST) tests/unit tests/architecture
 
-test: install ## Run all tests, two files at a time (JOBS=1 for one), 8 minutes on two cores
+test: install ## Run all tests, two files at a time (JOBS=1 for one); 8 minutes on two cores
 	$(PYTEST)
 
-test-all: install ## The same, and whatever is tried a few times there as often as it proves most
+test-all: install ## Run all tests, with the full number of repetitions
 	TESTS=all $(PYTEST)
 
-compat: install $(CLIENTS)/.installed ## Ask the service with clients that others wrote (NAME=ollama for one; needs npm), 3 minutes
+compat: install $(CLIENTS)/.installed ## Run third-party clients against the service (NAME=ollama for one; needs npm); 3 minutes
 	$(CLIENTS)/bin/python -m pytest $(COMPAT) $(NAME:%=-k %)
 
-# The clients have an environment of their own: they must not choose versions for the service, nor it for them.
+# The clients have their own environment, so that they and the service do not constrain each other's versions.
 $(CLIENTS)/.installed: $(COMPAT)/requirements.txt $(COMPAT)/package-lock.json
-	@command -v npm > /dev/null || { echo "npm is needed for two of the clients: install Node.js 20 or newer" >&2; exit 1; }
+	@command -v npm > /dev/null || { echo "two of the clients need npm: install Node.js 20 or newer" >&2; exit 1; }
 	$(PYTHON) -m venv $(CLIENTS)
 	$(CLIENTS)/bin/pip install --quiet --no-deps --require-hashes --requirement $(COMPAT)/requirements.txt
 	$(CLIENTS)/bin/pip check
 	npm ci --prefix $(COMPAT) --no-audit --no-fund --ignore-scripts
 	@touch $@
 
-docker-test: install ## Build the image and prove docker-compose.yml on a Docker engine (started where none runs; needs root)
+docker-test: install ## Build the image and test docker-compose.yml on a Docker engine (started if none is running; needs root)
 	$(BIN)/python -m pytest tests/containers
 
-faults: install ## Measure every promise that has a figure (NAME=overload for one part), about 15 minutes
+faults: install ## Measure every promise that has a figure (NAME=overload for one part); about 15 minutes
 	cd tests && ../$(BIN)/python -m faults.figures $(NAME)
 
 fuzz: install ## Send 50,000 mutated bodies to a live server (COUNT=...)
 	cd tests && ../$(BIN)/python -m faults.fuzz --count $(COUNT)
 
-soak: install ## 30 minutes of mixed traffic with bad clients (MINUTES=...); LEAK=--leak for a build that leaks
+soak: install ## Run 30 minutes of mixed traffic with misbehaving clients (MINUTES=...; LEAK=--leak for a leaking build)
 	cd tests && ../$(BIN)/python -m faults.soak --minutes $(MINUTES) $(LEAK)
 
 lint: install ## Check style
@@ -96,20 +96,20 @@ lint: install ## Check style
 check: lint ## Check style and types
 	$(BIN)/mypy
 
-bench: install ## Measure against named peers (make bench NAME=start for one)
+bench: install ## Run the benchmarks against their peers (NAME=start for one)
 	$(BIN)/python -m benchmarks $(NAME)
 
-bench-models: install ## The same for models at their real size, with random weights
+bench-models: install ## Run the benchmarks of full-size models, with random weights
 	$(BIN)/python -m benchmarks manga_ocr pages_manga_ocr first_clients llava_int4 chat
 
-train-fixtures: install ## Train the tiny models of the tests anew (half an hour each on two cores)
+train-fixtures: install ## Retrain the tiny models for the tests (half an hour each on two cores)
 	cd tests && ../$(BIN)/python -m fixtures.training.manga_ocr ../build/training/manga-ocr
 	cd tests && ../$(BIN)/python -m fixtures.training.llava ../build/training/llava
 	cd tests && ../$(BIN)/python -m fixtures.training.llava_next ../build/training/llava ../build/training/llava-next
 	cd tests && ../$(BIN)/python -m fixtures.training.blip ../build/training/blip
 
-docs: install ## Write docs/openapi.json and the table of errors anew
+docs: install ## Regenerate docs/openapi.json and the table of errors
 	$(BIN)/python docs/write_docs.py
 
-clean: ## Remove what make made
+clean: ## Remove everything make created
 	rm -rf $(VENV) $(CLIENTS) $(COMPAT)/node_modules build .pytest_cache .ruff_cache .mypy_cache

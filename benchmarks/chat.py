@@ -1,6 +1,6 @@
-"""POST /v1/chat/completions, streamed, beside `transformers serve`: the same checkpoints, pictures and questions.
+"""Compares streamed POST /v1/chat/completions with `transformers serve`: the same checkpoints, pictures, questions.
 
-`PYTHONPATH=tests python -m benchmarks.chat --only tiny` leaves the real size out, for development.
+During development, `PYTHONPATH=tests python -m benchmarks.chat --only tiny` skips the full-size model.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ CLIENTS, TOKENS = 8, 64
 SIDE = 384  # pixels: OneVision's smallest, one tile and the whole
 PATIENCE = 900.0  # seconds
 REST = 1.0  # seconds until a server that has answered does nothing any more
-PEER, ALONE = f"transformers serve {version('transformers')}", "the first question about it"
+PEER, ALONE = f"transformers serve {version('transformers')}", "the first question about the picture"
 QUESTIONS = ("What is in the picture?", "Which colours are there?")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What is measured, and what is promised of its ratio to the peer's."""
+    """A measured figure, and the target for its ratio to the peer's."""
 
     name: str
     unit: str
@@ -69,19 +69,19 @@ FIGURES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured on a checkpoint, and how often; of the real size eight prompts at once take a minute."""
+    """The figures and rounds for a checkpoint; at full size, eight prompts at once take a minute."""
 
     model_id: str
     write: Callable[[Path], None]
     figures: tuple[str, ...]
     rounds: int
     crowds: int
-    """Rounds in which all clients ask at once."""
+    """Rounds in which all clients send requests at once."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """When the text of an answer came, in seconds from the question, and how much there was."""
+    """When the first and last text of an answer arrived, in seconds after the question, and its tokens."""
 
     first: float
     last: float
@@ -90,16 +90,16 @@ class Answer:
 
     @property
     def rate(self) -> float:
-        """Tokens a second behind the first one."""
+        """Tokens a second after the first one."""
         return (self.tokens - 1) / (self.last - self.first)
 
 
 class Server:
-    """One of the two that are asked.
+    """One of the two servers under test.
 
     Args:
-        client: of it.
-        model: what it calls the checkpoint.
+        client: connected to it.
+        model: its name for the checkpoint.
     """
 
     def __init__(self, client: httpx2.Client, model: str) -> None:
@@ -107,10 +107,10 @@ class Server:
         self._model = model
 
     def ask(self, picture: str, question: str = QUESTIONS[0]) -> Answer:
-        """Ask about a picture (a data URI) and read the answer as it comes.
+        """Ask about a picture (a data URI) and read the streamed answer.
 
         Raises:
-            RuntimeError: it broke off, or is not as long as it should be.
+            RuntimeError: the answer was cut off, or has an unexpected length.
         """
         content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": question}]
         body = {
@@ -128,11 +128,11 @@ class Server:
                     times.append(time.perf_counter() - started)
                 usage = chunk.get("usage") or usage
         if not times or not usage or usage["completion_tokens"] != TOKENS:
-            raise RuntimeError(f"an answer of {TOKENS} tokens was expected; usage: {usage}")
+            raise RuntimeError(f"expected an answer of {TOKENS} tokens; usage: {usage}")
         return Answer(times[0], times[-1], usage["prompt_tokens"], usage["completion_tokens"])
 
     def ask_all(self, pictures: list[str]) -> float:
-        """Ask about all of them at once: tokens a second of all answers together."""
+        """Ask about all of them at once; returns the tokens a second of all answers together."""
         started = time.perf_counter()
         with ThreadPoolExecutor(len(pictures)) as threads:
             answers = list(threads.map(self.ask, pictures))
@@ -159,11 +159,11 @@ def main(only: str | None = None) -> int:
 
 
 def _measured(ours: Server, theirs: Server, plan: Plan) -> dict[str, tuple[list[float], list[float]]]:
-    """Of each figure our values and the peer's, which take turns; both have answered before."""
+    """Our values and the peer's for each figure; they take turns and are warmed up."""
     pictures = _pictures()
     warm = next(pictures)
     if ours.ask(warm).prompt_tokens != theirs.ask(warm).prompt_tokens:
-        raise RuntimeError("the two read different prompts")
+        raise RuntimeError("the two servers read different prompts")
     found: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in FIGURES}
     for turn in range(plan.rounds):
         one = next(pictures)
@@ -184,14 +184,14 @@ def _measured(ours: Server, theirs: Server, plan: Plan) -> dict[str, tuple[list[
 
 
 def _pictures() -> Iterator[str]:
-    """Data URIs, no two of them alike."""
+    """Data URIs, all different."""
     for scene, _ in held_out(1000, seed=51):
         yield "data:image/png;base64," + base64.b64encode(saved(scene.draw(SIDE))).decode()
 
 
 @contextmanager
 def both(plan: Plan) -> Iterator[tuple[Server, Server]]:
-    """The two servers, on one checkpoint and with the same number format."""
+    """Both servers, on the same checkpoint and number format."""
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place) / plan.model_id
         plan.write(folder)
@@ -205,7 +205,7 @@ def both(plan: Plan) -> Iterator[tuple[Server, Server]]:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[httpx2.Client]:
-    """A client of `transformers serve` that has loaded a checkpoint."""
+    """A client of `transformers serve` with a checkpoint loaded."""
     from llm_vision.models.loading import hf
 
     port = free_port()
@@ -242,5 +242,5 @@ PLANS = {
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=PLANS, help="one checkpoint")
+    parser.add_argument("--only", choices=PLANS, help="run one checkpoint only")
     sys.exit(main(parser.parse_args().only))

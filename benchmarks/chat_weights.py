@@ -1,4 +1,4 @@
-"""Checkpoints that never end an answer, for two servers that both read them from a folder."""
+"""Writes checkpoints whose answers never end early, so that both servers generate the same number of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Crops per second of 16 clients at once against one client that sends them one after another."""
+"""Compares the crops per second of 16 concurrent clients with one sequential client."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def main() -> int:
         (f"{CROPS} drawn crops", "crops per second"),
         (PEER, f"{middle(alone):.1f}"),
         (f"{CLIENTS} clients at once", f"{middle(together):.1f}"),
-        ("largest change of a confidence", f"{worst:.4f}"),
+        ("largest change in confidence", f"{worst:.4f}"),
     ]
     met = ratio >= LEAST_RATIO and worst <= MOST_CONFIDENCE_CHANGE
     target = f"ratio >= {LEAST_RATIO}, same texts, confidence within {MOST_CONFIDENCE_CHANGE}"
@@ -58,7 +58,7 @@ def _read(client: httpx2.Client, crop: bytes) -> Answer:
 
 
 def _difference(one_by_one: list[Answer], at_once: list[Answer]) -> float:
-    """The largest change of a confidence; infinite when a text changed."""
+    """The largest change in confidence; infinite if a text changed."""
     pairs = list(zip(one_by_one, at_once, strict=True))
     if any(first[0] != second[0] for first, second in pairs):
         return float("inf")

@@ -1,4 +1,4 @@
-"""Peak memory when ten clients are the first to ask for MangaOCR at its real size (random weights)."""
+"""Measures peak memory when ten clients request full-size MangaOCR (random weights) before it is loaded."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _peaks(environment: dict[str, str], pictures: list[bytes]) -> tuple[float, float]:
-    """Most resident memory, in MiB, of a fresh service while it answers these at once, and while it does so again."""
+    """Peak resident memory, in MiB, of a fresh service while it answers these at once, and when it does so again."""
     with running(environment) as (client, service), ThreadPoolExecutor(len(pictures)) as threads:
         gateway = psutil.Process(service.pid)
         return _peak(client, gateway, threads, pictures), _peak(client, gateway, threads, pictures)
@@ -60,7 +60,7 @@ def _peak(client: httpx2.Client, gateway: psutil.Process, threads: ThreadPoolExe
 
 
 def _resident(gateway: psutil.Process) -> float:
-    """Shared pages once: the proportional set size of a process and its children, in bytes."""
+    """Proportional set size of a process and its children, in bytes; counts shared pages once."""
     total = 0.0
     for process in (gateway, *gateway.children(recursive=True)):
         try:

@@ -1,4 +1,4 @@
-"""Japanese typefaces that are installed here, from PyPI's packages and from Debian's."""
+"""Finds installed Japanese typefaces, from PyPI and Debian packages."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FROM_DEBIAN = {
     "fonts-takao-mincho": "truetype/takao-mincho/TakaoMincho.ttf",
     "fonts-vlgothic": "truetype/vlgothic/VL-Gothic-Regular.ttf",
 }
-"""Package and file; `apt-get install fonts-ipafont fonts-noto-cjk fonts-takao fonts-vlgothic` has all."""
+"""Package and file; `apt-get install fonts-ipafont fonts-noto-cjk fonts-takao fonts-vlgothic` installs all."""
 
 
 def installed() -> dict[str, Path]:
-    """Name and file of every one that is there."""
+    """Name and file of every installed typeface."""
     debian = {name: _DEBIAN / file for name, file in FROM_DEBIAN.items() if (_DEBIAN / file).exists()}
     return {**{font.stem: font for font in FROM_PYPI}, **debian}

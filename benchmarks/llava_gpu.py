@@ -1,4 +1,4 @@
-"""LLaVA-1.5-7B with random weights on a GPU: 16 bits and bitsandbytes' 4, each in a process of its own.
+"""Measures LLaVA-1.5-7B with random weights on a GPU, in 16 bits and bitsandbytes' 4 bits, each in its own process.
 
 `python -m benchmarks.llava_gpu --device cpu --layers 1` runs the same code without a GPU, to see that it runs.
 """
@@ -16,13 +16,13 @@ from benchmarks.llava_int4 import GIGABYTE, LAYERS, PEER, TOKENS, answer, checkp
 from benchmarks.report import ROUNDS, Result, middle, report
 
 MOST_LEFT = 0.05
-"""Of the memory that was loaded, what may stay when the process has ended."""
+"""Share of the loaded memory that may remain after the process has ended."""
 _SETTLE_SECONDS = 2.0
 
 
 def main(layers: int = LAYERS, device: str = "cuda:0") -> int:
     if device != "cpu" and _used_bytes() is None:
-        print("there is no GPU", file=sys.stderr)
+        print("no GPU found", file=sys.stderr)
         return 2
     with checkpoint(layers) as folder:
         if folder is None:
@@ -41,7 +41,7 @@ def main(layers: int = LAYERS, device: str = "cuda:0") -> int:
 
 
 def _in_its_own_process(bits: str, folder: Path, device: str) -> dict[str, float]:
-    """Times in seconds; memory of the GPU in GB: before the load, loaded, and what is left of it afterwards."""
+    """Times in seconds; GPU memory in GB before and after the load, and what remains after the process ends."""
     before = (_used_bytes() or 0) / GIGABYTE
     command = [sys.executable, "-m", "benchmarks.llava_gpu", "--measure", bits, "--folder", str(folder)]
     done = subprocess.run([*command, "--device", device], check=True, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""LLaVA-1.5-7B with random weights: ours in 4 bits against Transformers in bf16, each in a process of its own.
+"""Compares LLaVA-1.5-7B (random weights) in 4 bits with Transformers in bf16, each in its own process.
 
 `python -m benchmarks.llava_int4 --layers 4` is a smaller one, for development; `--threads 1` for one core.
 """
@@ -39,8 +39,8 @@ def main(layers: int = LAYERS, threads: int = THREADS) -> int:
         _row("first token, s", plain, ours, "first_token", f"at most {MOST_FIRST}"),
         _row("tokens/s", plain, ours, "tokens_per_second", f"at least {LEAST_FASTER}"),
         _row("resident, GB", plain, ours, "resident", f"at most {MOST_RESIDENT}"),
-        _row("peak of a load, GB", {"peak": plain["resident"]}, ours, "peak", f"at most {MOST_PEAK}"),
-        _row("peak of the first load, GB", {"peak": plain["resident"]}, first, "peak", f"at most {MOST_PEAK}"),
+        _row("peak while loading, GB", {"peak": plain["resident"]}, ours, "peak", f"at most {MOST_PEAK}"),
+        _row("peak during the first load, GB", {"peak": plain["resident"]}, first, "peak", f"at most {MOST_PEAK}"),
         _row("load, s", plain, ours, "load", ""),
         _row("first load, s", plain, first, "load", ""),
     ]
@@ -54,7 +54,7 @@ def _results(plain: dict[str, float], first: dict[str, float], ours: dict[str, f
         ("tokens_per_second", "tokens/s", ratios["tokens_per_second"] >= LEAST_FASTER, f"at least {LEAST_FASTER}"),
         ("first_token", "s", ratios["first_token"] <= MOST_FIRST, f"at most {MOST_FIRST}"),
         ("resident", "GB", ratios["resident"] <= MOST_RESIDENT, f"at most {MOST_RESIDENT}"),
-        ("peak", "GB", peak / plain["resident"] <= MOST_PEAK, f"at most {MOST_PEAK} of what bf16 holds"),
+        ("peak", "GB", peak / plain["resident"] <= MOST_PEAK, f"at most {MOST_PEAK} of bf16's resident memory"),
     )
     return [
         Result(f"llava_int4 {name}", round(ours[name], 2), unit, PEER, round(ratios[name], 3), target, met)
@@ -76,7 +76,7 @@ def _in_its_own_process(way: str, folder: Path, threads: int) -> dict[str, float
 
 
 def measure(way: str, folder: Path, threads: int) -> dict[str, float]:
-    """Loads once and, but for `first`, answers a few times about a picture; memory in GB, times in seconds."""
+    """Load once and, except for `first`, answer a few times about a picture; memory in GB, times in seconds."""
     import torch
     from transformers import LlavaForConditionalGeneration
 
@@ -105,7 +105,7 @@ def measure(way: str, folder: Path, threads: int) -> dict[str, float]:
 
 
 def answer(model: Any) -> tuple[float, float]:
-    """The time to the first token, and from there to the end."""
+    """The time to the first token, and from there to the last."""
     import torch
 
     side = model.config.vision_config.image_size
@@ -122,7 +122,7 @@ def answer(model: Any) -> tuple[float, float]:
 
 
 class _Watch:
-    """Notes when a token comes; the first note is the prompt's."""
+    """Records when each token arrives; the first record is the prompt's."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -141,11 +141,11 @@ def _memory(name: str) -> float:
 
 @contextmanager
 def checkpoint(layers: int) -> Iterator[Path | None]:
-    """A checkpoint with random weights while it is needed; None where there is no space for it."""
+    """A temporary checkpoint with random weights; None if there is no space for it."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if shutil.disk_usage(folder).free < layers * LAYER_BYTES + OTHER_BYTES:
-            print("there is no space for the checkpoint in the folder for temporary files", file=sys.stderr)
+            print("not enough space for the checkpoint in the temporary folder", file=sys.stderr)
             yield None
             return
         _write_checkpoint(folder, layers)
@@ -153,7 +153,7 @@ def checkpoint(layers: int) -> Iterator[Path | None]:
 
 
 def _write_checkpoint(folder: Path, layers: int) -> None:
-    """The parts and sizes of llava-hf/llava-1.5-7b-hf, whose own numbers cannot be had everywhere."""
+    """The parts and sizes of llava-hf/llava-1.5-7b-hf, whose weights are not available everywhere."""
     import torch
     from safetensors.torch import save_file
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration

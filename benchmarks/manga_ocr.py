@@ -1,4 +1,4 @@
-"""MangaOCR at its real size, with random weights, against the `manga_ocr` package's own way of reading one by one."""
+"""Compares full-size MangaOCR, with random weights, with the `manga_ocr` package, which reads crops one by one."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def main() -> int:
                 times[name].append((time.perf_counter() - started) / CROPS * 1000)
     peer, alone, at_once = (middle(times[name]) for name in ways)
     rows = [
-        (f"{CROPS} crops of {TOKENS} tokens, beam 4", "time a crop", "times faster"),
+        (f"{CROPS} crops of {TOKENS} tokens, beam 4", "time per crop", "times faster"),
         (PEER, f"{peer:.0f} ms", ""),
         ("one crop at a time", f"{alone:.0f} ms", f"{peer / alone:.2f}"),
-        (f"{BATCH} at the same time", f"{at_once:.0f} ms", f"{peer / at_once:.2f}"),
+        (f"{BATCH} at once", f"{at_once:.0f} ms", f"{peer / at_once:.2f}"),
     ]
     met = peer / at_once >= LEAST_AT_ONCE and peer / alone >= LEAST_ALONE
     target = f"{LEAST_AT_ONCE} times faster at {BATCH}, {LEAST_ALONE} times alone"
@@ -55,7 +55,7 @@ def main() -> int:
 
 
 def write_checkpoint(folder: Path) -> None:
-    """The parts and sizes of kha-white/manga-ocr-base, whose own numbers cannot be had everywhere."""
+    """The parts and sizes of kha-white/manga-ocr-base, whose weights are not available everywhere."""
     from transformers import BertConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
     from fixtures.training.manga_ocr import describe
@@ -81,7 +81,7 @@ def package_reader(folder: str) -> Callable[[Image.Image], Any]:
     from manga_ocr import MangaOcr
 
     class Short(MangaOcr):
-        """Without the picture that the package reads at its start: on random weights it takes 300 tokens."""
+        """Skip the picture that the package reads at startup: with random weights it takes 300 tokens."""
 
         def __call__(self, img_or_path: object) -> str:
             return "" if isinstance(img_or_path, Path) else str(super().__call__(img_or_path))

@@ -1,4 +1,4 @@
-"""A speech-bubble crop with the embedded reader against a plain `RapidOCR()` call: time and character errors."""
+"""Compares the embedded reader with a plain `RapidOCR()` call on speech-bubble crops: time and character errors."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def main() -> int:
     our_time, plain_time = middle(times["ours"]), middle(times["plain"])
     our_errors, plain_errors = _errors(ours, samples), _errors(plain, samples)
     rows = [
-        (f"{CROPS} drawn crops", "time a crop", "character errors"),
+        (f"{CROPS} drawn crops", "time per crop", "character errors"),
         ("embedded reader", f"{our_time * 1000:.0f} ms", f"{our_errors:.1%}"),
         (PEER, f"{plain_time * 1000:.0f} ms", f"{plain_errors:.1%}"),
     ]
@@ -80,6 +80,6 @@ def _plain_reader() -> Callable[[NDArray[np.uint8]], str]:
 
 
 def _errors(read: Callable[[NDArray[np.uint8]], str], samples: list[tuple[NDArray[np.uint8], str]]) -> float:
-    """Character errors of all crops, of the characters that are there."""
+    """Character errors of all crops, as a share of the ground truth's characters."""
     wrong = sum(Levenshtein.distance(read(pixels), text) for pixels, text in samples)
     return wrong / sum(len(text) for _, text in samples)

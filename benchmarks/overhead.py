@@ -1,4 +1,4 @@
-"""What the service adds to the model's own time for a crop: HTTP, multipart, decoding, worker boundary, JSON."""
+"""Measures the time the service adds to the model's own for a crop: HTTP, multipart, decoding, sockets, JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _timed(client: httpx2.Client, data: bytes) -> tuple[float, float]:
-    """Seconds of a request as the client sees it, and seconds in the model by the service's metrics."""
+    """Seconds of a request as seen by the client, and seconds in the model according to the service's metrics."""
     before = _run_seconds(client)
     started = time.perf_counter()
     _read(client, data)

@@ -1,4 +1,4 @@
-"""A drawn double page against a bare `RapidOCR()` call, and four pages at once against one by one."""
+"""Compares a drawn double page with a bare `RapidOCR()` call, and four concurrent pages with sequential ones."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def main() -> int:
         ("POST /ocr/page", f"{ours:.2f}"),
         (BARE, f"{peer:.2f}"),
         ("", ""),
-        (f"{PAGES} pages", "pages a second"),
+        (f"{PAGES} pages", "pages per second"),
         (ONE_BY_ONE, f"{PAGES / alone:.2f}"),
         (f"{AT_ONCE} at once", f"{PAGES / together:.2f}"),
     ]
@@ -58,7 +58,7 @@ def main() -> int:
 
 
 def _double_page() -> Image.Image:
-    """Facing pages with at least `LEAST_LINES` lines: texts are drawn until there are enough."""
+    """Facing pages with at least `LEAST_LINES` lines; draws pages until one has enough."""
     pages = (draw_comic_page("spread", seed, density=3) for seed in range(200))
     return next(page.picture for page in pages if sum(len(block.lines) for block in page.blocks) >= LEAST_LINES)
 

@@ -1,4 +1,4 @@
-"""A page of 30 blocks with MangaOCR at its real size (random weights), against the `manga_ocr` package on each."""
+"""Compares a page of 30 blocks read by full-size MangaOCR (random weights) with the `manga_ocr` package on each."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _page() -> ComicPage:
 
 
 def _is_short(page: ComicPage) -> bool:
-    """Whether no block is cut into parts: the package reads each as one crop, too."""
+    """Whether no block is split, since the package also reads each as one crop."""
     return max(len(block.lines) for block in page.blocks) <= MOST_LINES
 
 

@@ -1,4 +1,4 @@
-"""How well the embedded reader reads: drawn crops and pages with known truth, by kind."""
+"""Measures the accuracy of the embedded reader on drawn crops and pages with known ground truth, by kind."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ CLEAN = ("vertical", "horizontal")
 MOST_CLEAN, MOST_ALL = 0.04, 0.12
 LEAST_F1, LEAST_ORDER = 0.95, 0.97
 SAME_BLOCK = 0.5
-"""Intersection over union from which on a found block is a drawn one."""
-PEER = "the drawn truth"
+"""Minimum intersection over union for a found block to match a drawn one."""
+PEER = "the drawn ground truth"
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Count:
 
     @property
     def error_rate(self) -> float:
-        """Wrong characters among all."""
+        """Share of wrong characters."""
         return self.errors / max(1, self.characters)
 
 
@@ -76,7 +76,7 @@ class Layout:
 
     @property
     def order(self) -> float:
-        """Share of the pairs of blocks of a page that come in the right order."""
+        """Share of a page's block pairs that are in the right order."""
         return self.ordered / max(1, self.pairs)
 
 
@@ -99,7 +99,7 @@ def main() -> int:
         rows,
         _result("crops, clean", clean, clean <= MOST_CLEAN, f"<= {MOST_CLEAN}"),
         _result("crops, all kinds", every, every <= MOST_ALL, f"<= {MOST_ALL}"),
-        _result("furigana in texts", furigana_left, furigana_left == 0, "0"),
+        _result("furigana in text", furigana_left, furigana_left == 0, "0"),
         _result("block F1", page.f1, page.f1 >= LEAST_F1, f">= {LEAST_F1}"),
         _result("reading order", page.order, page.order >= LEAST_ORDER, f">= {LEAST_ORDER}"),
     )
@@ -114,7 +114,7 @@ def _sum(counts: Iterator[Count] | Sequence[Count]) -> Count:
 
 
 def _read_crops(reader: RapidOcr, fonts: Sequence[object]) -> tuple[dict[str, Count], float]:
-    """Errors by kind, and how many readings of furigana stand in the texts."""
+    """Errors by kind, and the number of furigana readings left in the text."""
     samples = sample_bubbles(CROPS, seed=11, kinds=(*KINDS, HALO), fonts=fonts)  # type: ignore[arg-type]
     counts: dict[str, Count] = defaultdict(Count)
     left = 0
@@ -152,7 +152,7 @@ def _blocks(reader: RapidOcr, page: ComicPage) -> list[ReadBlock]:
 
 
 def _matches(drawn: Sequence[TrueBlock], found: Sequence[ReadBlock]) -> dict[int, int]:
-    """For each drawn block that was found the number of the block that is it."""
+    """For each drawn block that was found, the number of the matching block."""
     matched = {}
     for number, truth in enumerate(drawn):
         shares = [_overlap(truth.box, block.block.box) for block in found]

@@ -1,4 +1,4 @@
-"""How a benchmark tells its result: a table for people, and one JSON object as the last line."""
+"""Prints the results of a benchmark: a table, then one JSON object per result."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from statistics import median
 
 import psutil
 
-ROUNDS = 5  # a result is the median of at least so many
+ROUNDS = 5  # minimum number of values for a median
 
 
 @dataclass(frozen=True)
 class Result:
-    """One figure, beside a named peer's, and whether it is what was promised."""
+    """One figure, its ratio to a named peer's, and whether it meets the target."""
 
     name: str
     value: float
@@ -27,7 +27,7 @@ class Result:
 
 
 def hardware() -> str:
-    """What this was measured on, in one line."""
+    """The processor, cores and memory of this machine, in one line."""
     with open("/proc/cpuinfo") as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     memory = psutil.virtual_memory().total / 2**30
@@ -44,7 +44,7 @@ def report(rows: Sequence[Sequence[object]], *results: Result) -> int:
     """Print the table and the results; 1 when a target is missed, else 0."""
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in texts) for column in range(len(texts[0]))]
-    print(f"\non {hardware()}")
+    print(f"\nmeasured on {hardware()}")
     for row in texts:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     for result in results:

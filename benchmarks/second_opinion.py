@@ -1,4 +1,4 @@
-"""Two readers of one crop: the curves that make their confidences comparable, and what choosing by them is worth.
+"""Fits curves that make two readers' confidences comparable, and measures the benefit of choosing by them.
 
 The tiny trained MangaOCR stands for the real one, whose weights cannot be had everywhere: with those, run this again.
 """
@@ -27,12 +27,12 @@ CROPS = 800
 BATCH = 16
 STEPS, RATE = 4000, 0.05
 SMALLEST = 1e-4
-PEER = "the better one of the two readers alone"
+PEER = "the better of the two readers alone"
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a reader said of a crop, and what stands there."""
+    """A reader's text for a crop, and the ground truth."""
 
     text: str
     confidence: float | None
@@ -70,8 +70,8 @@ def main() -> int:
     rows = [
         (f"{half} crops, clean and damaged", "wrong characters"),
         *((f"always {name}", f"{rate:.1%}") for name, rate in rates.items()),
-        (f"the rule; asks twice for {asked:.0%}", f"{_rate(chosen):.1%}"),
-        ("always the better one, if one knew", f"{_rate(best):.1%}"),
+        (f"the rule; uses both readers for {asked:.0%}", f"{_rate(chosen):.1%}"),
+        ("always the better one (oracle)", f"{_rate(best):.1%}"),
     ]
     ratio = _rate(chosen) / min(rates.values())
     return report(
@@ -80,7 +80,7 @@ def main() -> int:
 
 
 def _damaged(picture: Image.Image, number: int) -> Image.Image:
-    """Every other crop as it is, the rest blurred, small, noisy, worn or tilted."""
+    """Every other crop unchanged, the rest blurred, small, noisy, worn or tilted."""
     chance = random.Random(number)
     kind = number % 10
     if kind == 1:
@@ -124,7 +124,7 @@ def _fitted(readings: Sequence[Reading]) -> tuple[float, float]:
 
 
 def _chosen(first: Reading, second: Reading) -> Reading:
-    """What `services/pages` does."""
+    """The same choice as services/reading/pages makes."""
     if not is_doubtful("manga-ocr", first.confidence):
         return first
     chances = probability("manga-ocr", first.confidence), probability("rapidocr", second.confidence)

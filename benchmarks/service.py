@@ -15,14 +15,14 @@ import httpx2
 
 
 def free_port() -> int:
-    """A port that nothing listens on."""
+    """A free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def start(port: int, settings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start the service with its defaults and some settings, on the weights that are there."""
+    """Start the service with its defaults and the given settings, using existing weights."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VISION_")}
     return subprocess.Popen(
         [str(Path(sys.executable).with_name("llm-vision")), "serve", "--port", str(port)],
@@ -31,7 +31,7 @@ def start(port: int, settings: Mapping[str, str] | None = None) -> subprocess.Po
 
 
 def wait_until_ready(client: httpx2.Client, service: subprocess.Popen[bytes]) -> None:
-    """Ask /readyz until it answers 200."""
+    """Poll /readyz until it answers 200."""
     while service.poll() is None:
         try:
             if client.get("/readyz").status_code == 200:

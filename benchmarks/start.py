@@ -1,4 +1,4 @@
-"""How soon the service is ready, and how much memory the gateway takes, before a model is used."""
+"""Measures how soon the service is ready and how much memory the gateway takes before any model is used."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Starts the service, sends it a manga page, a bubble and a photo over HTTP, checks the answers, stops it.
+"""Starts the service, sends a manga page, a bubble and a photo over HTTP, checks the answers, stops the service.
 
-Exit status 0 only when the answers are right: see the limits below.
+Exits with 0 only when the answers are correct within the limits below.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from rapidfuzz.distance import Levenshtein
 PICTURES = Path(__file__).parent / "pictures"
 PHOTO = Path(skimage.__file__).parent / "data" / "coffee.png"
 PHOTO_SHOWS = ("espresso", "coffee", "cup")
-MOST_BUBBLE_ERRORS = 0.05  # characters wrong, of the truth's
-MOST_PAGE_ERRORS = 0.10  # the same for each bubble of the page, in reading order
+MOST_BUBBLE_ERRORS = 0.05  # wrong characters, as a share of the ground truth's
+MOST_PAGE_ERRORS = 0.10  # the same, for each bubble of the page in reading order
 START_SECONDS = 60
 
 
@@ -75,7 +75,7 @@ def _post(client: httpx2.Client, route: str, picture: Path, **fields: str) -> di
 def _read_bubble(client: httpx2.Client) -> bool:
     truth = json.loads((PICTURES / "bubble.json").read_text())["text"]
     text = _post(client, "/ocr", PICTURES / "bubble.png")["text"]
-    return _report(f"the bubble says {truth}", Levenshtein.distance(text, truth) / len(truth), MOST_BUBBLE_ERRORS)
+    return _report(f"the bubble reads {truth}", Levenshtein.distance(text, truth) / len(truth), MOST_BUBBLE_ERRORS)
 
 
 def _read_page(client: httpx2.Client) -> bool:
@@ -87,18 +87,18 @@ def _read_page(client: httpx2.Client) -> bool:
 
 def _is_right(number: int, text: str, truth: str) -> bool:
     errors = Levenshtein.distance(text, truth) / max(1, len(truth))
-    return _report(f"bubble {number} says {truth}", errors, MOST_PAGE_ERRORS)
+    return _report(f"bubble {number} reads {truth}", errors, MOST_PAGE_ERRORS)
 
 
 def _ask_about_photo(client: httpx2.Client) -> bool:
     analysis = _post(client, "/analyze_image", PHOTO, prompt="What's in this image?")["analysis"]
     is_named = any(name in analysis.lower() for name in PHOTO_SHOWS)
-    return _report(f"the photo's subject is named ({' or '.join(PHOTO_SHOWS)})", 0.0 if is_named else 1.0, 0.0)
+    return _report(f"the answer names the photo's subject ({' or '.join(PHOTO_SHOWS)})", 0.0 if is_named else 1.0, 0.0)
 
 
 def _report(what: str, errors: float, most: float) -> bool:
     is_right = errors <= most
-    print(f"  {'ok   ' if is_right else 'WRONG'} {what}: {errors:.0%} wrong, at most {most:.0%}")
+    print(f"  {'ok   ' if is_right else 'WRONG'} {what}: {errors:.0%} errors (limit {most:.0%})")
     return is_right
 
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what requirements.lock pins and torch for a device, then removes what no container runs.
-# Called by the Dockerfile in the virtual environment that goes into the image.
+# Installs the packages pinned in requirements.lock and torch for a device, then removes what containers do not need.
+# The Dockerfile calls it in the virtual environment of the image.
 set -eu
 
 device=$1
@@ -18,7 +18,7 @@ cd "$image/.."
 locked() {
   pip install --quiet --no-compile --no-deps --no-build-isolation --require-hashes --requirement "$1"
 }
-# setuptools comes first, so that what has no wheel is built with the lock's, not with one that pip fetches unhashed.
+# setuptools comes first, so that packages without a wheel are built with the locked one, not one pip fetches unhashed.
 sed -n '/^setuptools==/,/[^\]$/p' requirements.lock >/tmp/setuptools.lock
 locked /tmp/setuptools.lock
 locked requirements.lock
