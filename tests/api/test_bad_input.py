@@ -12,6 +12,7 @@ from PIL import Image
 
 from fixtures.encoding import saved
 from fixtures.live import LiveServer, picture_bytes
+from fixtures.waiting import PATIENCE
 
 LEAKS = re.compile(r"0x[0-9a-f]{6,}|/root/|/tmp/|/home/|/work/|/usr/|site-packages|Traceback|\d+\.\d+\.\d+\.\d+")
 
@@ -228,5 +229,5 @@ def test_a_full_queue_is_refused_and_nothing_is_lost(start_server: object) -> No
 def _first_finished(pending: list, count: int) -> list[httpx2.Response]:
     from concurrent.futures import as_completed
 
-    finished = as_completed(pending, timeout=30)
+    finished = as_completed(pending, timeout=PATIENCE)
     return [next(finished).result() for _ in range(count)]

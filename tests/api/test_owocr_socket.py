@@ -21,7 +21,7 @@ from fixtures.comic_pages import draw_comic_page
 from fixtures.drawing import draw_bubble
 from fixtures.encoding import saved
 from fixtures.live import LiveServer, Start, free_port
-from fixtures.raw_http import AT_ONCE, is_closed, send_raw
+from fixtures.raw_http import AT_ONCE, PATIENCE, is_closed, send_raw
 from fixtures.requests import ocr_request
 from fixtures.waiting import eventually
 from llm_vision.api.manga_tools.owocr_socket import MOST_CONNECTIONS
@@ -36,7 +36,12 @@ def port(start_module_server: Start) -> int:
 
 def opened(port: int, **options: Any) -> ClientConnection:
     return connect(
-        f"ws://127.0.0.1:{port}", open_timeout=3, close_timeout=1, ping_interval=20, ping_timeout=20, **options
+        f"ws://127.0.0.1:{port}",
+        open_timeout=PATIENCE,
+        close_timeout=1,
+        ping_interval=20,
+        ping_timeout=PATIENCE,
+        **options,
     )
 
 
@@ -45,8 +50,8 @@ EMPTY = saved(Image.new("RGB", (200, 100), "white"), "BMP")
 
 def ask(connection: ClientConnection, data: bytes) -> dict[str, Any]:
     connection.send(data)
-    assert connection.recv(timeout=5) == "True"
-    return dict(json.loads(connection.recv(timeout=30)))
+    assert connection.recv(timeout=PATIENCE) == "True"
+    return dict(json.loads(connection.recv(timeout=PATIENCE)))
 
 
 def test_a_bubble_comes_as_words_with_places(port: int) -> None:
@@ -108,7 +113,7 @@ def test_only_so_many_may_be_connected(port: int) -> None:
         for _ in range(MOST_CONNECTIONS):
             connections.enter_context(opened(port))
         with opened(port) as one_more, pytest.raises(ConnectionClosed):
-            one_more.recv(timeout=10)
+            one_more.recv(timeout=PATIENCE)
     with opened(port) as again:
         assert ask(again, EMPTY)["paragraphs"] == []
 
@@ -138,7 +143,7 @@ def test_a_stop_says_goodbye(start_server: Start) -> None:
     with opened(port) as connection:
         server.process.terminate()
         with pytest.raises(ConnectionClosed) as closed:
-            connection.recv(timeout=20)
+            connection.recv(timeout=PATIENCE)
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1001
     eventually(lambda: server.process.poll() == 0)
@@ -172,7 +177,7 @@ class Socket:
     def begin(self, connection: ClientConnection) -> None:
         """Send a picture, and wait until it is being read."""
         connection.send(EMPTY)
-        assert connection.recv(timeout=5) == "True"
+        assert connection.recv(timeout=PATIENCE) == "True"
         eventually(lambda: self.server.in_use("rapidocr") == 1)
 
     def terminate(self) -> None:
@@ -202,7 +207,7 @@ def error_of(answer: dict[str, Any]) -> str:
 def close_code(connection: ClientConnection) -> int:
     """How the server ends a connection."""
     with pytest.raises(ConnectionClosed) as closed:
-        connection.recv(timeout=20)
+        connection.recv(timeout=PATIENCE)
     assert closed.value.rcvd is not None
     return closed.value.rcvd.code
 
@@ -214,9 +219,9 @@ def test_a_stop_answers_the_picture_that_is_being_read(start_server: Start) -> N
         reader.terminate()
         assert close_code(idle) == 1001
         go_on()
-        assert json.loads(connection.recv(timeout=30))["image_properties"] == {"width": 200, "height": 100}
+        assert json.loads(connection.recv(timeout=PATIENCE))["image_properties"] == {"width": 200, "height": 100}
         assert close_code(connection) == 1001
-    assert reader.server.process.wait(20) == 0
+    assert reader.server.process.wait(PATIENCE) == 0
     assert "Traceback" not in reader.server.log
 
 
@@ -225,7 +230,7 @@ def test_a_picture_that_is_not_read_by_the_end_of_the_stop_is_told_so(start_serv
     with reader.held(), reader.opened() as connection:
         reader.begin(connection)
         reader.server.process.terminate()
-        assert error_of(json.loads(connection.recv(timeout=30))) == "shutting_down"
+        assert error_of(json.loads(connection.recv(timeout=PATIENCE))) == "shutting_down"
         assert close_code(connection) == 1001
 
 
@@ -251,8 +256,8 @@ def test_a_second_signal_waits_for_no_picture(start_server: Start) -> None:
         reader.terminate()
         assert close_code(idle) == 1001
         reader.server.process.terminate()
-        assert error_of(json.loads(connection.recv(timeout=20))) == "shutting_down"
-        assert reader.server.process.wait(20) == 0
+        assert error_of(json.loads(connection.recv(timeout=PATIENCE))) == "shutting_down"
+        assert reader.server.process.wait(PATIENCE) == 0
 
 
 def test_a_client_that_leaves_stops_its_work(start_server: Start) -> None:
@@ -280,7 +285,8 @@ def test_connections_that_send_nothing_take_no_file_from_others(start_server: St
     reader = Socket(start_server, under=("prlimit", "--nofile=160"))
     with ExitStack() as stack:
         stalled = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", reader.port), timeout=20)) for _ in range(160)
+            stack.enter_context(socket.create_connection(("127.0.0.1", reader.port), timeout=PATIENCE))
+            for _ in range(160)
         ]
         assert send_raw(reader.server.port, ocr_request(mark=4)).problem["text"] == "4"
         assert is_closed(stalled[0])
@@ -351,7 +357,7 @@ def lazy_client(port: int) -> Iterator[socket.socket]:
     """A WebSocket whose client reads nothing unless it is asked to."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.settimeout(3)
+        sock.settimeout(PATIENCE)
         sock.connect(("127.0.0.1", port))
         sock.sendall(HANDSHAKE)
         head = b""
@@ -391,8 +397,8 @@ def test_a_picture_is_not_late_while_the_one_before_is_being_read(start_server: 
         time.sleep(1.5)
         go_on()
         for _ in range(3):
-            assert connection.recv(timeout=5) == "True"
-            assert "error" not in json.loads(connection.recv(timeout=30))
+            assert connection.recv(timeout=PATIENCE) == "True"
+            assert "error" not in json.loads(connection.recv(timeout=PATIENCE))
 
 
 def test_a_client_that_does_not_fetch_its_answer_is_let_go(start_server: Start) -> None:

@@ -18,7 +18,7 @@ import psutil
 from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.raw_http import connect
 from fixtures.requests import ocr_request
-from fixtures.waiting import eventually, is_alive
+from fixtures.waiting import PATIENCE, eventually, is_alive
 
 
 def test_probes(client: httpx2.Client) -> None:
@@ -138,7 +138,7 @@ def test_sigterm_finishes_what_runs_and_exits_with_0(start_server: Start) -> Non
         eventually(lambda: not _accepts(server.port))
         server.go()
         assert sorted(one.result().json()["text"] for one in running) == ["1", "2", "3", "4"]
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.log
 
 
@@ -161,7 +161,7 @@ def test_kept_connections_are_told_that_the_service_ends(start_server: Start) ->
         server.go()
         running.result()
     kept.close()
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_requests_that_do_not_end_in_time_are_answered_at_the_stop(start_server: Start) -> None:
@@ -172,7 +172,7 @@ def test_requests_that_do_not_end_in_time_are_answered_at_the_stop(start_server:
         server.process.send_signal(signal.SIGTERM)
         answer = hung.result()
     assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_a_second_signal_ends_at_once(start_server: Start) -> None:
@@ -184,7 +184,7 @@ def test_a_second_signal_ends_at_once(start_server: Start) -> None:
     server.process.send_signal(signal.SIGTERM)
     eventually(lambda: not _accepts(server.port))
     server.process.send_signal(signal.SIGTERM)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
     assert len(children) >= 2
     eventually(lambda: not any(child.is_running() for child in children))
     thread.join()

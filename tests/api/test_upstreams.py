@@ -12,7 +12,7 @@ from fixtures.fake_openai import USAGE, FakeOpenAI, refuses, sends, stalls, stre
 from fixtures.live import LiveServer, Start, free_port, picture_bytes
 from fixtures.raw_http import connect
 from fixtures.requests import analyze_request
-from fixtures.waiting import eventually
+from fixtures.waiting import PATIENCE, eventually
 from llm_vision.models.families.upstream.model import KEY_VARIABLE
 
 KEY = "sk-sesame=1"
@@ -83,7 +83,7 @@ def test_who_leaves_stops_the_other_server(server: LiveServer, far: FakeOpenAI) 
     with connect(server.port) as sock:
         sock.sendall(analyze_request("stall", "far/vlm"))
         eventually(lambda: any("stall" in str(seen.body) for seen in far.asked))
-    assert far.left.wait(10)
+    assert far.left.wait(PATIENCE)
 
 
 def test_a_full_server_is_told_with_its_own_pause(server: LiveServer, far: FakeOpenAI) -> None:

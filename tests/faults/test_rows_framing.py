@@ -12,7 +12,7 @@ import pytest
 
 from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.problems import check
-from fixtures.raw_http import connect, drip, is_closed, read_answer, request, send_raw
+from fixtures.raw_http import PATIENCE, connect, drip, is_closed, read_answer, request, send_raw
 
 HOST = b"Host: 127.0.0.1\r\n"
 TLS_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(60)
@@ -110,13 +110,13 @@ STALLS = {"nothing": b"", "half_a_line": b"GET /li", "half_a_head": b"GET /livez
 def test_row_10_stalled_headers(impatient: LiveServer, start: bytes) -> None:
     with connect(impatient.port) as sock:
         sock.sendall(start)
-        assert is_closed(sock, patience=10)
+        assert is_closed(sock)
 
 
 def test_row_10_dripped_headers(impatient: LiveServer) -> None:
     with connect(impatient.port) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\n")
-        assert drip(sock, b"X-Slow: a\r\n", 0.1, seconds=10) < 9
+        assert drip(sock, b"X-Slow: a\r\n", 0.1)
 
 
 def test_row_10_stalled_after_an_answer(impatient: LiveServer) -> None:
@@ -124,7 +124,7 @@ def test_row_10_stalled_after_an_answer(impatient: LiveServer) -> None:
         sock.sendall(request("/livez", method="GET"))
         assert not read_answer(sock, "GET").is_closed
         sock.sendall(b"GET /livez HTTP/1.1\r\nHo")
-        assert is_closed(sock, patience=10)
+        assert is_closed(sock)
 
 
 @pytest.mark.parametrize("route", ["/ocr", "/models/load"])
@@ -148,7 +148,7 @@ def test_row_11_dripped_body(impatient: LiveServer) -> None:
 def test_row_11_a_body_that_nobody_reads_is_cut_off(impatient: LiveServer) -> None:
     with connect(impatient.port) as sock:
         sock.sendall(b"GET /livez HTTP/1.1\r\nContent-Length: 1000\r\n" + HOST + b"\r\n")
-        assert drip(sock, b"x", 0.1, seconds=15) < 14
+        assert drip(sock, b"x", 0.1)
 
 
 def test_row_12_expected_body_is_refused_without_100(survivor: LiveServer) -> None:
@@ -241,7 +241,7 @@ def test_the_rest_of_an_answer_that_nobody_fetches_is_given_up_at_the_end(start_
     with sock:
         gateway = psutil.Process(server.process.pid)
         sock.sendall(request("/openapi.json", method="GET", headers={"Connection": "close"}) * 1)
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + PATIENCE
         while any(found.raddr and found.raddr.port == sock.getsockname()[1] for found in gateway.net_connections()):
             assert time.monotonic() < ends
             time.sleep(0.05)

@@ -19,7 +19,7 @@ from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, request, send_raw
 from fixtures.requests import Asking, picture_request
-from fixtures.waiting import eventually
+from fixtures.waiting import PATIENCE, eventually
 
 PATTERNS_OF_CONTENT = (b"<script>", b"passwd", b"ENTITY")
 
@@ -101,6 +101,8 @@ def frozen_request(server: LiveServer) -> tuple[threading.Thread, list[RawAnswer
     answers: list[RawAnswer] = []
     thread = threading.Thread(target=lambda: answers.append(post(server, saved(NOISE, "PNG"))))
     thread.start()
+    eventually(lambda: server.in_use("faulty") == 1)
+    time.sleep(0.3)  # the file is on its way
     return thread, answers, stopped
 
 
@@ -118,19 +120,17 @@ def test_row_66_a_decoder_that_hangs(survivor: LiveServer) -> None:
 def test_row_66_a_decoder_that_crashes(survivor: LiveServer) -> None:
     before = survivor.metric("llm_vision_decoders_lost_total")
     thread, answers, stopped = frozen_request(survivor)
-    time.sleep(0.3)  # the file is on its way
     end(stopped, signal.SIGSEGV)
     thread.join()
     check(answers[0], 422, "invalid_image")
     assert survivor.metric("llm_vision_decoders_lost_total") == before + 1
-    psutil.wait_procs(stopped, timeout=10)
+    psutil.wait_procs(stopped, timeout=PATIENCE)
     for _ in stopped:  # those that died while nobody used them cost nobody an answer
         assert post(survivor, picture_bytes(mark=3)).status == 200
 
 
 def test_row_66_a_decoder_that_the_system_kills_is_no_fault_of_the_picture(survivor: LiveServer) -> None:
     thread, answers, stopped = frozen_request(survivor)
-    time.sleep(0.3)
     end(stopped, signal.SIGKILL)
     thread.join()
     assert answers[0].status == 200

@@ -16,7 +16,7 @@ from fixtures.problems import check
 from fixtures.raw_http import RawAnswer, connect, read_answer, request, send_raw
 from fixtures.requests import Asking, analyze_request, model_request, ocr_request
 from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
-from fixtures.waiting import eventually
+from fixtures.waiting import PATIENCE, eventually
 
 NEVER_RETRY = {"x-should-retry": "false"}
 
@@ -217,7 +217,7 @@ def test_row_86_during_shutdown(start_server: Start) -> None:
     assert int(answer.headers["retry-after"]) >= 1
     server.go()
     assert running.answer.status == 200
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0
 
 
 def test_row_87_full_disk(survivor: LiveServer) -> None:
@@ -239,4 +239,4 @@ def test_a_load_that_was_asked_for_is_answered_at_the_stop(start_server: Start) 
     eventually(lambda: server.journal_has("load slow-to-load"))
     server.process.send_signal(signal.SIGTERM)
     check(loading.answer, 503, "shutting_down", closed=True)
-    assert server.process.wait(20) == 0
+    assert server.process.wait(PATIENCE) == 0

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 
 from conftest import Journal
 from fixtures.tiny_models import MANGA_OCR, copied
-from fixtures.waiting import until
+from fixtures.waiting import PATIENCE, until
 from llm_vision.errors import ModelLoadFailed
 from llm_vision.metrics import Metrics
 from llm_vision.models.base import ModelSpec, Volume, Weights
@@ -29,48 +27,47 @@ from llm_vision.runtime.worker.owner import Owner
 from llm_vision.runtime.worker.shared import CoreShare, Shared
 from runtime.conftest import PoolKit
 
-SLOW = 0.4  # seconds
+
+class Beside:
+    """Waits inside a look at a volume until the event loop has run in between."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self.looks = 0
+
+    def look(self) -> None:
+        has_run = threading.Event()
+        self._loop.call_soon_threadsafe(has_run.set)
+        assert has_run.wait(PATIENCE), "the event loop stood still"
+        self.looks += 1
 
 
 class SlowStore(WeightStore):
     """Takes its time for each look."""
 
+    beside: Beside
+
     def folder(self, weights: Weights) -> Path | None:
-        time.sleep(SLOW)
+        self.beside.look()
         return super().folder(weights)
 
 
 class SlowFiles(PoolKit):
     """Takes its time to say which files a model has."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.beside = Beside()
+
     def files(self, spec: ModelSpec) -> Iterable[Path]:
-        time.sleep(SLOW)
+        self.beside.look()
         return super().files(spec)
-
-
-@asynccontextmanager
-async def loop_is_free() -> AsyncIterator[None]:
-    """Whatever happens inside, the event loop never stands still for half of SLOW."""
-    longest = 0.0
-
-    async def watch() -> None:
-        nonlocal longest
-        while True:
-            started = time.perf_counter()
-            await asyncio.sleep(0.005)
-            longest = max(longest, time.perf_counter() - started)
-
-    watching = asyncio.create_task(watch())
-    await asyncio.sleep(0.02)
-    yield
-    await asyncio.sleep(0.02)
-    watching.cancel()
-    assert longest < SLOW / 2
 
 
 async def test_where_a_model_can_run_and_what_it_loads_is_looked_up_beside_other_work(tmp_path: Path) -> None:
     copied(MANGA_OCR, tmp_path / "manga-ocr-base")
     store = SlowStore({Volume.MANGA_OCR: tmp_path})
+    store.beside = Beside()
     factory = WorkerFactory(
         {None: DevicePolicy("cpu")},
         tuple,
@@ -81,27 +78,27 @@ async def test_where_a_model_can_run_and_what_it_loads_is_looked_up_beside_other
         {},
     )
     entry = CatalogEntry.of(MangaOcr)
-    async with loop_is_free():
-        weights = await factory.locate(replace(entry.spec, quantizable=frozenset({"cpu"})))
-        placements = await factory.placements(entry.spec, weights)
-        factory.make(entry, weights, placements, Owner())
+    weights = await factory.locate(replace(entry.spec, quantizable=frozenset({"cpu"})))
+    placements = await factory.placements(entry.spec, weights)
+    factory.make(entry, weights, placements, Owner())
+    assert store.beside.looks > 0
 
 
 async def test_the_files_of_a_model_that_does_not_load_are_looked_at_beside_other_work(journal: Journal) -> None:
     kit = SlowFiles()
     pool = kit.pool()
     try:
-        async with loop_is_free():
-            for _ in range(2):
-                with pytest.raises(ModelLoadFailed):
-                    await pool.load("broken-load")
-                with pytest.raises(ModelLoadFailed):
-                    async with pool.lease("broken-load"):
-                        pass
+        for _ in range(2):
+            with pytest.raises(ModelLoadFailed):
+                await pool.load("broken-load")
+            with pytest.raises(ModelLoadFailed):
+                async with pool.lease("broken-load"):
+                    pass
         assert journal.count("load") == 2, "only the loads that were asked for in so many words"
         journal.path.with_name("repaired").touch()
-        async with loop_is_free(), pool.lease("broken-load"):
+        async with pool.lease("broken-load"):
             pass
+        assert kit.beside.looks >= 3
     finally:
         await pool.close()
 
@@ -124,13 +121,13 @@ class HungVolume(PoolKit):
 
     def files(self, spec: ModelSpec) -> Iterable[Path]:
         self.is_looked_at.set()
-        assert self.may_look.wait(timeout=60)
+        assert self.may_look.wait(PATIENCE)
         return super().files(spec)
 
 
 async def load_and_unload(pool: ModelPool, model_id: str) -> None:
     """Without a wait for anybody else."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE):
         await pool.load(model_id)
         assert await pool.unload(model_id)
 
