@@ -32,24 +32,25 @@ sys.addaudithook(sitecustomize.watch)
 
 LONGEST = (
     "models/test_llava.py",
-    "models/test_manga_ocr.py",
-    "api/test_llava.py",
     "faults/test_promises.py",
-    "models/test_int4.py",
-    "models/test_rapidocr.py",
-    "contract/test_every_model.py",
-    "faults/test_promises_of_chat.py",
-    "models/test_grammar.py",
-    "api/test_manga_ocr.py",
-    "models/test_llava_memory.py",
-    "faults/test_promises_of_limits.py",
-    "faults/test_malicious_weights.py",
-    "api/test_owocr_socket.py",
-    "faults/test_rows_state.py",
+    "api/test_llava.py",
     "faults/test_downloads.py",
+    "api/test_manga_ocr.py",
+    "api/test_owocr_socket.py",
+    "models/test_manga_ocr.py",
     "api/test_downloads.py",
+    "contract/test_every_model.py",
+    "faults/test_promises_of_limits.py",
+    "api/test_pages.py",
+    "faults/test_rows_chat.py",
+    "models/test_llava_memory.py",
+    "faults/test_promises_of_chat.py",
+    "models/test_int4.py",
+    "faults/test_volumes.py",
+    "api/test_ollama.py",
+    "faults/test_every_code.py",
 )
-"""They begin first: one that began last would keep a process busy alone."""
+"""They begin first, what computes beside what waits: one that began last would keep a process busy alone."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
