@@ -24,7 +24,7 @@ COMPILE := build/lock/bin/uv pip compile --quiet --project llm-vision --universa
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install lock run demo quick test test-all compat docker-test faults fuzz soak lint check bench bench-models train-fixtures docs clean
+.PHONY: help install lock run demo quick test test-all test-loaded compat docker-test faults fuzz soak lint check bench bench-models train-fixtures docs clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ test: install ## Run all tests, two files at a time (JOBS=1 for one); 8 minutes 
 
 test-all: install ## Run all tests, with the full number of repetitions
 	TESTS=all $(PYTEST)
+
+test-loaded: install ## Run all tests beside five busy processes per core
+	@trap 'kill $$(jobs -p)' EXIT; for _ in $$(seq $$((5 * $$(nproc)))); do while :; do :; done & done; $(PYTEST)
 
 compat: install $(CLIENTS)/.installed ## Run third-party clients against the service (NAME=ollama for one; needs npm); 3 minutes
 	$(CLIENTS)/bin/python -m pytest $(COMPAT) $(NAME:%=-k %)
