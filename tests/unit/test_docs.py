@@ -77,29 +77,6 @@ def test_the_tests_that_the_architecture_page_names_exist() -> None:
             assert f"def {name}(" in sources, name
 
 
-def test_the_example_of_a_model_is_one(tmp_path: Path) -> None:
-    import numpy as np
-
-    from llm_vision.models import base
-
-    source = re.search(r"```python\n(.+?)```", page("adding-a-model.md"), re.DOTALL)
-    assert source
-    text = source[1].replace("from ..", "from llm_vision.models.").replace("@register\n", "")
-    space: dict = {}
-    exec(text.replace("from llm_vision.models.registry import register\n", ""), space)
-
-    class Picture(base.Item):
-        images = (np.full((2, 2, 3), 255, np.uint8),)
-        params = None
-        cancelled = False
-
-        def send_token(self, text: str) -> None: ...
-
-    model = space["Brightness"]()
-    model.load(base.LoadContext("cpu", 1))
-    assert model.predict([Picture()])[0]["labels"][0] == {"label": "bright", "confidence": 1.0}
-
-
 def test_the_example_of_a_vision_language_family_is_the_one_that_is_tested() -> None:
     """tests/models/test_second_family.py runs it; there it is not registered, since it is not published."""
     _, example = re.findall(r"```python\n(.+?)```", page("adding-a-model.md"), re.DOTALL)

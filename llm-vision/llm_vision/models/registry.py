@@ -1,4 +1,4 @@
-"""Which models there are: every entry of `families/` that registers one."""
+"""Which models there are: those that `families/` registers, and those of other installed packages."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from .base import Model, ModelSpec, Task
+
+ENTRY_POINTS = "llm_vision.models"
+"""The group in which another package names the modules that register its models."""
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
@@ -70,10 +74,19 @@ class Catalog(Mapping[str, CatalogEntry]):
 
     @classmethod
     def discover(cls) -> Catalog:
-        """Import the entries of `llm_vision.models.families` and return what they registered."""
+        """Import the entries of `llm_vision.models.families` and of other packages; return what they registered.
+
+        Raises:
+            ValueError: a package's module cannot be imported, or takes the id of another model.
+        """
         package = importlib.import_module(f"{__package__}.families")
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{package.__name__}.{module.name}")
+        for entry_point in entry_points(group=ENTRY_POINTS):
+            try:
+                entry_point.load()
+            except Exception as error:
+                raise ValueError(f"the models of the entry point {entry_point.name} cannot be imported") from error
         return cls([entry for _, entry in sorted(_registered.items())])
 
     def with_task(self, task: Task) -> list[ModelSpec]:
