@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+disable_created_metrics()  # a second series for each counter, which says only when the process started
 
 _PREFIX = "llm_vision_"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class ModelGauges:
+    """A model at the time of a scrape."""
+
+    model_id: str
+    is_loaded: bool
+    memory_bytes: int
+    """Resident memory of its process."""
+    running: int
+    """Requests that it works on."""
+    waiting: int
+    """Requests in its queue."""
+
+
+@dataclass(frozen=True)
+class GpuGauges:
+    """A GPU at the time of a scrape; other programs' memory counts, too."""
+
+    index: int
+    used_bytes: int
+    total_bytes: int
 
 
 class Metrics:
@@ -42,6 +68,14 @@ class Metrics:
         self._loaded = self._gauge("model_loaded", "1 while in memory", "model")
         self._memory = self._gauge(
             "resident_memory_bytes", "Resident memory of the gateway and of each model's process", "process"
+        )
+        self._running = self._gauge("requests_running", "Requests that a model works on", "model")
+        self._waiting = self._gauge("requests_waiting", "Requests in a model's queue", "model")
+        self._gpu_used = self._gauge("gpu_memory_used_bytes", "Memory in use on a GPU, by any program", "gpu")
+        self._gpu_total = self._gauge("gpu_memory_total_bytes", "Memory of a GPU", "gpu")
+        self._tokens = self._counter("tokens", "Tokens of prompts and of generated answers", "model", "kind")
+        self._degraded = self._counter(
+            "degraded_answers", "Answers by another model, or on another device, than was configured", "model"
         )
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
@@ -91,12 +125,26 @@ class Metrics:
         """Count a load that ended."""
         self._loads.labels(model_id, "ok" if succeeded else "failed").inc()
 
-    def set_memory(self, gateway_bytes: int, models: Iterable[tuple[str, bool, int]]) -> None:
-        """The state at the time of a scrape: (model id, is it loaded, resident bytes) for every model."""
+    def count_tokens(self, model_id: str, prompt: int, generated: int) -> None:
+        """Count the tokens of an answered request."""
+        self._tokens.labels(model_id, "prompt").inc(prompt)
+        self._tokens.labels(model_id, "generated").inc(generated)
+
+    def count_degraded(self, model_id: str) -> None:
+        """Count an answer that a better model or device would have given."""
+        self._degraded.labels(model_id).inc()
+
+    def set_state(self, gateway_bytes: int, models: Iterable[ModelGauges], gpus: Iterable[GpuGauges]) -> None:
+        """Set what is measured at the time of a scrape."""
         self._memory.labels("gateway").set(gateway_bytes)
-        for model_id, is_loaded, memory_bytes in models:
-            self._loaded.labels(model_id).set(is_loaded)
-            self._memory.labels(model_id).set(memory_bytes)
+        for model in models:
+            self._loaded.labels(model.model_id).set(model.is_loaded)
+            self._memory.labels(model.model_id).set(model.memory_bytes)
+            self._running.labels(model.model_id).set(model.running)
+            self._waiting.labels(model.model_id).set(model.waiting)
+        for gpu in gpus:
+            self._gpu_used.labels(str(gpu.index)).set(gpu.used_bytes)
+            self._gpu_total.labels(str(gpu.index)).set(gpu.total_bytes)
 
     def write_exposition(self) -> bytes:
         """Everything in Prometheus's text format."""

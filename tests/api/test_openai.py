@@ -51,6 +51,14 @@ def chunks(answer: httpx2.Response) -> list[dict[str, Any]]:
     return [json.loads(event.removeprefix("data: ")) for event in events]
 
 
+def counted_tokens(server: LiveServer) -> tuple[int, int]:
+    kinds = ("prompt", "generated")
+    prompt, generated = (
+        server.metric(f'llm_vision_tokens_total{{kind="{kind}",model="{LLAVA_ID}"}}') for kind in kinds
+    )
+    return int(prompt), int(generated)
+
+
 def test_the_answer_is_right_and_counted(ready: LiveServer) -> None:
     for scene, question in held_out(6, seed=62, kind="count"):
         body = post(ready, question.prompt, scene).json()
@@ -62,6 +70,16 @@ def test_the_answer_is_right_and_counted(ready: LiveServer) -> None:
         assert 0.5 < choice["confidence"] <= 1
         usage = body["usage"]
         assert usage["total_tokens"] == usage["prompt_tokens"] + usage["completion_tokens"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_are_counted_in_the_metrics(ready: LiveServer, stream: bool) -> None:
+    scene, question = next(iter(held_out(1, seed=63, kind="count")))
+    usage = post(ready, question.prompt, scene).json()["usage"]
+    before = counted_tokens(ready)
+    post(ready, question.prompt, scene, stream=stream)
+    prompt, generated = (after - earlier for after, earlier in zip(counted_tokens(ready), before, strict=True))
+    assert (prompt, generated) == (usage["prompt_tokens"], usage["completion_tokens"])
 
 
 def test_a_second_question_about_a_picture_is_answered_from_what_was_seen(ready: LiveServer) -> None:

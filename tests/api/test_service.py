@@ -95,6 +95,21 @@ def test_metrics_count_what_happened(server: LiveServer) -> None:
     assert server.metric('llm_vision_resident_memory_bytes{process="faulty"}') > 1e7
 
 
+def test_metrics_show_what_runs_and_what_waits(start_server: Start) -> None:
+    server = start_server()
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(server.ocr, "wait_for", engine="one-by-one") for _ in range(3)]
+        eventually(lambda: server.metric('llm_vision_requests_waiting{model="one-by-one"}') == 2)
+        assert server.metric('llm_vision_requests_running{model="one-by-one"}') == 1
+        server.go()
+        assert {answer.result().status_code for answer in asked} == {200}
+    assert server.metric("llm_vision_requests_waiting") == server.metric("llm_vision_requests_running") == 0
+
+
+def test_metrics_have_no_second_series_for_each_counter(server: LiveServer) -> None:
+    assert "_created" not in server.client.get("/metrics").text
+
+
 def test_metrics_have_no_labels_from_clients(server: LiveServer) -> None:
     server.client.get("/some-path-that-a-client-made-up")
     assert "made-up" not in server.client.get("/metrics").text

@@ -123,7 +123,7 @@ def test_what_the_dashboard_shows_is_measured() -> None:
     asked = {
         name
         for panel in dashboard["panels"]
-        for target in panel["targets"]
+        for target in panel.get("targets", ())
         for name in re.findall(r"llm_vision_[a-z_]+", target["expr"])
     }
     known = {

@@ -14,6 +14,7 @@ from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTas
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import ModelSpec, Task
+from ..models.tasks.chat import Reply, Weighed
 from ..models.tasks.request import TaskRequest
 from ..runtime.pool.pool import ModelPool
 from ..runtime.work import Chunk as Chunk
@@ -77,6 +78,8 @@ class Permit:
         self.metrics.observe_stage("queue", model_id, result.queue_seconds)
         self.metrics.observe_stage("run", model_id, result.run_seconds)
         value = request.parse_result(result.value)
+        if isinstance(value, Reply | Weighed) and value.usage:
+            self.metrics.count_tokens(model_id, value.usage.prompt_tokens, value.usage.completion_tokens)
         return Outcome(value, result.queue_seconds, result.run_seconds, result.device_notice)
 
 

@@ -61,12 +61,9 @@ async def versions() -> Version:
 
 @router.get("/metrics", responses=error_responses(), summary="Prometheus metrics", response_class=PlainTextResponse)
 async def metrics(services: ServicesDep) -> Response:
-    """Requests, latency per stage, batch sizes, loaded models and memory, in Prometheus's text format."""
+    """Requests, latency per stage, queues, tokens, batches, models and memory, in Prometheus's text format."""
     gateway_bytes = psutil.Process(os.getpid()).memory_info().rss
-    services.metrics.set_memory(
-        gateway_bytes,
-        [(status.spec.model_id, status.state == "ready", status.memory_bytes) for status in services.models.statuses()],
-    )
+    services.metrics.set_state(gateway_bytes, *await services.models.gauges())
     return Response(services.metrics.write_exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from ...admission.deadlines import Deadlines
 from ...errors import ModelLoading, VisionError
+from ...metrics import GpuGauges, ModelGauges
 from ...runtime.downloads.downloads import Downloads
 from ...runtime.downloads.downloads import DownloadStatus as DownloadStatus
+from ...runtime.placement.device import find_gpus
 from ...runtime.pool.pool import ModelPool
 from ...runtime.pool.slots import KEEP_FOR_EVER
 from ...runtime.pool.slots import ModelStatus as ModelStatus
@@ -63,6 +66,21 @@ class ModelCare:
     def statuses(self) -> list[ModelStatus]:
         """Every model and its state, from memory alone."""
         return self._pool.status()
+
+    async def gauges(self) -> tuple[list[ModelGauges], list[GpuGauges]]:
+        """The models and the GPUs at this moment."""
+        models = [
+            ModelGauges(
+                status.spec.model_id,
+                status.state == "ready",
+                status.memory_bytes,
+                running=max(0, status.leases - status.queue_length),
+                waiting=status.queue_length,
+            )
+            for status in self._pool.status()
+        ]
+        gpus = await asyncio.to_thread(find_gpus)
+        return models, [GpuGauges(gpu.index, gpu.total_bytes - gpu.free_bytes, gpu.total_bytes) for gpu in gpus]
 
     def status(self, model_id: str) -> ModelStatus:
         """A model's state, from memory alone.
