@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 from starlette.middleware.cors import CORSMiddleware
 
 from .. import __version__
@@ -32,6 +33,8 @@ from .objects import build_owocr_socket, build_services
 from .rules import access_rules
 
 LEAST_THREADS = 2
+_NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+"""FastAPI would send requests, with what is in them, to wherever OpenTelemetry's variables point."""
 
 
 def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
@@ -56,6 +59,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=_lifespan,
+        telemetry=_NO_TELEMETRY,
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services

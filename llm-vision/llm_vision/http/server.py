@@ -129,6 +129,8 @@ def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
     )
     config = uvicorn.Config(
         app,
+        workers=1,  # not what WEB_CONCURRENCY says
+        loop="asyncio",  # uvloop, which uvicorn prefers where it is installed, cannot start our processes
         http=DeadlineProtocol.configured(rules),  # on h11, which is stricter than httptools
         h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         ws="none",

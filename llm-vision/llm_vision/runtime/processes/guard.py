@@ -10,12 +10,14 @@ import signal
 import sys
 from pathlib import Path
 
+from .neighbours import hide_neighbours
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _OOM_SCORE_ADJ = "500"  # when memory runs out the kernel ends a child, which restarts, not the gateway
 
 
 def guard_process(parent_pid: int) -> None:
-    """Die with the gateway, ignore the terminal's Ctrl+C, and be the first to go when memory runs out."""
+    """Die with the gateway, ignore Ctrl+C, be the first to go when memory runs out, and see no neighbours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     if sys.platform == "linux":
@@ -24,3 +26,4 @@ def guard_process(parent_pid: int) -> None:
             Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
     if os.getppid() != parent_pid:  # it died before the line above
         os._exit(0)
+    hide_neighbours()
