@@ -64,6 +64,7 @@ class Metrics:
         self._pushed_out = self._counter(
             "connections_pushed_out", "Idle or slow connections that were ended because there were too many"
         )
+        self._log_lines_lost = self._counter("log_lines_lost", "Lines of the log that nobody read in time")
         self._loads = self._counter("model_loads", "Models that were loaded", "model", "outcome")
         self._loaded = self._gauge("model_loaded", "1 while in memory", "model")
         self._memory = self._gauge(
@@ -120,6 +121,10 @@ class Metrics:
     def count_pushed_out(self) -> None:
         """Count a connection that was ended to make room for another one."""
         self._pushed_out.inc()
+
+    def count_lost_log_line(self) -> None:
+        """Count a line of the log that nobody read in time."""
+        self._log_lines_lost.inc()
 
     def count_load(self, model_id: str, *, succeeded: bool) -> None:
         """Count a load that ended."""

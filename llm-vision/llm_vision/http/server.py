@@ -15,6 +15,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from .. import logs
 from .connection import ConnectionRules, DeadlineProtocol
 from .limits import MAX_HEADER_BYTES, MAX_URL_BYTES
 
@@ -120,6 +121,7 @@ def _raise_open_files() -> int:
 def serve(app: FastAPI, sock: socket.socket, seconds: Seconds) -> None:
     """Serve until a signal, then finish what runs."""
     services = app.state.services
+    logs.count_lost(services.metrics.count_lost_log_line)
     rules = ConnectionRules(
         header_seconds=seconds.header,
         body_seconds=seconds.body,

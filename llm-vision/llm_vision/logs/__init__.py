@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Literal
+
+from .pipe import PipeHandler
+
+log = logging.getLogger(__name__)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
@@ -48,8 +55,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str, log_format: LogFormat) -> None:
-    """Send every log line of this process to standard error in one format."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send every log line of this process to standard error in one format, and all that Python would print there."""
+    handler = PipeHandler(sys.stderr.fileno() if sys.stderr else os.open(os.devnull, os.O_WRONLY))
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
     for noisy in ("uvicorn.access", "multipart", "python_multipart", "PIL"):
@@ -57,3 +64,18 @@ def configure(level: str, log_format: LogFormat) -> None:
     for own_handlers in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(own_handlers).handlers.clear()
         logging.getLogger(own_handlers).propagate = True
+    logging.captureWarnings(capture=True)
+    threading.excepthook = _log_uncaught
+    sys.unraisablehook = _log_uncaught
+
+
+def _log_uncaught(failure: threading.ExceptHookArgs | sys.UnraisableHookArgs) -> None:
+    if failure.exc_value:
+        log.error("an error that nobody catches", exc_info=failure.exc_value)
+
+
+def count_lost(count: Callable[[], None]) -> None:
+    """Have each line counted that is lost because nobody reads the log."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PipeHandler):
+            handler.on_lost = count
