@@ -13,7 +13,7 @@ from pathlib import Path
 import llm_vision
 
 PACKAGE = Path(llm_vision.__file__).parent
-LEAVES = ("images", "manga", "admission", "errors", "metrics", "logs")
+LEAVES = ("images", "manga", "admission", "errors", "metrics", "logs", "http_client")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": ("app", "http.server", "settings", "logs"),
     "app": ("api", "http", "settings", "services", "runtime", "models", *LEAVES),
@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runtime.processes": ("errors",),
     "runtime.placement": ("models.base", "errors"),
     "runtime.weights": ("models.base", "admission", "errors"),
-    "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "errors"),
+    "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "http_client", "errors"),
     "runtime.decoders": ("runtime.processes", "images", "admission", "errors", "metrics"),
     "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors"),
     "runtime.worker": (
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "models.loading": ("models.base", "errors"),
     "models.families": (
         *("models.base", "models.registry", "models.tasks", "models.tool_text", "models.decoding", "models.grammar"),
-        *("models.loading", "manga", "images", "errors"),
+        *("models.loading", "manga", "images", "http_client", "errors"),
     ),
     "images": ("errors",),
     "manga": ("errors",),
@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "metrics": ("errors",),
     "errors": (),
     "logs": (),
+    "http_client": (),
 }
 """Rooms by the longest name that fits; a room may always import itself. `app` alone is imported by nobody but `cli`."""
 BELOW_IN_SERVICES = {
@@ -83,7 +84,12 @@ LIBRARIES_OF_MODELS = {
     "huggingface_hub", "llguidance", "safetensors", "tokenizers",
 }  # fmt: skip
 ROOMS_WITH_LIBRARIES = ("models.families", "models.decoding", "models.grammar", "models.loading")
-OTHERS_WITH_LIBRARIES = ("runtime.downloads.hub", "runtime.downloads.convert", "services.pictures.fetching")
+OTHERS_WITH_LIBRARIES = (
+    "runtime.downloads.hub",
+    "runtime.downloads.convert",
+    "services.pictures.fetching",
+    "http_client",
+)
 FRAMEWORKS = {"fastapi", "starlette", "uvicorn"}
 
 

@@ -30,6 +30,7 @@ from faults.scenarios.figures_of_load import (  # noqa: E402
     fairness_figures,
     file_figures,
     memory_figures,
+    other_server_figures,
     overload_figures,
     slow_client_figures,
 )
@@ -49,6 +50,7 @@ PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "fairness": fairness_figures,
     "files": file_figures,
     "slow": slow_client_figures,
+    "others": other_server_figures,
     "models": model_figures,
     "rows": row_figures,
     "proofs": proof_figures,

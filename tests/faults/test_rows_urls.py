@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
+from urllib.parse import quote
 
 import pytest
 from PIL import Image
 
 from fixtures import bad_urls
 from fixtures.chat_requests import OPENAI, URL_PARAM, body_with_url, post_chat
+from fixtures.costly_answers import COSTLY
 from fixtures.counts import some
 from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.problems import check, check_on
@@ -375,7 +377,7 @@ def test_row_86_a_fetch_is_answered_when_the_service_stops(start_server: Start, 
     assert (answer.status_code, answer.json()["code"]) == (503, "shutting_down")
 
 
-@pytest.mark.parametrize("path", ["/silent", "/drip"])
+@pytest.mark.parametrize("path", ["/silent", "/drip", "/dripped-head"])
 async def test_row_74_a_server_that_stalls_or_drips_is_given_up(remote: Remote, path: str) -> None:
     assert await code_of(on_this_machine(remote), f"http://pictures.example{path}") == "image_fetch_timeout"
 
@@ -393,6 +395,18 @@ async def test_row_74_a_server_that_stalls_or_drips_is_given_up(remote: Remote, 
 )
 async def test_row_75_only_a_whole_picture_of_the_right_size_counts(remote: Remote, path: str, code: str) -> None:
     assert await code_of(on_this_machine(remote, seconds=5), f"http://pictures.example{path}") == code
+
+
+@pytest.mark.parametrize("name", COSTLY)
+async def test_row_75_what_costs_more_than_a_picture_is_broken_off(remote: Remote, name: str) -> None:
+    pictures = on_this_machine(remote, seconds=60)
+    assert await code_of(pictures, f"http://pictures.example/costly/{quote(name)}") == "image_fetch_failed"
+
+
+async def test_row_75_usual_ways_to_send_a_picture_are_fine(remote: Remote) -> None:
+    pictures = on_this_machine(remote)
+    for path in ("/hinted.png", "/chunked.png"):
+        assert await pictures.fetch(f"http://pictures.example{path}", "") == png()
 
 
 PICTURE = base64.b64encode(picture_bytes(mark=76)).decode()

@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fixtures.costly_answers import COSTLY
 from fixtures.fake_openai import (
     DONE,
     USAGE,
+    Exchange,
     FakeOpenAI,
     breaks_off,
     chunk,
@@ -280,6 +282,22 @@ def test_what_goes_wrong_there_is_told_in_our_words(server: FakeOpenAI, model: U
     assert "secret" not in found.detail
     assert "boom" not in found.detail
     assert len(server.asked) == requests
+
+
+@pytest.mark.parametrize("name", [name for name in COSTLY if "for ever" in name])
+def test_what_never_becomes_an_answer_is_broken_off(server: FakeOpenAI, model: Upstream, name: str) -> None:
+    was_sent_whole = []
+
+    def costs(exchange: Exchange) -> None:
+        exchange.close_connection = True
+        for part in COSTLY[name]():
+            exchange.wfile.write(part)
+        was_sent_whole.append(name)
+
+    server.plans["hello"] = costs
+    assert error(model, an_item()).code == "upstream_unavailable"
+    assert not was_sent_whole
+    assert answer(model, an_item("another"))["text"] == "yes"
 
 
 def test_the_servers_own_retry_after_is_handed_on(server: FakeOpenAI, model: Upstream) -> None:

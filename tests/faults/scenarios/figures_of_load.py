@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from faults.figure import MEBIBYTE, Figure, at_least, at_most, exactly, server
-from faults.scenarios import bodies, chatting, memory, overload, slow_clients
+from faults.scenarios import bodies, chatting, memory, other_servers, overload, slow_clients
 from fixtures.crowd import Timed, percentile
 
 LARGE_KINDS = ("PNG", "JPEG", "progressive", "WEBP", "AVIF")
@@ -83,6 +83,16 @@ def _queue_figures(queued: list[Timed]) -> list[Figure]:
 
 def _milliseconds(probes: list[Timed], share: float) -> float:
     return percentile([probe.seconds for probe in probes], share) * 1000
+
+
+async def other_server_figures() -> list[Figure]:
+    with server(other_servers.SETTINGS) as live:
+        found = await other_servers.costly_answers(live)
+    slowest, alone = _milliseconds(found.beside, 1), _milliseconds(found.alone, 1)
+    return [
+        exactly(9, "answers of other servers that cost too much, told so", set(found.codes), {"image_fetch_failed"}),
+        at_most(9, f"/livez beside these, slowest (alone {alone:.0f} ms)", slowest, max(250, 3 * alone), "ms", 0),
+    ]
 
 
 async def slow_client_figures() -> list[Figure]:

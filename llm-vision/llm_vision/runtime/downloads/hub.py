@@ -14,13 +14,16 @@ from typing import BinaryIO
 from urllib.request import getproxies
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub import HfApi, constants, hf_hub_url, set_client_factory
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
 from huggingface_hub.utils import (  # type: ignore[attr-defined]
     build_hf_headers,
     hf_raise_for_status,
     http_stream_backoff,
 )
+from huggingface_hub.utils._http import default_client_factory
+
+from ...http_client import watch
 
 _LISTING_SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -29,6 +32,9 @@ _REFUSALS = {401: _NOT_LET_IN, 403: _NOT_LET_IN, 404: "the hub has no such revis
 _CHUNK_BYTES = 256 * 1024  # what one write holds is lost with the process
 _BROKEN_OFF = (httpx2.ConnectError, httpx2.ReadError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
 _TRIES, _PAUSE_SECONDS = 5, 1.0  # without any progress
+_HEAD_SECONDS = 60.0
+
+set_client_factory(lambda: watch(default_client_factory(), head_seconds=_HEAD_SECONDS))
 
 
 class HubFailed(Exception):

@@ -29,6 +29,7 @@ from ...errors import (
     UrlImagesDisabled,
     UrlNotAllowed,
 )
+from ...http_client import watch
 from ...images.decode import sniff_format
 from .urls import NOT_ALLOWED, Address, PictureUrl, UrlRules, check_addresses, parse_url
 
@@ -169,8 +170,8 @@ class UrlPictures:
         timeout = httpx2.Timeout(self._rules.seconds, connect=self._rules.connect_seconds)
         try:
             async with (
-                httpx2.AsyncClient(
-                    verify=certificates, trust_env=False, follow_redirects=False, timeout=timeout
+                watch(
+                    httpx2.AsyncClient(verify=certificates, trust_env=False, follow_redirects=False, timeout=timeout)
                 ) as client,
                 client.stream("GET", url.at(address), headers=headers, extensions=extensions) as response,
             ):

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from ....errors import ClientClosed, UnsupportedTask
+from ....http_client import watch
 from ...base import Item, JsonObject, LoadContext, ModelSpec, SteppedModel, Task
 from ...registry import CatalogEntry
 from ...tasks.chat import Converse, Decide, chat_from_json
@@ -38,6 +39,8 @@ ATTEMPTS = 3
 MOST_AT_ONCE = 8
 """Requests that are with the other server."""
 MOST_EVENT_BYTES = MEBIBYTE
+LEAST_CHUNK_BYTES = 16
+"""On average; an event with a token has more."""
 MOST_BYTES = 8 * MEBIBYTE
 MOST_ERROR_BYTES = 64 * 1024
 
@@ -79,7 +82,7 @@ class Upstream(SteppedModel):
         self._wants_confidence = True
         self._answering: dict[asyncio.Task[JsonObject | Exception], Item] = {}
         self._runner = asyncio.Runner()
-        self._client = httpx2.AsyncClient(
+        client = httpx2.AsyncClient(
             base_url=context.options["url"],
             headers={"Accept-Encoding": "identity", **({"Authorization": f"Bearer {key}"} if key else {})},
             timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS, write=WRITE_SECONDS),
@@ -87,6 +90,7 @@ class Upstream(SteppedModel):
             follow_redirects=False,
             trust_env=False,
         )
+        self._client = watch(client, least_chunk_bytes=LEAST_CHUNK_BYTES)
         self._runner.run(self._look())
 
     async def _look(self) -> None:
