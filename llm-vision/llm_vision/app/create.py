@@ -24,6 +24,7 @@ from ..http.exchange import BodyRules
 from ..http.gate import Gate, GateRules
 from ..http.limits import BodyBudget
 from ..http.openapi import add_errors_and_keys
+from ..http.routes import Routes
 from ..metrics import Metrics
 from ..models.registry import Catalog
 from ..runtime.placement.device import cpu_cores
@@ -58,12 +59,14 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         summary="Reads manga text and answers questions about pictures.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # the gate takes the last slash away
         lifespan=_lifespan,
         telemetry=_NO_TELEMETRY,
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
     app.state.large_bodies = FairPlaces(1)
+    routes = [*app.routes, *(route for router in ROUTERS for route in router.routes)]
     for router in ROUTERS:
         app.include_router(router)
     error_handlers.install(app)
@@ -78,6 +81,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
             deadlines=deadlines,
         ),
         rate=RateLimit(settings.key_requests_per_minute),
+        routes=Routes(routes),
         is_draining=lambda: services.lifecycle.is_draining,
     )
     app.add_middleware(Gate, rules=rules, metrics=metrics)

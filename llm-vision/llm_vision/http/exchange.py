@@ -138,6 +138,6 @@ class HttpExchange:
         return method if method in _METHODS else "other"
 
     @property
-    def route(self) -> str:
-        """The template of the route that answered, as a label with few values."""
-        return getattr(self.scope.get("route"), "path", "unmatched")
+    def route(self) -> str | None:
+        """The template of the route that answered, where one has been asked."""
+        return getattr(self.scope.get("route"), "path", None)

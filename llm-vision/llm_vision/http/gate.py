@@ -24,11 +24,13 @@ from .access import FETCHES, AccessRules, check_host, check_key, check_origin, i
 from .exchange import BodyRules, HttpExchange
 from .limits import check_announced_body, check_head
 from .problem import problem_response
+from .routes import Routes, without_last_slash
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _OPEN_WHILE_DRAINING = frozenset({"/livez", "/health", "/readyz"})
+_ANSWERED = "%(method)s %(route)s %(status)d"
 _LIMITED_METHODS = frozenset({"POST", "DELETE"})  # probes, lists and metrics are free
 
 
@@ -39,6 +41,7 @@ class GateRules:
     access: AccessRules
     body: BodyRules
     rate: RateLimit
+    routes: Routes
     is_draining: Callable[[], bool]
 
 
@@ -54,9 +57,10 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope["path"] = without_last_slash(scope["path"])
         headers = Headers(scope=scope)
         request_id = choose_request_id(headers.get("x-request-id"))
-        token = logs.request_id.set(request_id)
+        token, about = logs.request_id.set(request_id), logs.answer_fields.set({})
         scope.setdefault("state", {})["request_id"] = request_id
         exchange = HttpExchange(scope, receive, send, request_id, self._rules.body)
         started = time.perf_counter()
@@ -65,6 +69,7 @@ class Gate:
         finally:
             await exchange.close()
             self._record(exchange, time.perf_counter() - started)
+            logs.answer_fields.reset(about)
             logs.request_id.reset(token)
 
     async def _answer(self, exchange: HttpExchange, headers: Headers) -> None:
@@ -95,7 +100,8 @@ class Gate:
 
     async def _run_until_client_leaves(self, exchange: HttpExchange) -> None:
         """Run the routes; when the client hangs up, cancel them."""
-        routes = asyncio.ensure_future(self._app(exchange.scope, exchange.receive, exchange.send))
+        scope = self._rules.routes.answering_head(exchange.scope)
+        routes = asyncio.ensure_future(self._app(scope, exchange.receive, exchange.send))
         body = asyncio.create_task(exchange.body_ended.wait())
         try:
             await asyncio.wait({routes, body}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,10 +129,11 @@ class Gate:
 
     def _record(self, exchange: HttpExchange, seconds: float) -> None:
         status = exchange.status or ClientClosed.status
-        method = exchange.method
-        self._metrics.count_answer(method, exchange.route, status, seconds)
-        fields = {"milliseconds": round(seconds * 1000, 1), **({"code": exchange.code} if exchange.code else {})}
-        log.info("%s %s %d", method, exchange.route, status, extra=fields)
+        method, route = exchange.method, exchange.route or self._rules.routes.name(exchange.scope)
+        self._metrics.count_answer(method, route, status, seconds)
+        about = {**logs.answer_fields.get(), "seconds": round(seconds, 4)}
+        answer = {"method": method, "route": route, "status": status, "model": None}
+        log.info(_ANSWERED, answer, extra={**about, **({"code": exchange.code} if exchange.code else {})})
 
 
 def choose_request_id(candidate: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -17,6 +18,8 @@ from .pipe import PipeHandler
 log = logging.getLogger(__name__)
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+answer_fields: ContextVar[dict[str, object]] = ContextVar("answer_fields")
+"""What the line about the answer to the current request will say besides."""
 
 LogFormat = Literal["text", "json"]
 
@@ -38,7 +41,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, for machines."""
+    """One JSON object a line, for machines; what a message names is a field as well."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry: dict[str, object] = {
@@ -47,11 +50,18 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "request_id": request_id.get(),
             "message": record.getMessage(),
+            **(record.args if isinstance(record.args, dict) else {}),
             **_extra_fields(record),
         }
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, ensure_ascii=False, default=str)
+
+
+def note_for_answer(**fields: object) -> None:
+    """Have the line about the answer to the current request say this, too."""
+    with contextlib.suppress(LookupError):  # nobody asked: a load at the start
+        answer_fields.get().update(fields)
 
 
 def configure(level: str, log_format: LogFormat) -> None:

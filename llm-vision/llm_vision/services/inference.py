@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from .. import logs
 from ..admission.deadlines import Deadlines
 from ..admission.places import RETRY_AFTER_SECONDS, Admission, Places, admit_everywhere
 from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
@@ -142,6 +143,8 @@ class Inference:
         """
         for model_id, task in wanted:
             self.spec(model_id, task)
+        if wanted:
+            logs.note_for_answer(model=", ".join(dict.fromkeys(model_id for model_id, _ in wanted)))
         was_displaced = False
 
         def explain_timeout() -> VisionError:
