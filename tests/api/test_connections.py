@@ -51,7 +51,7 @@ def test_a_connection_that_was_answered_is_forgotten(protocol: tuple[type[Deadli
         with connect(port) as sock:
             sock.sendall(data)
             assert read_answer(sock, "GET").status == 200
-    eventually(lambda: not configured.waiting)
+    eventually(lambda: not len(configured.crowd))
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HT", UPLOAD])
@@ -59,5 +59,5 @@ def test_a_client_that_leaves_is_forgotten(protocol: tuple[type[DeadlineProtocol
     configured, port = protocol
     with connect(port) as sock:
         sock.sendall(data)
-        eventually(lambda: configured.waiting)
-    eventually(lambda: not configured.waiting)
+        eventually(lambda: len(configured.crowd))
+    eventually(lambda: not len(configured.crowd))

@@ -24,7 +24,7 @@ from fixtures.live import LiveServer, Start, free_port
 from fixtures.raw_http import AT_ONCE, PATIENCE, is_closed, send_raw
 from fixtures.requests import ocr_request
 from fixtures.waiting import eventually
-from llm_vision.api.manga_tools.owocr_socket import MOST_CONNECTIONS
+from llm_vision.api.manga_tools.owocr_socket import MOST_CONNECTIONS, MOST_OF_ONE, MOST_WAITING
 
 
 @pytest.fixture(scope="module")
@@ -108,14 +108,48 @@ def test_foreign_pages_and_hosts_are_not_let_in(port: int) -> None:
     assert refused.value.response.status_code == 400
 
 
-def test_only_so_many_may_be_connected(port: int) -> None:
-    with ExitStack() as connections:
-        for _ in range(MOST_CONNECTIONS):
-            connections.enter_context(opened(port))
-        with opened(port) as one_more, pytest.raises(ConnectionClosed):
-            one_more.recv(timeout=PATIENCE)
-    with opened(port) as again:
-        assert ask(again, EMPTY)["paragraphs"] == []
+def test_of_a_clients_connections_the_one_that_is_idle_for_longest_is_ended_for_a_new_one(port: int) -> None:
+    with ExitStack() as stack:
+        first, second, *_ = [stack.enter_context(opened(port)) for _ in range(MOST_OF_ONE)]
+        assert ask(first, EMPTY)["paragraphs"] == []
+        with opened(port) as one_more:
+            assert close_code(second) == 1013
+            assert ask(one_more, EMPTY)["paragraphs"] == []
+        assert ask(first, EMPTY)["paragraphs"] == []
+
+
+def test_idle_connections_of_one_client_keep_no_other_out(start_server: Start) -> None:
+    keys = [f"greedy{number}" for number in range(MOST_CONNECTIONS // MOST_OF_ONE)]
+    reader = Socket(start_server, settings={"API_KEYS": ",".join([*keys, "other"])})
+    with ExitStack() as stack:
+        idle = [stack.enter_context(reader.opened(key)) for key in keys for _ in range(MOST_OF_ONE)]
+        with reader.opened("other") as connection:
+            assert "error" not in ask(connection, EMPTY)
+            assert close_code(idle[0]) == 1013
+            assert "error" not in ask(idle[1], EMPTY)
+        assert reader.server.client.get("/metrics", headers={"X-API-Key": "other"}).text.count("_pushed_out_total 1.0")
+
+
+def test_where_all_are_busy_the_next_one_is_refused(start_server: Start) -> None:
+    reader = Socket(start_server)
+    with reader.held() as go_on, ExitStack() as stack:
+        busy = [stack.enter_context(reader.opened()) for _ in range(MOST_OF_ONE)]
+        for connection in busy:
+            connection.send(EMPTY)
+            assert connection.recv(timeout=PATIENCE) == "True"
+        with reader.opened() as one_more:
+            assert close_code(one_more) == 1013
+        go_on()
+        for connection in busy:
+            assert json.loads(connection.recv(timeout=PATIENCE))["image_properties"] == {"width": 200, "height": 100}
+
+
+def test_connections_that_are_not_let_in_keep_no_other_out(port: int) -> None:
+    with ExitStack() as stack:
+        stalled = [stack.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(MOST_WAITING)]
+        with opened(port) as connection:
+            assert ask(connection, EMPTY)["paragraphs"] == []
+        assert is_closed(stalled[0])
 
 
 def test_keys_are_asked_for(start_server: Start) -> None:
@@ -406,8 +440,8 @@ def test_a_client_that_does_not_fetch_its_answer_is_let_go(start_server: Start) 
     with reader.held() as go_on, lazy_client(reader.port) as sock:
         sock.sendall(framed(EMPTY))
         eventually(lambda: reader.server.in_use("rapidocr") == 1)
-        pour(sock, PING * 500, 6)
-        assert reader.connections() == 1
+        with suppress(ConnectionError):
+            pour(sock, PING * 500, 6)
         go_on()
         eventually(lambda: reader.connections() == 0)
 

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 import psutil
+import pytest
 
 from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.raw_http import connect
@@ -144,17 +145,25 @@ def test_a_client_that_hangs_up_frees_its_place(start_server: Start) -> None:
     assert server.in_use("faulty") == 0
 
 
-def test_sigterm_finishes_what_runs_and_exits_with_0(start_server: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_finishes_what_runs_and_exits_with_0(start_server: Start, number: signal.Signals) -> None:
     server = start_server()
     with ThreadPoolExecutor() as threads:
         running = [threads.submit(server.ocr, "wait_for", mark) for mark in range(1, 5)]
         eventually(lambda: server.journal_has("started"))
-        server.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(number)
         eventually(lambda: not _accepts(server.port))
         server.go()
         assert sorted(one.result().json()["text"] for one in running) == ["1", "2", "3", "4"]
     assert server.process.wait(PATIENCE) == 0
     assert "Traceback" not in server.log
+
+
+def test_under_nohup_the_end_of_a_terminal_stops_nothing(start_server: Start) -> None:
+    server = start_server(under=("env", "--ignore-signal=HUP"))
+    server.process.send_signal(signal.SIGHUP)
+    assert server.ocr(mark=6).json()["text"] == "6"
+    assert server.stop() == 0
 
 
 def _accepts(port: int) -> bool:

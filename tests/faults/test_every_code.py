@@ -44,6 +44,7 @@ CHAT = {
 SIMPLE = {
     **CHAT,
     "invalid_host": get("/version", Host="a/b"),
+    "http_version_not_supported": b"GET / HTTP/2.0\r\n\r\n",
     "malformed_json": load(b"{"),
     "invalid_encoding": load(b'{"model": "\xff"}'),
     "json_too_deep": load(DEEP),

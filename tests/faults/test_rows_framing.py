@@ -25,6 +25,24 @@ def test_row_01_garbage_on_the_port(survivor: LiveServer, data: bytes) -> None:
     check(send_raw(survivor.port, data), 400, "malformed_http", closed=True)
 
 
+SETTINGS_FRAME = b"\0\0\6\4\0\0\0\0\0\0\3\0\0\0\x64"
+"""What a client of HTTP/2 sends behind its first lines (RFC 9113, 3.4 and 6.5)."""
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /livez HTTP/1.9\r\n" + HOST + b"\r\n",
+        b"GET /livez HTTP/2.0\r\n" + HOST + b"\r\n",
+        b"POST /ocr HTTP/0.9\r\n" + HOST + b"Content-Length: 10\r\n\r\nabc",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS_FRAME,
+    ],
+    ids=["1.9", "2.0", "0.9", "http2"],
+)
+def test_row_01_other_versions(survivor: LiveServer, data: bytes) -> None:
+    check(send_raw(survivor.port, data), 505, "http_version_not_supported", closed=True)
+
+
 def test_row_02_both_lengths(survivor: LiveServer) -> None:
     head = b"POST /models/load HTTP/1.1\r\n" + HOST + b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n"
     check(send_raw(survivor.port, head + b"0\r\n\r\n"), 400, "malformed_http", closed=True)

@@ -17,7 +17,7 @@ VisionError
 ├── InternalError 500       InferenceFailed 500      UpstreamRejected 502
 ├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down,
 │                           upstream_unavailable
-├── DeadlineExceeded 504
+├── DeadlineExceeded 504    HttpVersionNotSupported 505
 └── StorageFull 507
 
 `code` is the contract; texts are for people: our own words and numbers, never an exception's or a client's.
@@ -80,6 +80,7 @@ from .client import (
 )
 from .server import (
     DeadlineExceeded,
+    HttpVersionNotSupported,
     InferenceFailed,
     InsufficientMemory,
     InternalError,

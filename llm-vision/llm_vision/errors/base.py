@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -31,7 +32,7 @@ class VisionError(Exception):
     def title(self) -> str:
         """The code in words."""
         words = self.code.replace("_", " ").capitalize()
-        return words.replace("json", "JSON").replace("Json", "JSON").replace("http", "HTTP").replace("Uri", "URI")
+        return re.sub(r"\b(http|json|uri)\b", lambda word: word[0].upper(), words, flags=re.IGNORECASE)
 
     @classmethod
     def with_code(cls, code: str, detail: str, param: str | None = None, retry_after: int | None = None) -> VisionError:

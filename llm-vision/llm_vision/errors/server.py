@@ -62,6 +62,11 @@ class DeadlineExceeded(VisionError):
     code, when = "deadline_exceeded", "The request exceeded its deadline."
 
 
+class HttpVersionNotSupported(VisionError):
+    status = 505
+    code, when = "http_version_not_supported", "Neither HTTP/1.1 nor HTTP/1.0; the connection is closed."
+
+
 class StorageFull(VisionError):
     status = 507
     code, when = (

@@ -12,7 +12,8 @@ from .problem import STATUS_OF_OPENAI
 # What the gate can answer on any route.
 _EVERYWHERE = (
     "invalid_host", "missing_credentials", "invalid_credentials", "forbidden", "uri_too_long",
-    "headers_too_large", "malformed_http", "unsupported_encoding", "internal_error", "shutting_down",
+    "headers_too_large", "malformed_http", "http_version_not_supported", "unsupported_encoding", "internal_error",
+    "shutting_down",
 )  # fmt: skip
 # What a JSON body can be wrong in.
 _JSON_CODES = (

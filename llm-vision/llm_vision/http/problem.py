@@ -15,7 +15,7 @@ _OPENAI_TYPES = {
 }
 STATUS_OF_OPENAI = {"context_length_exceeded": 400}
 """Where clients of that API expect another status than ours."""
-_NEVER_RETRY = frozenset({409, 500, 502, 504})  # clients would repeat these, and triple the load
+_NEVER_RETRY = frozenset({409, 500, 502, 504, 505})  # clients would repeat these, and triple the load
 
 
 def error_body(error: VisionError, request_id: str) -> ErrorBody:

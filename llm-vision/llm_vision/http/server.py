@@ -1,4 +1,4 @@
-"""Runs the app with uvicorn: SIGTERM drains, a second one ends at once, the exit status is 0."""
+"""Runs the app with uvicorn: SIGTERM, SIGINT or SIGHUP drains, a second one ends at once, the exit status is 0."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .limits import MAX_HEADER_BYTES, MAX_URL_BYTES
 
 log = logging.getLogger(__name__)
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _BACKLOG = 2048
 _MOST_CONNECTIONS = 4096
 _MOST_OPEN_FILES = 2 * _MOST_CONNECTIONS + 1024
-_OTHER_FILES, _FILES_PER_CONNECTION = 64, 2  # libraries and child processes; a socket and a spooled upload
+_OTHER_FILES, _FILES_PER_CONNECTION = 96, 2  # libraries, processes, WebSockets; a socket and a spooled upload
 _AFTER_DRAIN_SECONDS = 5  # for the answers that say that the time is over
 _LAST_WORDS_SECONDS = 0.5  # for the same answers, when a second signal has come
 _TICK_SECONDS, _TELLING_TICKS = 0.1, 5  # /readyz and kept connections answer 503 for half a second
@@ -51,12 +51,14 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Handle stop signals in the event loop; uvicorn itself would raise them again at the end."""
         loop = asyncio.get_running_loop()
-        for number in _STOP_SIGNALS:
+        ignored = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # as nohup asks
+        handled = [number for number in _STOP_SIGNALS if number not in ignored]
+        for number in handled:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
             yield
         finally:
-            for number in _STOP_SIGNALS:
+            for number in handled:
                 loop.remove_signal_handler(number)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

@@ -35,7 +35,7 @@ class ServerSettings(SettingsGroup):
     buffer_mb: Annotated[float, Field(ge=16)] = 512
     """Memory limit for all uploads together, and again for all decoded images that wait, in MiB; beyond it, 429."""
     drain_seconds: Annotated[float, Field(ge=0, le=600)] = 30
-    """Seconds that running requests have to finish after SIGTERM."""
+    """Seconds that running requests have to finish after SIGTERM, SIGINT or SIGHUP."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """Lowest severity of log lines to print: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
     log_format: LogFormat = "text"

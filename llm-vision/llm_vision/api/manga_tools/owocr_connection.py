@@ -12,13 +12,14 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 from websockets.protocol import OPEN
 
+from ...admission.connections import Connections
 from ...errors import QueueFull, RequestTimeout, VisionError
 from ...http.exchange import BodyRules
 
 LONGEST_PINGS = 1024
 """Bytes: what comes beyond that, while a picture may take, is a picture or a part of one."""
-MOST_UNFETCHED = 8 * 1024 * 1024
-"""Bytes of answers, those to pings too, that may lie until the client fetches them."""
+MOST_UNFETCHED = 1024 * 1024
+"""Bytes of answers to pings that may lie until the client fetches them, beside the answer to a picture."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,17 @@ class CrowdRules:
     Args:
         body: how long a picture may take, and what all that is uploaded shares.
         max_bytes: what a picture holds of that while it comes.
-        most_waiting: how many may be open that were not let in yet.
+        most: how many may be let in.
+        most_of_one: of one client.
+        most_waiting: how many may be open that were not let in yet, or are being ended.
         on_refused: called with the error for which one is ended.
         on_pushed_out: called when one is ended because there are too many.
     """
 
     body: BodyRules
     max_bytes: int
+    most: int
+    most_of_one: int
     most_waiting: int
     on_refused: Callable[[VisionError], None]
     on_pushed_out: Callable[[], None]
@@ -43,16 +48,21 @@ class CrowdRules:
 class PictureConnection(ServerConnection):
     """Pictures come in, texts go out.
 
-    Until it is let in, a connection is one of `waiting`; where these are too many, the oldest is ended.
+    A connection is one of `waiting` until it is let in, and again when it is being ended.
     """
 
     rules: ClassVar[CrowdRules]
-    waiting: ClassVar[dict[PictureConnection, None]]
+    waiting: ClassVar[Connections[PictureConnection]]
+    inside: ClassVar[Connections[PictureConnection]]
 
     @classmethod
     def configured(cls, rules: CrowdRules) -> type[PictureConnection]:
         """The class that the server makes connections of."""
-        return type(cls.__name__, (cls,), {"rules": rules, "waiting": {}})
+        crowds: dict[str, Connections[PictureConnection]] = {
+            "waiting": Connections(rules.most_waiting),
+            "inside": Connections(rules.most, rules.most_of_one),
+        }
+        return type(cls.__name__, (cls,), {"rules": rules, **crowds})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -60,20 +70,26 @@ class PictureConnection(ServerConnection):
         self._came_bytes, self._came_since = 0, 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._goodbye: asyncio.Task[None] | None = None
+        self._answer_bytes = 0
         self.is_answering = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.waiting[self] = None
-        if len(self.waiting) > self.rules.most_waiting:
-            oldest = next(iter(self.waiting))
-            del self.waiting[oldest]
+        self._wait()
+
+    def _wait(self) -> None:
+        """Be one of those that wait; the oldest, of the client that has most of them, may be one too many."""
+        self.waiting.enter(self, str(self.remote_address[0]) if self.remote_address else "unknown")
+        self.waiting.mark_idle(self)
+        if victim := self.waiting.choose_victim(self):
+            self.waiting.leave(victim)
             self.rules.on_pushed_out()
-            oldest.transport.abort()
+            victim.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
-        self.waiting.pop(self, None)
+        self.waiting.leave(self)
+        self.inside.leave(self)
         self._end_picture()
 
     def data_received(self, data: bytes) -> None:
@@ -82,7 +98,7 @@ class PictureConnection(ServerConnection):
         super().data_received(data)
         if self.state is OPEN:
             self._count(len(data))
-        if self.transport.get_write_buffer_size() > MOST_UNFETCHED:
+        if self.transport.get_write_buffer_size() > self._answer_bytes + MOST_UNFETCHED:
             self.transport.abort()
 
     def _count(self, size: int) -> None:
@@ -94,20 +110,32 @@ class PictureConnection(ServerConnection):
         if self._came_bytes > LONGEST_PINGS:
             self._begin_picture()
 
-    def let_in(self) -> None:
-        """It is no longer one of those that may be pushed out."""
-        self.waiting.pop(self, None)
+    def let_in(self, client: str) -> None:
+        """It may send pictures from now on, unless all others are busy; else the one that is idle for longest goes."""
+        self.waiting.leave(self)
+        self.inside.enter(self, client)
+        self.inside.mark_idle(self)
+        if victim := self.inside.choose_victim(self):
+            victim.inside.leave(victim)
+            victim._refuse(QueueFull("too many connections, and the others are busy or newer"))
+            victim._wait()
+            if victim is not self:
+                self.rules.on_pushed_out()
 
     async def next_picture(self) -> bytes | None:
         """What the client sends next; it is the caller's to count. None when the client has left."""
         self.is_answering = False
         if self._held_bytes:
             self._begin_picture()  # the next one has come in part already
+        else:
+            self.inside.mark_idle(self)
         try:
             while True:
                 message = await self.recv()
                 self.is_answering = isinstance(message, bytes)
                 self._end_picture()
+                if self.is_answering:
+                    self.inside.mark_busy(self)
                 if isinstance(message, bytes):
                     return message
         except ConnectionClosed:
@@ -115,14 +143,16 @@ class PictureConnection(ServerConnection):
 
     async def send_text(self, text: str) -> None:
         """Send a text; a client that does not fetch it, or has left, is let go."""
-        body = self.rules.body
+        body, data = self.rules.body, text.encode()
+        self._answer_bytes = len(data)
         try:
             async with body.deadlines.within(body.seconds, self._picture_timed_out):
-                await self.send(text)
+                await self.send(data, text=True)
         except ConnectionClosed:
             return
         except VisionError:
             self.transport.abort()
+        self._answer_bytes = 0
 
     def _picture_timed_out(self) -> RequestTimeout:
         return RequestTimeout(f"a picture, or its answer, took longer than {self.rules.body.seconds:g} s")
@@ -136,6 +166,7 @@ class PictureConnection(ServerConnection):
                 self._refuse(error)
                 return
             self._held_bytes = self.rules.max_bytes
+            self.inside.mark_busy(self)
         if not self._deadline and not self.is_answering:
             self._deadline = asyncio.get_running_loop().call_later(
                 self.rules.body.seconds, lambda: self._refuse(self._picture_timed_out())

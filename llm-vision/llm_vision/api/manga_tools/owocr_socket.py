@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,8 +14,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from ...errors import InvalidHost, QueueFull, ShuttingDown, VisionError
-from ...http.access import check_host, check_key, check_origin
+from ...errors import InvalidHost, ShuttingDown, VisionError
+from ...http.access import check_host, check_key, check_origin, identify_client
 from ...http.gate import Gate, GateRules
 from ...http.limits import check_head
 from ...services.reading.crops import OcrRequest
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACKNOWLEDGED = "True"
-MOST_CONNECTIONS = 16
+MOST_CONNECTIONS, MOST_OF_ONE = 32, 8
+"""In all, and of one client."""
 MOST_WAITING = 16
 """Connections that were not let in yet, or not let in."""
-_GOING_AWAY, _TRY_AGAIN_LATER = 1001, 1013
+_GOING_AWAY = 1001
 _GOODBYE_SECONDS = 2.0
 _WANTED = OcrRequest(EMBEDDED, "ja")
 
@@ -64,7 +65,6 @@ class OwocrSocket:
         self._services = services
         self._rules = rules
         self._gate = Gate(self._read, rules.gate, services.metrics)
-        self._connections: set[PictureConnection] = set()
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
@@ -78,7 +78,15 @@ class OwocrSocket:
         from .owocr_connection import CrowdRules, PictureConnection  # noqa: PLC0415
 
         rules, metrics = self._rules, self._services.metrics
-        crowd = CrowdRules(rules.gate.body, rules.max_bytes, MOST_WAITING, self._note, metrics.count_pushed_out)
+        crowd = CrowdRules(
+            body=rules.gate.body,
+            max_bytes=rules.max_bytes,
+            most=MOST_CONNECTIONS,
+            most_of_one=MOST_OF_ONE,
+            most_waiting=MOST_WAITING,
+            on_refused=self._note,
+            on_pushed_out=metrics.count_pushed_out,
+        )
         connection_class = PictureConnection.configured(crowd)
         server = await serve(
             self._talk,  # type: ignore[arg-type]  # its connections are of the class below
@@ -97,14 +105,15 @@ class OwocrSocket:
             yield
         finally:
             self._services.lifecycle.drain()
-            for waiting in list(connection_class.waiting):
+            for waiting in connection_class.waiting:
                 waiting.transport.abort()
-            await self._stop(server)
+            await self._stop(server, connection_class.inside)
 
-    async def _stop(self, server: Server) -> None:
+    @staticmethod
+    async def _stop(server: Server, inside: Iterable[PictureConnection]) -> None:
         """Take nothing more, and say goodbye to all: to those that wait for an answer, behind it."""
         server.close(close_connections=False)
-        idle = [connection for connection in self._connections if not connection.is_answering]
+        idle = [connection for connection in inside if not connection.is_answering]
         await asyncio.gather(*(connection.close(_GOING_AWAY) for connection in idle))
         await server.wait_closed()
 
@@ -131,19 +140,13 @@ class OwocrSocket:
         return None
 
     async def _talk(self, connection: PictureConnection) -> None:
-        if len(self._connections) >= MOST_CONNECTIONS:
-            self._note(QueueFull("too many connections"))
-            await connection.close(_TRY_AGAIN_LATER, "too many connections")
-            return
-        connection.let_in()
-        self._connections.add(connection)
-        try:
-            while (picture := await connection.next_picture()) is not None:
-                await self._answer(picture, connection)
-                if self._rules.gate.is_draining():
-                    await connection.close(_GOING_AWAY)
-        finally:
-            self._connections.discard(connection)
+        assert connection.request is not None  # noqa: S101  (it has come through the handshake)
+        scope = make_scope(connection.request, connection)
+        connection.let_in(identify_client(scope, Headers(scope=scope), self._rules.gate.access))
+        while (picture := await connection.next_picture()) is not None:
+            await self._answer(picture, connection)
+            if self._rules.gate.is_draining():
+                await connection.close(_GOING_AWAY)
 
     async def _answer(self, picture: bytes, connection: PictureConnection) -> None:
         await connection.send_text(ACKNOWLEDGED)
