@@ -78,6 +78,14 @@ def test_a_tokenizer_whose_expression_explodes_is_refused(monkeypatch: pytest.Mo
         check_tokenizer(Fast(expression))
 
 
+def test_a_tokenizer_that_is_slow_and_never_fails_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its time grows with the cube of a text's length; what is begun goes on for half a second here."""
+    monkeypatch.setattr(tokenizer, "_SECONDS", 0.02)
+    monkeypatch.setattr(tokenizer, "PROBES", ["a" * 600] * 2)
+    with pytest.raises(UnusableWeights, match="computes for too long"):
+        check_tokenizer(Fast(r"a.*a.*b"))
+
+
 SOUND = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+",
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
