@@ -11,7 +11,7 @@ import pytest
 
 from fixtures import bad_pictures
 from fixtures.chat_requests import OPENAI, body_with_part, chat_body, chat_request
-from fixtures.fake_openai import FakeOpenAI, refuses
+from fixtures.fake_openai import FakeOpenAI, refuses, sends
 from fixtures.live import LiveServer, Start, picture_bytes
 from fixtures.multipart import CONTENT_TYPE, field, form, part
 from fixtures.problems import Counters, check_logged, check_of_registry
@@ -73,6 +73,7 @@ SIMPLE = {
     "prompt_too_long": request("/analyze_image", form(part(b"x"), field("prompt", b"x" * 20_000)), headers=FORM),
     "context_length_exceeded": analyze_request("long", "far"),
     "upstream_rejected": analyze_request("wrong key", "far"),
+    "upstream_invalid": analyze_request("no answer", "far"),
     "upstream_unavailable": analyze_request("failing", "far"),
     "unsupported_language": ocr_request(language="tlh"),
     "unsupported_task": ocr_request(engine="second"),
@@ -91,6 +92,7 @@ SIMPLE = {
 PLANS = {
     "long": refuses(400, b'{"error": {"code": "context_length_exceeded"}}'),
     "wrong key": refuses(401),
+    "no answer": sends(b"data: {\n\n"),
     "failing": refuses(500),
 }
 SETTINGS = {"VISION_OCR_SECONDS": "1", "VISION_BODY_SECONDS": "1"}

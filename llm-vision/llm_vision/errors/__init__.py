@@ -14,7 +14,7 @@ VisionError
 ├── HeadersTooLarge 431
 ├── TooManyRequests 429     queue_full, rate_limited
 ├── ClientClosed 499        only in the log: nobody is there to read it
-├── InternalError 500       InferenceFailed 500      UpstreamRejected 502
+├── InternalError 500       InferenceFailed 500      UpstreamRejected 502   UpstreamInvalid 502
 ├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down,
 │                           upstream_unavailable
 ├── DeadlineExceeded 504    HttpVersionNotSupported 505
@@ -89,6 +89,7 @@ from .server import (
     ShuttingDown,
     StorageFull,
     Unavailable,
+    UpstreamInvalid,
     UpstreamRejected,
     UpstreamUnavailable,
     WorkerCrashed,

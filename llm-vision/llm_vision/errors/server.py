@@ -28,6 +28,11 @@ class UpstreamRejected(VisionError):
     )
 
 
+class UpstreamInvalid(VisionError):
+    status = 502
+    code, when = "upstream_invalid", "The model's server sent an answer that is malformed, endless or impossible."
+
+
 class Unavailable(VisionError):
     status = 503
     retryable = True

@@ -45,7 +45,7 @@ URL_CODES = (
 CHAT_CODES = (
     *_JSON_CODES, "invalid_data_url", "too_many_files", *_IMAGE_CODES, *_MODEL_CODES, "storage_full", *URL_CODES,
     "prompt_empty", "prompt_too_long", "context_length_exceeded", "invalid_tool_schema",
-    "upstream_rejected", "upstream_unavailable",
+    "upstream_rejected", "upstream_invalid", "upstream_unavailable",
 )  # fmt: skip
 _KEYS = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -36,6 +36,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "prompt_too_long",
         "context_length_exceeded",
         "upstream_rejected",
+        "upstream_invalid",
         "upstream_unavailable",
     ),
 }

@@ -8,4 +8,4 @@ from collections.abc import Sequence
 
 def mean_probability(logarithms: Sequence[float]) -> float:
     """exp of the mean log-probability of a text's tokens, its end included; 1 of no token."""
-    return min(1.0, math.exp(sum(logarithms) / max(1, len(logarithms))))
+    return math.exp(min(0.0, sum(logarithms) / max(1, len(logarithms))))

@@ -85,13 +85,15 @@ def _render_parts(message: Message) -> Iterable[str | PicturePlace]:
     yield text
 
 
-def read_calls(text: str) -> tuple[Call, ...]:
+def read_calls(text: str, tools: ToolOptions) -> tuple[Call, ...]:
     """What an answer calls; nothing where it is only text.
 
-    Its shape decides: what looks like a call is one. Where an answer may also be JSON of another format, the grammar
-    leaves out of that format what looks like a call, so that every call is one of a tool and fits its parameters.
+    Its shape decides: what looks like a call of the tools is one. Where an answer may also be JSON of another format,
+    the grammar leaves out of that format what looks like a call, so that every call fits its parameters.
     """
-    return tuple(Call(call["name"], call["arguments"]) for call in tool_calls(text) or ())
+    offered = {tool["name"] for tool in tools.tools}
+    calls = [Call(call["name"], call["arguments"]) for call in tool_calls(text) or ()]
+    return tuple(calls) if all(call.name in offered for call in calls) else ()
 
 
 def may_become_calls(text: str) -> bool:

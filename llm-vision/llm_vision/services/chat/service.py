@@ -119,7 +119,7 @@ class ChatService:
         ):
             question = Converse(turns, request.sampling, response_format)
             outcome = await permit.run(spec.model_id, pictures, question, on_chunk)
-        return _make_answer(spec.model_id, outcome, may_call=request.tools is not None)
+        return _make_answer(spec.model_id, outcome, request.tools)
 
     async def _read(self, spec: ModelSpec, request: ChatRequest, client: str, on_chunk: OnChunk) -> ChatAnswer:
         """The texts of all pictures, for clients that take a reader of text for a model that talks."""
@@ -162,10 +162,10 @@ class ChatService:
             raise PromptTooLong(f"{total} characters with tools and calls; the limit is {most}", param="messages")
 
 
-def _make_answer(model_id: str, outcome: Outcome[Reply], *, may_call: bool) -> ChatAnswer:
+def _make_answer(model_id: str, outcome: Outcome[Reply], tools: ToolOptions | None) -> ChatAnswer:
     reply = outcome.value
     usage = reply.usage or TokenUsage()
-    calls = read_calls(reply.text) if may_call and reply.finish_reason == "stop" else ()
+    calls = read_calls(reply.text, tools) if tools and reply.finish_reason == "stop" else ()
     return ChatAnswer(
         model_id=model_id,
         text="" if calls else reply.text,

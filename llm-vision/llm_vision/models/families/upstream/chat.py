@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from ...base import JsonObject
 from ...decoding.confidence import mean_probability
-from ...tasks.chat import Converse, JsonFormat, PicturePlace, Reply, ResponseFormat, TokenUsage, Turn
-from ...tool_text import AUTO, REQUIRED, tool_calls
+from ...tasks.chat import Converse, JsonFormat, PicturePlace, Reply, ResponseFormat, TokenUsage, ToolsFormat, Turn
+from ...tool_text import AUTO, REQUIRED
+from .calls import MOST_CALLS, CallPiece, Calls
 from .errors import not_understood, refused_in_stream
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ JPEG_QUALITY = 95
 third of its size, which the server downscales in any case."""
 CONFIDENCE = {"logprobs": True, "top_logprobs": 1}
 """What asks for log-probabilities; llama.cpp takes the number of alternatives for that of all, so it is not 0."""
+_MOST_TOKENS = 2**31 - 1
+_CONTROL_CHARACTERS = dict.fromkeys({*range(32), 127} - set(map(ord, "\t\n\r")), "\ufffd")
+"""Those that clients may not send either; an answer shows in their place that there was one."""
 
 
 def chat_body(model: str, request: Converse, images: Sequence[NDArray[np.uint8]]) -> JsonObject:
@@ -104,23 +107,14 @@ def data_uri(image: NDArray[np.uint8]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(file.getbuffer()).decode()}"
 
 
-class _Function(BaseModel):
-    name: str | None = None
-    arguments: str | None = None
-
-
-class _CallPiece(BaseModel):
-    index: int = 0
-    function: _Function = _Function()
-
-
 class _Delta(BaseModel):
     content: str | None = None
-    tool_calls: list[_CallPiece] | None = None
+    tool_calls: Annotated[list[CallPiece], Field(max_length=MOST_CALLS)] | None = None
 
 
 class _Token(BaseModel):
-    logprob: float = Field(allow_inf_nan=False)
+    logprob: float = Field(le=1.0, allow_inf_nan=False)
+    """Above 0 only by rounding."""
 
 
 class _Logprobs(BaseModel):
@@ -128,20 +122,21 @@ class _Logprobs(BaseModel):
 
 
 class _Choice(BaseModel):
+    index: Literal[0] = 0
     delta: _Delta = _Delta()
     finish_reason: str | None = None
     logprobs: _Logprobs | None = None
 
 
 class _Usage(BaseModel):
-    prompt_tokens: int = Field(ge=0)
-    completion_tokens: int = Field(ge=0)
+    prompt_tokens: int = Field(ge=0, le=_MOST_TOKENS)
+    completion_tokens: int = Field(ge=0, le=_MOST_TOKENS)
 
 
 class _Chunk(BaseModel):
     """One event of a stream; what it has besides is ignored."""
 
-    choices: list[_Choice] = []
+    choices: list[_Choice] = Field([], max_length=1)
     usage: _Usage | None = None
     object: str | None = None
     message: str | None = None
@@ -154,11 +149,16 @@ class _Chunk(BaseModel):
 
 
 class Answer:
-    """What the chunks of one stream have said so far."""
+    """What the chunks of one stream have said so far.
 
-    def __init__(self) -> None:
+    Args:
+        wanted: what the answer must look like; None for any words.
+    """
+
+    def __init__(self, wanted: ResponseFormat | None = None) -> None:
+        offered = {tool["name"] for tool in wanted.tools} if isinstance(wanted, ToolsFormat) else ()
         self._pieces: list[str] = []
-        self._calls: dict[int, list[_Function]] = {}
+        self._calls = Calls(offered)
         self._logprobs: list[float] = []
         self._usage: _Usage | None = None
         self._finish_reason: str | None = None
@@ -187,9 +187,8 @@ class Answer:
         self._finish_reason = choice.finish_reason or self._finish_reason
         if choice.logprobs and choice.logprobs.content:
             self._logprobs += [token.logprob for token in choice.logprobs.content]
-        for call in choice.delta.tool_calls or ():
-            self._calls.setdefault(call.index, []).append(call.function)
-        text = choice.delta.content or ""
+        self._calls.add(choice.delta.tool_calls or ())
+        text = (choice.delta.content or "").translate(_CONTROL_CHARACTERS)
         self._pieces.append(text)
         return text
 
@@ -197,31 +196,16 @@ class Answer:
         """The result of a `chat` task; calls are text, as those of our own models are.
 
         Raises:
-            Failed: the arguments of a call are no JSON object.
+            Failed: a call is of a tool that was not offered, or its arguments are no JSON object.
         """
-        usage = self._usage
+        usage, is_cut_off = self._usage, self._finish_reason == "length"
         return Reply(
-            text=self._calls_as_text() if self._calls else "".join(self._pieces),
+            text=self._calls.as_text() if self._calls and not is_cut_off else "".join(self._pieces),
             confidence=self._confidence(),
-            finish_reason="length" if self._finish_reason == "length" else "stop",
+            finish_reason="length" if is_cut_off else "stop",
             usage=TokenUsage(usage.prompt_tokens, usage.completion_tokens) if usage else None,
         ).as_json()
-
-    def _calls_as_text(self) -> str:
-        calls = [_call(deltas) for _, deltas in sorted(self._calls.items())]
-        text = json.dumps(calls, ensure_ascii=False)
-        if tool_calls(text) is None:
-            raise not_understood()
-        return text
 
     def _confidence(self) -> float | None:
         """The mean probability of the tokens; None where the server tells none."""
         return mean_probability(self._logprobs) if self._logprobs else None
-
-
-def _call(deltas: Sequence[_Function]) -> JsonObject:
-    try:
-        arguments = json.loads("".join(delta.arguments or "" for delta in deltas) or "{}")
-    except (ValueError, RecursionError):
-        raise not_understood() from None
-    return {"name": "".join(delta.name or "" for delta in deltas), "arguments": arguments}

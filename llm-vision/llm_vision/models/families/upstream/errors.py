@@ -8,7 +8,14 @@ from typing import Any
 
 import httpx2
 
-from ....errors import ContextLengthExceeded, QueueFull, UpstreamRejected, UpstreamUnavailable, VisionError
+from ....errors import (
+    ContextLengthExceeded,
+    QueueFull,
+    UpstreamInvalid,
+    UpstreamRejected,
+    UpstreamUnavailable,
+    VisionError,
+)
 
 RETRY_AFTER = 10  # seconds, where the server says nothing
 MOST_RETRY_AFTER = 3600
@@ -39,9 +46,11 @@ def pause_before_next(error: Exception) -> bool | float:
 
 
 def refused_by_status(status: int, headers: Mapping[str, str], body: str) -> Failed:
-    """What a status other than 200 means; nothing of the body is told to anybody."""
+    """What a status other than 200 means, or 200 with a compressed body; nothing of the body is told to anybody."""
     told = headers.get("retry-after", "")
     wait = min(MOST_RETRY_AFTER, max(1, int(told))) if re.fullmatch(r"\d{1,9}", told) else None  # no dates
+    if status == httpx2.codes.OK:
+        return not_understood()
     is_short = wait is not None and wait <= SHORT_PAUSE
     if is_too_long(body):
         return Failed(too_long())
@@ -87,8 +96,18 @@ def broken_off() -> Failed:
 
 
 def not_understood() -> Failed:
-    """The server speaks something else."""
-    return Failed(UpstreamRejected("the server behind this model does not answer as OpenAI-compatible servers do"))
+    """The server speaks something else, or says what cannot be."""
+    return Failed(UpstreamInvalid("the server behind this model does not answer as OpenAI-compatible servers do"))
+
+
+def without_end(most_bytes: int) -> Failed:
+    """It sends more than an answer of so many tokens can have."""
+    return Failed(UpstreamInvalid(f"the server behind this model sends more than {most_bytes} bytes for one answer"))
+
+
+def not_offered() -> Failed:
+    """It calls a tool that it was not told of."""
+    return Failed(UpstreamInvalid("the server behind this model calls a tool that the request does not offer"))
 
 
 def too_slow() -> Failed:

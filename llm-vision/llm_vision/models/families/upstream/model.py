@@ -41,7 +41,6 @@ MOST_AT_ONCE = 8
 MOST_EVENT_BYTES = MEBIBYTE
 LEAST_CHUNK_BYTES = 16
 """On average; an event with a token has more."""
-MOST_BYTES = 8 * MEBIBYTE
 MOST_ERROR_BYTES = 64 * 1024
 
 
@@ -161,7 +160,7 @@ class Upstream(SteppedModel):
         body = await asyncio.to_thread(chat_body, self._model, request, images)
         try:
             async with asyncio.timeout(FIRST_SECONDS) as silence, aclosing(await self._open(body)) as response:
-                return await _read(response, item, silence)
+                return await _read(response, item, request, silence)
         except TimeoutError:
             raise errors.too_slow() from None
         except httpx2.SSEError:
@@ -215,21 +214,22 @@ class Upstream(SteppedModel):
             raise errors.refused_by_status(response.status_code, response.headers, await _start_of(response))
 
 
-async def _read(response: httpx2.Response, item: Item, silence: asyncio.Timeout) -> JsonObject:
+async def _read(response: httpx2.Response, item: Item, request: Converse, silence: asyncio.Timeout) -> JsonObject:
     """The whole answer; its chunks go out as they come, and each puts the end of patience off."""
     import httpx2
 
     from . import errors
+    from .bounds import BoundedBody, most_bytes
     from .chat import Answer
 
-    answer, room = Answer(), MOST_BYTES
+    answer = Answer(request.response_format)
+    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101
+    response.stream = BoundedBody(response.stream, most_bytes(request.sampling.max_tokens))
+    response.encoding = "utf-8"  # events have no other, and a header may name one that is slow to read
     async for event in httpx2.EventSource(response, MOST_EVENT_BYTES):
         silence.reschedule(asyncio.get_running_loop().time() + BETWEEN_SECONDS)
         if event.data == "[DONE]":
             return answer.result()
-        room -= len(event.data)
-        if room < 0:
-            raise errors.not_understood()
         if text := answer.add(event.data):
             item.send_token(text)
     if not answer.is_finished:
