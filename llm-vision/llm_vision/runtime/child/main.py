@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...guard import guard_process
 from ...models.base import JsonObject, LoadContext, Model, Quantization, SteppedModel, UnusableWeights
-from ..processes.guard import guard_process
 from ..weights.proof import proven
 from .connection import Connection, WorkItem, items_of
 from .outcomes import answer, end_if_device_is_lost, free_memory, is_out_of_memory
