@@ -13,7 +13,7 @@ from pathlib import Path
 import llm_vision
 
 PACKAGE = Path(llm_vision.__file__).parent
-LEAVES = ("images", "manga", "admission", "errors", "metrics", "logs", "http_client")
+LEAVES = ("images", "manga", "admission", "errors", "metrics", "logs", "http_client", "guard", "neighbours")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": ("app", "http.server", "settings", "logs"),
     "app": ("api", "http", "settings", "services", "runtime", "models", *LEAVES),
@@ -35,9 +35,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "runtime.processes": ("errors",),
     "runtime.placement": ("models.base", "errors"),
     "runtime.weights": ("models.base", "admission", "errors"),
-    "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "http_client", "errors"),
-    "runtime.decoders": ("runtime.processes", "images", "admission", "errors", "metrics"),
-    "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors"),
+    "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "http_client", "errors", "guard"),
+    "runtime.decoders": ("runtime.processes", "images", "admission", "errors", "metrics", "guard"),
+    "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors", "guard"),
     "runtime.worker": (
         *("runtime.work", "runtime.placement", "runtime.weights", "runtime.processes"),
         *("models.base", "models.registry", "images", "admission", "errors", "metrics"),
@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "models.tool_text": ("models.base", "models.tasks", "errors"),
     "models.registry": ("models.base",),
     "models.decoding": ("models.base", "models.tasks", "errors"),
-    "models.grammar": ("models.base", "models.tasks", "models.tool_text", "errors"),
+    "models.grammar": ("models.base", "models.tasks", "models.tool_text", "errors", "guard"),
     "models.loading": ("models.base", "errors"),
     "models.families": (
         *("models.base", "models.registry", "models.tasks", "models.tool_text", "models.decoding", "models.grammar"),
@@ -64,6 +64,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "logs": (),
     "http_client": (),
+    "guard": ("neighbours",),
+    "neighbours": (),
 }
 """Rooms by the longest name that fits; a room may always import itself. `app` alone is imported by nobody but `cli`."""
 BELOW_IN_SERVICES = {

@@ -24,6 +24,7 @@ os.environ["HF_TEST_EGRESS"] = str(EGRESS)
 import sitecustomize  # noqa: E402, F401  # the watch begins here
 from faults.figure import Figure, exactly  # noqa: E402
 from faults.scenarios.figures_of_faults import leaving_figures, recovery_figures, shutdown_figures  # noqa: E402
+from faults.scenarios.figures_of_grammars import grammar_figures  # noqa: E402
 from faults.scenarios.figures_of_inputs import fuzz_figures, proof_figures, row_figures  # noqa: E402
 from faults.scenarios.figures_of_load import (  # noqa: E402
     body_figures,
@@ -52,6 +53,7 @@ PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "slow": slow_client_figures,
     "others": other_server_figures,
     "models": model_figures,
+    "grammars": grammar_figures,
     "rows": row_figures,
     "proofs": proof_figures,
 }

@@ -6,6 +6,7 @@ Each kind is one of scenarios/targets.py, which says where such bodies go.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from PIL import Image
 
@@ -14,9 +15,13 @@ from faults.scenarios.targets import KINDS
 from faults.test_every_code import DEEP
 from fixtures import bad_pictures
 from fixtures.bad_pictures import NOISE
+from fixtures.chat_requests import OPENAI, chat_body
 from fixtures.encoding import saved
 from fixtures.live import picture_bytes
 from fixtures.multipart import END, field, form, part
+from fixtures.nasty_schemas import NASTY, as_tools, intersections
+from fixtures.sound_schemas import SCHEMAS
+from fixtures.tiny_models import LLAVA_ID
 
 MOST_BYTES = 20_000
 SMALL = NOISE.resize((48, 36))
@@ -85,12 +90,31 @@ def json_bodies() -> dict[str, bytes]:
     }
 
 
+def schemas() -> dict[str, bytes]:
+    """What an answer must fit: sound, nasty and joined schemas, as a format and as a tool's parameters."""
+    found: dict[str, Any] = {**SCHEMAS, **{f"nasty {name}": schema for name, schema in NASTY.items()}}
+    found |= {f"joined {number}": schema for number, schema in enumerate(intersections(60))}
+    bodies = {}
+    for name, schema in found.items():
+        wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        bodies[name] = chat_body(OPENAI, "What is it?", LLAVA_ID, max_tokens=4, response_format=wanted)
+        bodies[f"{name} as a tool"] = chat_body(OPENAI, "What is it?", LLAVA_ID, max_tokens=4, tools=as_tools([schema]))
+    return {name: json.dumps(body, ensure_ascii=False).encode() for name, body in bodies.items()}
+
+
 def seeds() -> dict[str, list[bytes]]:
     """Of each kind, the small ones, always in the same order."""
     routes = {
         kind: {name: json.dumps(body, ensure_ascii=False).encode() for name, body in bodies.items()}
         for kind, bodies in BODIES.items()
     }
-    known = {"pictures": pictures(), "forms": forms(), "batches": batches(), "json": json_bodies(), **routes}
+    known = {
+        "pictures": pictures(),
+        "forms": forms(),
+        "batches": batches(),
+        "json": json_bodies(),
+        "schemas": schemas(),
+        **routes,
+    }
     assert known.keys() == KINDS.keys()
     return {kind: [data for _, data in sorted(known[kind].items()) if len(data) <= MOST_BYTES] for kind in KINDS}

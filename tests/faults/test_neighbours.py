@@ -12,7 +12,7 @@ from fixtures.encoding import saved
 from fixtures.japanese_crops import crops
 from fixtures.live import TESTS, LiveServer, Start
 from fixtures.tiny_models import MANGA_OCR, copied
-from llm_vision.runtime.processes.neighbours import _OF_LIBRARIES
+from llm_vision.neighbours import _OF_LIBRARIES
 
 OF_THE_GATEWAY = ("httptools", "uvloop", "wsproto", "zuvloop")
 BROKEN = """

@@ -160,6 +160,26 @@ def test_row_34_a_costly_pattern_is_answered_or_refused_in_bounded_time(
 
 
 @on_both
+def test_row_34_joined_patterns_are_refused_and_others_go_on(talking: LiveServer, route: str) -> None:
+    letters = {"allOf": [{"type": "string", "pattern": rf"\p{{L}}{{{100 - number}}}"} for number in range(22)]}
+    fields = {"max_tokens": 400} if route == OPENAI else {"options": {"num_predict": 400}}
+    numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
+    form = {"type": "json_schema", "json_schema": {"name": "numbers", "schema": numbers}}
+    asked = {"response_format": form} if route == OPENAI else {"format": numbers}
+    stream = Stream(
+        talking.port, route, chat_body(route, "Count the shapes.", LLAVA_ID, stream=True, **fields, **asked)
+    )
+    said = next(pieces := stream.pieces())
+    for _ in range(3):
+        tool = with_tool(route, {"type": "object", "properties": {"x": letters}, "required": ["x"]})
+        refused(talking, route, tool, 422, "invalid_tool_schema")
+    said += "".join(pieces)
+    assert stream.is_done
+    assert len(said) > 300
+    stream.close()
+
+
+@on_both
 @pytest.mark.parametrize("pattern", IMPOSSIBLE)
 def test_row_34_patterns_that_cannot_be_followed(talking: LiveServer, route: str, pattern: str) -> None:
     answer = refused(talking, route, with_tool(route, with_pattern(pattern)), 422, "invalid_tool_schema")

@@ -7,26 +7,39 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import Enum
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import jsonschema
-import pydantic
 import pytest
 import torch
 from transformers import AutoTokenizer
 
 from fixtures.counts import many
 from fixtures.llama_tokenizer import llama_tokenizer
+from fixtures.sound_schemas import SCHEMAS, Tree, thing
 from fixtures.tiny_models import LLAVA
 from llm_vision.errors import InvalidParameter, InvalidToolSchema, VisionError
 from llm_vision.models.base import JsonObject
-from llm_vision.models.grammar.grammar import GrammarConstraint, Grammars
+from llm_vision.models.grammar.constraints import only
+from llm_vision.models.grammar.grammar import Grammar, Grammars
 from llm_vision.models.tasks.chat import response_format_from_json
 from llm_vision.models.tool_text import tool_calls
 
 WIDER = 77
 """Places of the logits behind the tokenizer's last token."""
+
+
+@dataclass
+class Here:
+    """A grammar in this process: `Constraints` has each in another."""
+
+    grammar: Grammar
+
+    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
+        return only(self.grammar.mask(), logits)
+
+    def take(self, token: int) -> None:
+        self.grammar.take(token)
 
 
 @dataclass
@@ -39,7 +52,7 @@ class Kit:
     def __post_init__(self) -> None:
         self.end: int = self.tokenizer.eos_token_id
         self.width = len(self.tokenizer) + WIDER
-        self.grammars = Grammars(self.tokenizer, frozenset({self.end}), self.width)
+        self.grammars = Grammars(self.tokenizer.backend_tokenizer.to_str(), [self.end], self.width)
         texts = [self.text([token]).strip() for token in range(len(self.tokenizer))]
         self._closing = torch.zeros(self.width)  # so that a random walk comes to an end
         self._closing[: len(texts)] = torch.tensor([float(text != "" and set(text) <= set('"}]')) for text in texts])
@@ -51,13 +64,13 @@ class Kit:
     def tokens(self, text: str) -> list[int]:
         return list(self.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def constraint(self, wanted: JsonObject) -> GrammarConstraint:
+    def constraint(self, wanted: JsonObject) -> Here:
         """Of a response format as the wire has it."""
         response_format = response_format_from_json(wanted)
         assert response_format
-        return self.grammars.constraint(response_format)
+        return Here(self.grammars.grammar(response_format))
 
-    def steps(self, constraint: GrammarConstraint, seed: int) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    def steps(self, constraint: Here, seed: int) -> Iterator[tuple[torch.Tensor, list[int]]]:
         """What is allowed at each step of a random walk, and the tokens in front of it; the end is the last step."""
         random = torch.Generator().manual_seed(seed)
         tokens: list[int] = []
@@ -100,104 +113,6 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 @pytest.fixture(scope="module")
 def tiny() -> Kit:
     return Kit(AutoTokenizer.from_pretrained(LLAVA))
-
-
-class Color(Enum):
-    RED = "red"
-    BLUE = "blue"
-
-
-class Circle(pydantic.BaseModel):
-    kind: Literal["circle"] = "circle"
-    radius: Annotated[float, pydantic.Field(gt=0, lt=10)]
-
-
-class Box(pydantic.BaseModel):
-    kind: Literal["box", "square"] = "box"
-    sides: tuple[int, int]
-
-
-class Tree(pydantic.BaseModel):
-    name: Annotated[str, pydantic.Field(min_length=1, max_length=8)]
-    color: Color | None = None
-    leaves: Annotated[list[Tree], pydantic.Field(max_length=2)] = []
-
-
-class Drawing(pydantic.BaseModel):
-    title: Annotated[str, pydantic.Field(pattern=r"^[A-Z][a-z]{2,5}\d$")]
-    shapes: list[Annotated[Circle | Box, pydantic.Field(discriminator="kind")]]
-    owners: dict[str, int | None]
-
-
-def thing(**properties: Any) -> JsonObject:
-    return {"type": "object", "properties": properties, "required": list(properties)}
-
-
-ZOD_EMAIL = r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$"
-SCHEMAS: dict[str, JsonObject] = {
-    "pydantic recursion": Tree.model_json_schema(),
-    "pydantic union": Drawing.model_json_schema(),
-    "nested": thing(a=thing(b=thing(c={"type": "boolean"}, d={"type": "null"}))),
-    "enum": thing(a={"enum": ["x y", 1, 2.5, None, True, 'q"q\n', [1, {"k": "é"}], {"m": []}]}),
-    "const": thing(a={"const": {"b": [1, "t\tt", None]}}, c={"const": -0.5}),
-    "array": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 4},
-    "tuple": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}], "items": False, "minItems": 1},
-    "old tuple": {"type": "array", "items": [{"type": "boolean"}, {"type": "null"}], "additionalItems": False},
-    "lengths": thing(a={"type": "string", "minLength": 3, "maxLength": 5}, b={"type": "string", "maxLength": 0}),
-    "patterns": thing(a={"type": "string", "pattern": r"^(foo|bar)\s\w*$"}, b={"pattern": "[0-9]", "maxLength": 4}),
-    "formats": thing(**{
-        name.replace("-", ""): {"type": "string", "format": name}
-        for name in ("date", "time", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri")
-    }),
-    "integers": thing(a={"type": "integer", "minimum": -3, "exclusiveMaximum": 1200}, b={"type": "integer"}),
-    "numbers": thing(a={"type": "number", "exclusiveMinimum": 0, "maximum": 0.001}, b={"minimum": -2.5}),
-    "any number": thing(a={"type": "number"}),
-    "multiples": thing(a={"type": "integer", "multipleOf": 7, "minimum": 10}, b={"type": "number", "multipleOf": 0.25}),
-    "types": thing(a={"type": ["string", "null"], "maxLength": 3}, b={"type": ["integer", "boolean"], "minimum": 3}),
-    "anyOf": {"anyOf": [thing(a={"type": "string"}), thing(a={"type": "integer"}), {"type": "array"}]},
-    "oneOf types": thing(a={"oneOf": [{"type": "string"}, {"type": "number"}, {"type": "null"}]}),
-    "oneOf constants": {"oneOf": [{"const": "a", "title": "A"}, {"const": "b"}, {"enum": ["c", 4]}]},
-    "oneOf tags": {"oneOf": [{"type": "object", "properties": {"k": {"const": 1}}}, {"$ref": "#/$defs/other"}],
-                   "$defs": {"other": {"type": "object", "properties": {"k": {"const": 2}, "v": {"type": "null"}}}}},
-    "refs": {"$ref": "#/definitions/a~1b%20c", "definitions": {"a/b c": thing(x={"$ref": "#/properties/y"})},
-             "properties": {"y": {"type": "boolean"}}},
-    "mutual recursion": {"$ref": "#/$defs/a", "$defs": {
-        "a": {"type": "object", "properties": {"b": {"$ref": "#/$defs/b"}}},
-        "b": {"anyOf": [{"type": "null"}, {"type": "array", "items": {"$ref": "#/$defs/a"}, "maxItems": 2}]}}},
-    "optional": {"type": "object", "properties": {name: {"type": "null"} for name in ("a", "b", 'q"', "é", "x\ny")}},
-    "others": {**thing(a={"type": "null"}), "additionalProperties": {"type": "integer"}, "maxProperties": 3},
-    "named": {"type": "object", "propertyNames": {"enum": ["p", "q"]}, "additionalProperties": {"type": "boolean"}},
-    "pattern names": {"type": "object", "patternProperties": {"^x-[a-z]$": {"const": 1}}, "maxProperties": 2},
-    "at least one": {"type": "object", "additionalProperties": {"type": "null"}, "minProperties": 1},
-    "joined": {"allOf": [thing(a={"type": "integer", "minimum": 3}), thing(a={"maximum": 5}, b={"type": "null"})]},
-    "joined branches": {**thing(a={"type": "null"}), "anyOf": [{"required": ["b"]}, thing(c={"const": 1})]},
-    "joined recursion": {"properties": {"a": {"$ref": "#"}}, "allOf": [{"properties": {"b": {"type": "null"}}}]},
-    "anything": thing(a={}, b=True, c={"type": "object"}),
-    "no type": {"properties": {"a": {"minLength": 2}, "b": {"items": {"maximum": 3}}}, "required": ["a", "b"]},
-    "formats of others": {"format": "Home Assistant", **thing(
-        a={"type": "string", "format": "entity_id"}, b={"type": "string", "format": "ISO 3166-1 alpha-2"},
-        c={"enum": [1, "x"], "format": "int32"}, d={"anyOf": [{"type": "null"}, {"const": 3}], "format": "int64"},
-        e={"type": "string", "format": "url", "pattern": "^https"})},
-    "selected": thing(a={"type": "array", "items": {"type": "string", "enum": ["cool", "heat", "off"]},
-                         "uniqueItems": True}),
-    "many selected": {"type": "array", "items": {"enum": list(range(40))}, "uniqueItems": True, "minItems": 9},
-    "different": thing(
-        a={"type": "array", "items": {"$ref": "#/$defs/color"}, "uniqueItems": True, "minItems": 1, "maxItems": 2},
-        b={"uniqueItems": True, "items": {"type": "string"}},
-        c={"type": "array", "items": {"type": ["boolean", "null"]}, "uniqueItems": True, "minItems": 3},
-        d={"prefixItems": [{"type": "null"}], "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 1},
-        e={"type": "array", "items": {"type": "integer"}, "uniqueItems": False, "minItems": 2},
-        f={"allOf": [{"items": {"enum": list("abcdefghij")}, "uniqueItems": True}, {"minItems": 2}]},
-        h={"enum": [3, "x"], "uniqueItems": False},
-        g={"type": "array", "uniqueItems": True, "minItems": 2, "items": {"type": ["string", "null"], "oneOf": [
-            {"const": "x", "title": "X"}, {"$ref": "#/$defs/color"}, {"type": "null"}, {"const": 7}]}},
-    ) | {"$defs": {"color": {"enum": ["red", "blue", "red", {"k": 1, "l": 1.0}, {"l": 1, "k": 1}]}}},
-    "zod": {"$schema": "https://json-schema.org/draft/2020-12/schema", "additionalProperties": False, **thing(
-        mail={"type": "string", "format": "email", "pattern": ZOD_EMAIL},
-        id={"type": "string", "format": "nanoid", "pattern": "^[a-zA-Z0-9_-]{21}$"},
-        n={"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991},
-        r={"type": "object", "propertyNames": {"type": "string"}, "additionalProperties": {"type": "boolean"}})},
-}  # fmt: skip
 
 
 def _multiple(_: Any, step: float, value: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
@@ -630,4 +545,4 @@ def test_a_tokenizer_that_cannot_be_read_is_an_ordinary_error() -> None:
     tokenizer = llama_tokenizer()
     tokenizer.add_tokens(["a" * 3000])
     with pytest.raises(ValueError, match="cannot read"):
-        Grammars(tokenizer, frozenset({2}), 600)
+        Grammars(tokenizer.backend_tokenizer.to_str(), [2], 600)

@@ -82,4 +82,5 @@ KINDS = {
     "openai": Kind([Target(OPENAI, JSON)], weight=10),
     "chat": Kind([Target(OLLAMA, JSON)], weight=10),
     "generate": Kind([Target(GENERATE, JSON)], weight=5),
+    "schemas": Kind([Target(OPENAI, JSON)], weight=10),
 }

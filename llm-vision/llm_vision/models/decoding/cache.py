@@ -93,6 +93,14 @@ class TokenCache(Cache):
             layer.hold(*mine.first(count))
         return beginning
 
+    def row(self, number: int, count: int) -> TokenCache:
+        """A cache of the last tokens of one row."""
+        alone = TokenCache(len(self._own))
+        for layer, mine in zip(alone._own, self._own, strict=True):
+            keys, values = (tensor[[number], :, -count:] for tensor in mine.held)
+            layer.hold(keys, values)
+        return alone
+
     @property
     def size_bytes(self) -> int:
         """Memory of its keys and values."""

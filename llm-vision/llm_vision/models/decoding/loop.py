@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 CHUNK = 256
 """Tokens of a prompt that are read between two tokens of the others: on two cores, a 7B model takes 3 s for them."""
+
+PATIENCE = 0.05
+"""Seconds that a step waits to know what rows may say next; those of which it is not known then sit out."""
+_LOOK_AGAIN = 0.01
+"""Seconds until new requests are looked at, where all wait to know that."""
 
 Ended = tuple[Row, "JsonObject | Exception"]
 
@@ -39,6 +45,17 @@ class Prompt:
     """Whether it is read only when nobody else is being answered: memory was short."""
 
 
+@dataclass(eq=False)
+class Resting:
+    """A request that sits out until it is known what it may say next."""
+
+    prompt: Prompt
+    logits: torch.Tensor
+    """Of its next token; shape (vocabulary,)."""
+    cache: TokenCache
+    """Of its tokens so far."""
+
+
 class Decoding:
     """The requests that are decoded together.
 
@@ -55,13 +72,14 @@ class Decoding:
         self._prompts: dict[Row, Prompt] = {}
         """Of the rows."""
         self._cache: TokenCache | None = None
+        self._resting: list[Resting] = []
         self._ended: list[Ended] = []
         """What is to be told of yet: a step may fail behind the end of a row."""
 
     @property
     def has_unread(self) -> bool:
-        """Whether a prompt is still to be read."""
-        return bool(self._waiting)
+        """Whether a prompt can be read now."""
+        return any(prompt.row.is_ready() for prompt in self._waiting)
 
     def join(self, prompt: Prompt) -> None:
         """Let a request take part from the next step on."""
@@ -69,23 +87,38 @@ class Decoding:
 
     def leave(self, item: Item) -> None:
         """Forget a request."""
+        for row in self._all_rows:
+            if row.item is item:
+                row.close()
         self._waiting = deque(prompt for prompt in self._waiting if prompt.row.item is not item)
+        self._resting = [resting for resting in self._resting if resting.prompt.row.item is not item]
         self._keep([number for number, row in enumerate(self._rows) if row.item is not item])
         self._ended = [(row, outcome) for row, outcome in self._ended if row.item is not item]
 
+    @property
+    def _all_rows(self) -> list[Row]:
+        """Those that have not ended."""
+        prompts = [*self._waiting, *(resting.prompt for resting in self._resting)]
+        return [*self._rows, *(prompt.row for prompt in prompts)]
+
     def shrink(self) -> Row | None:
         """Need less memory: what was read last waits until the others have ended; alone, it leaves and is returned."""
+        if self._resting:
+            self._waiting.append(self._with_answer(self._resting.pop().prompt))
+            return None
         prompt = self._waiting[0] if self._waiting else None
         if prompt and not (prompt.waits and self._rows):
             if self._rows:
                 prompt.waits = True
                 return None
             self._waiting.popleft()
+            prompt.row.close()
             return prompt.row
         youngest = self._rows[-1]
         prompt = self._prompts[youngest]
         self._keep(range(len(self._rows) - 1))
         if not self._rows:
+            youngest.close()
             return youngest
         self._waiting.appendleft(self._with_answer(prompt))
         return None
@@ -108,21 +141,37 @@ class Decoding:
         if self._rows:
             self._decode()
             self._drop([row for row in self._rows if row.is_finished])
-        if self._waiting and not (self._rows and self._waiting[0].waits):
-            self._read()
+        self._go_on_with_rested()
+        prompt = self._next_prompt()
+        if prompt and not (self._rows and prompt.waits):
+            self._read(prompt)
+        elif not self._rows and (rows := self._all_rows):
+            rows[0].is_ready(_LOOK_AGAIN)
         ended, self._ended = self._ended, []
         return ended
 
     def _drop_cancelled(self) -> None:
-        left = [prompt for prompt in self._waiting if prompt.row.item.cancelled]
-        for prompt in left:
+        for prompt in [prompt for prompt in self._waiting if prompt.row.item.cancelled]:
             self._waiting.remove(prompt)
-            self._ended.append(_left(prompt.row))
+            self._end(prompt.row, _left())
+        for resting in [resting for resting in self._resting if resting.prompt.row.item.cancelled]:
+            self._resting.remove(resting)
+            self._end(resting.prompt.row, _left())
         self._drop([row for row in self._rows if row.item.cancelled])
 
-    def _read(self) -> None:
-        """Go on with the first prompt: all of it where nobody else waits for tokens."""
-        prompt = self._waiting[0]
+    def _next_prompt(self) -> Prompt | None:
+        """The first that can be read, put in front of the others; those that cannot be answered end."""
+        ready = [prompt for prompt in self._waiting if prompt.row.is_ready()]
+        for prompt in ready:
+            self._waiting.remove(prompt)
+            if prompt.row.failure:
+                self._end(prompt.row, prompt.row.failure)
+        readable = [prompt for prompt in ready if not prompt.row.failure]
+        self._waiting.extendleft(reversed(readable))
+        return readable[0] if readable else None
+
+    def _read(self, prompt: Prompt) -> None:
+        """Go on with a prompt, the first one: all of it where nobody else waits for tokens."""
         row = prompt.row
         if prompt.cache is None:
             reused, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
@@ -134,7 +183,7 @@ class Decoding:
                 logits = self._model.read(prompt.embedded[:, done:end], prompt.positions[..., done:end], prompt.cache)
         except Left:
             self._waiting.popleft()
-            self._ended.append(_left(row))
+            self._end(row, _left())
             return
         except BaseException:
             prompt.cache = None  # some layers have read more than others
@@ -150,7 +199,7 @@ class Decoding:
         row = prompt.row
         row.begin(logits, cache, self._model)
         if row.is_finished:
-            self._ended.append((row, row.outcome))
+            self._end(row, row.outcome)
             return
         self._cache = cache if self._cache is None else self._cache.join(cache)
         self._rows.append(row)
@@ -161,11 +210,34 @@ class Decoding:
         done = self._cache.get_seq_length()
         try:
             logits = self._model.step(*self._inputs(done + 1), self._cache)
+            resting = self._late(logits, self._cache)
         except BaseException:
             self._cache.crop(done)  # some layers have read more than others
             raise
+        late = {rests.prompt.row for rests in resting}
         for row, row_logits in zip(self._rows, logits, strict=True):
-            row.take(row_logits, self._model.end_tokens)
+            if row not in late:
+                row.take(row_logits, self._model.end_tokens)
+        self._resting += resting
+        self._keep([number for number, row in enumerate(self._rows) if row not in late])
+
+    def _late(self, logits: torch.Tensor, cache: TokenCache) -> list[Resting]:
+        """The rows of which it takes too long to know what they may say next, with their part of logits and cache."""
+        until = time.monotonic() + PATIENCE
+        late = [
+            (number, row)
+            for number, row in enumerate(self._rows)
+            if not row.is_ready(max(until - time.monotonic(), 0.0))
+        ]
+        return [
+            Resting(self._prompts[row], logits[number].clone(), cache.row(number, row.length + 1))
+            for number, row in late
+        ]
+
+    def _go_on_with_rested(self) -> None:
+        for resting in [resting for resting in self._resting if resting.prompt.row.is_ready()]:
+            self._resting.remove(resting)
+            self._begin(resting.prompt, resting.logits, resting.cache)
 
     def _inputs(self, size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The last tokens (rows, 1), which of `size` places are used (rows, size), and positions (rows, 1)."""
@@ -182,7 +254,12 @@ class Decoding:
         """Rows leave: whole ones with their answers."""
         if gone:
             self._keep([number for number, row in enumerate(self._rows) if row not in gone])
-            self._ended += [(row, row.outcome) if row.is_finished else _left(row) for row in gone]
+            for row in gone:
+                self._end(row, row.outcome if row.is_finished else _left())
+
+    def _end(self, row: Row, outcome: JsonObject | Exception) -> None:
+        row.close()
+        self._ended.append((row, outcome))
 
     def _keep(self, places: Sequence[int]) -> None:
         if len(places) == len(self._rows):
@@ -197,5 +274,5 @@ class Decoding:
         self._cache.keep(places, unused)
 
 
-def _left(row: Row) -> Ended:
-    return row, ClientClosed("nobody waits for this answer")
+def _left() -> ClientClosed:
+    return ClientClosed("nobody waits for this answer")

@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 
 
 class TokenConstraint(Protocol):
-    """What an answer must look like; see `grammar.GrammarConstraint`."""
+    """What an answer must look like; see `grammar.constraints.Constraint`."""
+
+    failure: VisionError | None
+
+    def is_ready(self, seconds: float | None = 0.0) -> bool: ...
 
     def allowed(self, logits: torch.Tensor) -> torch.Tensor: ...
 
     def take(self, token: int) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @dataclass(eq=False)
@@ -75,6 +81,19 @@ class Row:
     def outcome(self) -> JsonObject | Exception:
         """What has become of it."""
         return self.failure or self.result
+
+    def is_ready(self, seconds: float = 0.0) -> bool:
+        """Whether it is known what its next token may be, or that there is none; waits at most so long for that."""
+        if self.constraint is None:
+            return True
+        is_ready = self.constraint.is_ready(seconds)
+        self.failure = self.constraint.failure
+        return is_ready
+
+    def close(self) -> None:
+        """It has ended, or left."""
+        if self.constraint:
+            self.constraint.close()
 
     def begin(self, logits: torch.Tensor, cache: TokenCache, model: LanguageModel) -> None:
         """Choose the first token, behind the prompt; or decide.

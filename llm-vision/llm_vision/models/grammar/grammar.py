@@ -1,23 +1,18 @@
-"""Lets a model write only what a request allows: JSON, JSON of a schema, or calls of tools; by llguidance (MIT)."""
+"""Grammars of answers: JSON, JSON of a schema, or calls of tools; by llguidance (MIT)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
-from llguidance.numpy import allocate_token_bitmask, fill_next_token_bitmask
 
 from ...errors import InvalidParameter, InvalidToolSchema, VisionError
 from ..base import JsonObject
 from ..tasks.chat import JsonFormat, ResponseFormat, ToolsFormat
 from ..tool_text import AUTO, REQUIRED, may_be_words
 from .schemas import SchemaWriter, UnusableSchema, apart_from_calls
-
-if TYPE_CHECKING:
-    import torch
 
 MOST_CALLS = 16
 """Of tools, in one answer."""
@@ -41,24 +36,21 @@ Refusal = Callable[[str], VisionError]
 
 
 class Grammars:
-    """Makes constraints for one tokenizer.
+    """Makes grammars for one tokenizer.
 
     Args:
-        tokenizer: a fast one of Transformers.
-        end_tokens: those that end an answer.
-        vocabulary: width of the logits, which may have more places than there are tokens.
+        tokenizer: a fast one of Transformers, as JSON.
+        ends: the tokens that end an answer.
+        width: of the logits, which may have more places than there are tokens.
 
     Raises:
         ValueError: the tokenizer is of a kind that cannot be constrained.
     """
 
-    def __init__(self, tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) -> None:
-        backend = tokenizer.backend_tokenizer
-        known = backend.get_vocab_size()
-        ends = sorted(token for token in end_tokens if token < known)
-        self._tokens = _tokens(backend.to_str(), max(vocabulary, known), ends)
+    def __init__(self, tokenizer: str, ends: Sequence[int], width: int) -> None:
+        self._tokens = _tokens(tokenizer, width, list(ends))
 
-    def constraint(self, wanted: ResponseFormat) -> GrammarConstraint:
+    def grammar(self, wanted: ResponseFormat) -> Grammar:
         """What an answer must look like.
 
         Args:
@@ -80,9 +72,7 @@ class Grammars:
         self._written(_ANSWER, lambda: _no_calls(otherwise), _refused_format, _BESIDE_TOOLS)  # nothing may be left
         return self._written(_ANSWER, lambda: _calls(wanted, otherwise), _refused_format)
 
-    def _written(
-        self, beginning: str, schema: Callable[[], JsonObject], refusal: Refusal, remark: str = ""
-    ) -> GrammarConstraint:
+    def _written(self, beginning: str, schema: Callable[[], JsonObject], refusal: Refusal, remark: str = "") -> Grammar:
         try:
             written = schema()
         except UnusableSchema as error:
@@ -96,7 +86,7 @@ class Grammars:
         matcher = LLMatcher(self._tokens, json.dumps(grammar), log_level=0, limits=_LIMITS)
         if matcher.is_error() or matcher.get_grammar_warnings():  # a warning says that something is not followed
             raise refusal(f"the schema is malformed or allows no answer, or {_TOO_COMPLICATED}{remark}")
-        return GrammarConstraint(matcher, self._tokens.vocab_size, refusal)
+        return Grammar(matcher, refusal)
 
 
 def _tokens(tokenizer: str, width: int, ends: list[int]) -> LLTokenizer:
@@ -108,43 +98,33 @@ def _tokens(tokenizer: str, width: int, ends: list[int]) -> LLTokenizer:
         raise ValueError("llguidance cannot read this tokenizer") from error
 
 
-class GrammarConstraint:
+class Grammar:
     """What may come next in one answer.
 
     Args:
         matcher: llguidance's, at the beginning.
-        vocabulary: of the matcher.
         refusal: makes the error for a schema that turns out to be too complicated on the way.
     """
 
-    def __init__(self, matcher: LLMatcher, vocabulary: int, refusal: Refusal) -> None:
+    def __init__(self, matcher: LLMatcher, refusal: Refusal) -> None:
         self._matcher = matcher
-        self._bits = allocate_token_bitmask(1, vocabulary)
         self._refusal = refusal
 
-    def allowed(self, logits: torch.Tensor) -> torch.Tensor:
-        """The logits (vocabulary,), with -inf where the answer would not fit; its end fits where it is whole.
+    def mask(self) -> bytes:
+        """The tokens that may come next, a bit for each, the lowest first; an end where the answer is whole.
 
         Raises:
             InvalidParameter, InvalidToolSchema: the schema is too complicated to go on.
         """
-        import torch
-
-        fill_next_token_bitmask(self._matcher, self._bits)
-        self._check()
-        bits = np.unpackbits(self._bits.view(np.uint8)[0], count=len(logits), bitorder="little")
-        if not bits.any():
+        bits = self._matcher.compute_bitmask()
+        is_broken = self._matcher.is_stopped() and self._matcher.stop_reason() not in _WHOLE
+        if is_broken or self._matcher.is_error() or not any(bits):
             raise self._refusal(f"the schema allows no way on, or {_TOO_COMPLICATED}")
-        return logits.masked_fill(torch.from_numpy(bits == 0).to(logits.device), -torch.inf)
+        return bits
 
     def take(self, token: int) -> None:
         """Go on behind the token that was chosen, one of those that were allowed."""
         self._matcher.consume_token(token)
-
-    def _check(self) -> None:
-        is_broken = self._matcher.is_stopped() and self._matcher.stop_reason() not in _WHOLE
-        if is_broken or self._matcher.is_error():
-            raise self._refusal(f"the schema allows no way on, or {_TOO_COMPLICATED}")
 
 
 def _refused_format(detail: str) -> VisionError:

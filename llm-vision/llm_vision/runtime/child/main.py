@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ...errors.memory import is_out_of_memory
+from ...guard import guard_process, limit_memory
 from ...models.base import JsonObject, LoadContext, Model, Quantization, SteppedModel, UnusableWeights
 from ..processes import wire
-from ..processes.guard import guard_process, limit_memory
 from ..weights.proof import proven
 from .connection import Connection, WorkItem, items_of
 from .outcomes import answer, as_failure, end_if_device_is_lost, free_memory

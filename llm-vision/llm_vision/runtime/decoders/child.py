@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from PIL import Image, PngImagePlugin
 
 from ...errors import VisionError
+from ...guard import guard_process
 from ...images.decode import MEMORY_PER_PIXEL, ImageLimits, decode, to_rgb
 from ...images.raw import cut_strips
 from ..processes import wire
-from ..processes.guard import guard_process
 
 _MOST_TEXT_BYTES = 8 * 1024 * 1024  # comments of a PNG: workflows of drawing tools have a few MiB, bombs more
 _LARGE_BYTES = 32 * 1024 * 1024

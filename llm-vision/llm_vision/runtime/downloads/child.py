@@ -16,9 +16,9 @@ import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...guard import guard_process
 from ...models.base import UnusableWeights
 from ..processes import wire
-from ..processes.guard import guard_process
 from ..weights.place import DownloadPlace
 from .fetching import Fetching, NoSpace, bytes_in
 from .hub import HubFailed

@@ -1,1 +1,1 @@
-"""Any child process: its wire, its guard, its memory."""
+"""Any child process: its wire, its memory."""

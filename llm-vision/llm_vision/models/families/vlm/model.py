@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import cached_property, partial
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from ...decoding.loop import Prompt
     from ...decoding.row import Row
-    from ...grammar.grammar import Grammars
 
 Shape = tuple[int, ...]
 
@@ -79,6 +77,7 @@ class VisionLanguageModel(SteppedModel):
         from ...decoding.language_model import LanguageModel
         from ...decoding.loop import Decoding
         from ...decoding.prefixes import PrefixStore
+        from ...grammar.constraints import Constraints
         from ...loading import hf
         from .checkpoint import find_end_tokens, load_checkpoint, read_config
         from .pictures import PictureMemory
@@ -97,17 +96,13 @@ class VisionLanguageModel(SteppedModel):
         self._tokenizer = tokenizer.backend_tokenizer
         ends, head = find_end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
         language = LanguageModel(self.network.get_decoder(), head, ends)
-        self._new_grammars = partial(_make_grammars, tokenizer, ends, head.out_features)
+        self._constraints = Constraints(tokenizer, ends, head.out_features)
         self._context = self.network.config.get_text_config().max_position_embeddings
         self._prefixes = PrefixStore(variant.prefix_bytes)
         self._memory = PictureMemory(self.features, FEATURE_BYTES)
         self._decoding = Decoding(language, self._prefixes)
         with torch.inference_mode():
             language.follow([0], 0, language.new_cache())  # prepares the rest
-
-    @cached_property
-    def _grammars(self) -> Grammars:
-        return self._new_grammars()
 
     @property
     def can_join(self) -> bool:
@@ -207,13 +202,6 @@ class VisionLanguageModel(SteppedModel):
             prompt_tokens=prompt_tokens,
             max_tokens=min(sampling.max_tokens, self._context - prompt_tokens),
             top_logprobs=sampling.top_logprobs,
-            constraint=self._grammars.constraint(response_format) if response_format else None,
+            constraint=self._constraints.constraint(response_format) if response_format else None,
             choices=choices,
         )
-
-
-def _make_grammars(tokenizer: Any, end_tokens: frozenset[int], vocabulary: int) -> Grammars:
-    """Made when they are first needed: for 150,000 tokens that takes a second and 50 MB."""
-    from ...grammar.grammar import Grammars
-
-    return Grammars(tokenizer, end_tokens, vocabulary)

@@ -43,11 +43,11 @@ class _Levels:
     def go(self, schema: Any, level: int) -> None:
         if level > MOST_LEVELS:
             raise UnusableSchema(f"the schemas lead more than {MOST_LEVELS} levels deep")
-        name = _referred(schema)
+        name = referred(schema)
         if name is not None and name not in self._seen:
             self._seen.add(name)
             self.go(self._definitions[name], level + 1)
-        for part in _parts(schema):
+        for part in parts_of(schema):
             self.go(part, level + 1)
 
 
@@ -62,16 +62,16 @@ class _Joins:
         if isinstance(schema, dict) and "allOf" in schema:
             self._size(schema, ())
         else:
-            for part in _parts(schema):
+            for part in parts_of(schema):
                 self.look(part)
 
     def _size(self, schema: Any, inside: tuple[str | None, ...]) -> int:
         """Parts of a schema that may be compared, where it stands inside of these definitions and (None) parts."""
         self._spend(1 if len(inside) < MOST_LEVELS else MOST_JOINED)
-        name = _referred(schema)
+        name = referred(schema)
         if name is not None:
             return 1 if name in inside else self._size(self._definitions[name], (*inside, name))
-        sizes = [self._size(part, (*inside, None)) for part in _parts(schema)]
+        sizes = [self._size(part, (*inside, None)) for part in parts_of(schema)]
         if not isinstance(schema, dict) or "allOf" not in schema:
             return 1 + sum(sizes) + (len(schema.get("enum", ())) if isinstance(schema, dict) else 0)
         product = 1
@@ -100,7 +100,7 @@ def _ends(schema: Any, ending: set[str]) -> bool:
     """Whether something finite fits, where only the definitions `ending` are known to be finite."""
     if isinstance(schema, bool):
         return schema
-    name = _referred(schema)
+    name = referred(schema)
     if name is not None:
         return name in ending
     if "anyOf" in schema:
@@ -131,7 +131,7 @@ def is_object(schema: Any, definitions: Definitions, known: dict[str, bool], lev
         raise UnusableSchema(f"the schemas lead more than {MOST_LEVELS} levels deep")
     if not isinstance(schema, dict):
         return False
-    name = _referred(schema)
+    name = referred(schema)
     if name is not None:
         if name not in known:
             known[name] = True  # for those inside of it that refer to it again
@@ -143,11 +143,12 @@ def is_object(schema: Any, definitions: Definitions, known: dict[str, bool], lev
     return schema.get("type") == "object" or any(parts)
 
 
-def _referred(schema: Any) -> str | None:
+def referred(schema: Any) -> str | None:
+    """The name of the definition that a schema refers to."""
     return schema["$ref"].rpartition("/")[2] if isinstance(schema, dict) and "$ref" in schema else None
 
 
-def _parts(schema: Any) -> Iterable[Any]:
+def parts_of(schema: Any) -> Iterable[Any]:
     """The schemas in a schema, in the library's order."""
     if not isinstance(schema, dict):
         return

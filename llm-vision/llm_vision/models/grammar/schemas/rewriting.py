@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ...base import JsonObject
 from . import numbers, unique, values
+from .joined import check_joined_patterns
 from .limits import check, is_object
 from .properties import MOST_PROPERTIES, counted_properties, members, name_pattern, required_names
 from .unions import distinguishing_property
@@ -82,6 +83,7 @@ class SchemaWriter:
             UnusableSchema: together they are too complicated, or cannot be fulfilled.
         """
         check(answer, self.definitions)
+        check_joined_patterns(answer, self.definitions)
         return {**answer, "$defs": self.definitions}
 
     def is_object(self, written: JsonObject) -> bool:

@@ -1,4 +1,4 @@
-"""What every child process of the gateway does first."""
+"""What every child process does first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OOM_SCORE_ADJ = "500"  # when memory runs out the kernel ends a child, which re
 
 
 def guard_process(parent_pid: int) -> None:
-    """Die with the gateway, ignore Ctrl+C, be the first to go when memory runs out, and see no neighbours."""
+    """Die with the parent, ignore Ctrl+C, be the first to go when memory runs out, and see no neighbours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
     if sys.platform == "linux":
