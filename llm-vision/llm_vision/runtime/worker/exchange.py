@@ -70,7 +70,7 @@ class Exchange:
     async def _dispatch(self) -> None:
         """Send requests as soon as there is room for them."""
         while True:
-            batch = await self._queue.next_batch(await self._running.room())
+            batch = await self._queue.next_batch(self._running.when_to_start)
             threads = self._running.start(batch, time.perf_counter())
             header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
             may_come_back = self._current.has_next
@@ -95,6 +95,8 @@ class Exchange:
 
     def _take_end(self, ticket: Ticket, message: Header) -> None:
         is_stepped = self._parts.limits.is_stepped
+        work = message.get("work")
+        self._queue.charge(ticket.client, message["seconds"] / len(self._running) if work is None else work)
         if "result" in message:
             result = self._result_of(ticket, message)
             if ticket.is_wanted:
