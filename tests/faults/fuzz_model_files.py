@@ -31,7 +31,7 @@ from llm_vision.errors.memory import is_out_of_memory
 from llm_vision.models.base import LoadContext, Model, UnusableWeights
 from llm_vision.models.registry import Catalog
 from llm_vision.runtime.child.outcomes import as_failure
-from llm_vision.runtime.processes.guard import limit_memory
+from llm_vision.guard import limit_memory
 from llm_vision.runtime.weights.proof import proven
 
 MODELS = ("manga-ocr", "blip-image-captioning-base", LLAVA_ID, LLAVA_NEXT_ID)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fixtures import bad_pictures
+from fixtures import bad_pictures, complex_pictures
 from fixtures.chat_requests import OPENAI, body_with_part, chat_body, chat_request
 from fixtures.fake_openai import FakeOpenAI, refuses, sends
 from fixtures.live import LiveServer, Start, picture_bytes
@@ -68,6 +68,7 @@ SIMPLE = {
     "file_required": request("/ocr", form(field("language", b"ja")), headers=FORM),
     "too_many_files": request("/ocr", form(part(b"x"), part(b"x")), headers=FORM),
     "invalid_image": picture_request(bad_pictures.row_52()["bad_zlib"]),
+    "image_too_complex": picture_request(complex_pictures.TOO_COMPLEX["jpeg_scans"]),
     "image_bad_dimensions": picture_request(bad_pictures.row_57()["wide"]),
     "image_too_small": picture_request(bad_pictures.row_58()["one"]),
     "prompt_too_long": request("/analyze_image", form(part(b"x"), field("prompt", b"x" * 20_000)), headers=FORM),
@@ -181,6 +182,14 @@ def test_promises_30_and_43_client_closed(hasty: LiveServer) -> None:
     counters.check_raised("client_closed")
 
 
+def test_promises_30_and_43_no_time_on_a_busy_machine(start_server: Start) -> None:
+    server = start_server(SETTINGS)
+    server.ocr()
+    for decoder in server.children("decoders.child"):
+        decoder.send_signal(signal.SIGSTOP)
+    refused(server, "machine_busy", lambda: send_raw(server.port, picture_request(picture_bytes())))
+
+
 def test_promises_30_and_43_an_error_of_ours_is_told_without_its_cause(start_server: Start) -> None:
     """No client can bring it about: decoders that do not start stand for what goes wrong on our side."""
     server = start_server({"HF_TEST_BREAK_DECODERS": "1"})
@@ -211,7 +220,7 @@ def test_promises_30_and_43_pictures_by_url(start_server: Start) -> None:
 def test_promise_30_no_code_is_forgotten() -> None:
     elsewhere = {
         "malformed_http", "missing_credentials", "invalid_credentials", "queue_full", "rate_limited", "model_in_use",
-        "storage_full", "shutting_down", "client_closed", "internal_error",
+        "storage_full", "shutting_down", "client_closed", "internal_error", "machine_busy",
     }  # fmt: skip
     assert SIMPLE.keys() | URLS.keys() | elsewhere == registry().keys()
     assert not (SIMPLE.keys() | URLS.keys()) & elsewhere

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 
 import pytest
 
 from faults.scenarios import leaving, overload
 from fixtures.counts import many
+from fixtures.crowd import ask
 from fixtures.live import Start
 from fixtures.problems import check
 from fixtures.waiting import eventually
@@ -96,6 +98,19 @@ async def test_promise_32_a_greedy_client_does_not_starve_polite_ones(start_serv
     assert found.refused_polite == 0
     assert found.greedy[200, None] > 0
     assert {code for status, code in found.greedy if status == 429} <= {"queue_full", "rate_limited"}
+
+
+async def test_promise_32_a_costly_picture_keeps_no_crop_waiting(start_server: Start) -> None:
+    server = start_server(overload.FAIR_KEYS)
+    server.client.headers["X-API-Key"] = "polite0"
+    costly = [asyncio.create_task(ask(server.port, overload.costly_reading("greedy"))) for _ in range(12)]
+    polite = await overload.all_at_once(server.port, [overload.costly_reading(f"polite{n}") for n in range(5)])
+    assert {answer.status for answer in polite} == {200}
+    assert not any(task.done() for task in costly)
+    for task in costly:
+        task.cancel()
+    await asyncio.gather(*costly, return_exceptions=True)
+    eventually(lambda: server.in_use("rapidocr") == 0)
 
 
 @pytest.mark.parametrize("do", leaving.MISHAPS)

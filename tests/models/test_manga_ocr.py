@@ -15,7 +15,9 @@ from fixtures.counts import THREADS, many
 from fixtures.items import PlainItem, items_of
 from fixtures.japanese_crops import Crop, crops
 from fixtures.number_format import number_format
+from fixtures.stepped import served
 from fixtures.tiny_models import MANGA_OCR, copied
+from llm_vision.errors import ClientClosed
 from llm_vision.models.base import JsonObject, LoadContext, Quantization
 from llm_vision.models.families.manga_ocr.model import INVENTED, NO_END, REPEATED, MangaOcr, judge, repeats_itself
 from llm_vision.models.tasks.reading import ReadCrop, ReadCrops
@@ -170,7 +172,59 @@ def test_a_crop_that_nobody_waits_for_ends_early(exact: MangaOcr) -> None:
     (item,) = items_of([noise], **CROP)
     item.cancelled = True
     (found,) = exact.predict([item])
-    assert len(found["text"]) <= 1  # type: ignore[index]
+    assert isinstance(found, ClientClosed)
+
+
+class LeavesMeanwhile(PlainItem):
+    """Nobody waits for it any more once its text has begun."""
+
+    looks = 0
+
+    @property  # type: ignore[override]
+    def cancelled(self) -> bool:
+        self.looks += 1
+        return self.looks > 3
+
+
+def test_who_leaves_does_not_cut_the_texts_beside_it(
+    exact: MangaOcr, batched: list[JsonObject], held_out: list[Crop]
+) -> None:
+    leaves = LeavesMeanwhile([Image.effect_noise((200, 200), 120).convert("RGB")], CROP)
+    stays = items_of([crop.picture for crop in held_out[:3]], **CROP)
+    gone, *found = exact.predict([leaves, *stays])
+    assert isinstance(gone, ClientClosed)
+    assert texts(found) == texts(batched[:3])  # type: ignore[arg-type]
+
+
+def test_a_page_of_many_crops_lets_other_clients_in_between(exact: MangaOcr, held_out: list[Crop]) -> None:
+    page = PlainItem([crop.picture for crop in held_out[:48]], ReadCrops("ja").as_json())
+    (crop,) = items_of([held_out[48].picture], **CROP)
+    page.client, crop.client = "page", "crop"
+    exact.join(page)
+    assert exact.step() == []
+    exact.join(crop)
+    ((ended, _),) = exact.step()
+    assert ended is crop
+    while not (left := exact.step()):
+        pass
+    assert [item for item, _ in left] == [page]
+
+
+def test_crops_that_do_not_fit_together_are_read_one_after_the_other(
+    exact: MangaOcr, batched: list[JsonObject], held_out: list[Crop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_together, sizes = exact._read, []
+
+    def read_few(crops: Sequence[Any]) -> Any:
+        sizes.append(len(crops))
+        if len(crops) > 2:
+            raise MemoryError
+        return read_together(crops)
+
+    monkeypatch.setattr(exact, "_read", read_few)
+    ends = served(exact, items_of([crop.picture for crop in held_out[:4]], **CROP))
+    assert [end["result"]["text"] for end in ends] == texts(batched[:4])
+    assert max(sizes[-2:]) <= 2
 
 
 def test_sizes_and_shapes_do_not_matter(exact: MangaOcr, held_out: list[Crop]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,13 @@ from PIL import Image
 from rapidfuzz.distance import Levenshtein
 
 from fixtures.counts import THREADS, many
-from fixtures.drawing import draw_bubble, draw_screentone, sample_bubbles, worn
+from fixtures.drawing import draw_bubble, draw_screentone, draw_words, sample_bubbles, worn
 from fixtures.pages import draw_page
 from fixtures.sentences import FURIGANA
+from fixtures.stepped import Heard, serve
+from llm_vision.errors import ClientClosed
 from llm_vision.models.base import Item, JsonObject, LoadContext
+from llm_vision.models.families.rapidocr.engine import Engine
 from llm_vision.models.families.rapidocr.model import RapidOcr
 
 
@@ -22,9 +26,12 @@ class PictureItem(Item):
 
     cancelled = False
 
-    def __init__(self, picture: Image.Image, language: str = "ja", furigana: str = "strip") -> None:
+    def __init__(
+        self, picture: Image.Image, language: str = "ja", furigana: str = "strip", mode: str = "crop", **options: Any
+    ) -> None:
         self.images = (np.asarray(picture.convert("RGB")),)
-        self.params = {"language": language, "furigana": furigana}
+        page = {"read": True, "reading_order": "auto"} if mode == "page" else {}
+        self.params = {"language": language, "furigana": furigana, "mode": mode, **page, **options}
 
     def send_token(self, text: str) -> None:
         raise AssertionError("reading sends no tokens")
@@ -37,7 +44,7 @@ def reader() -> RapidOcr:
     return model
 
 
-def read(reader: RapidOcr, picture: Image.Image, **options: str) -> JsonObject:
+def read(reader: RapidOcr, picture: Image.Image, **options: Any) -> JsonObject:
     (result,) = reader.predict([PictureItem(picture, **options)])
     assert not isinstance(result, Exception), result
     return result
@@ -198,6 +205,69 @@ def test_furigana_of_a_crop_are_told(reader: RapidOcr) -> None:
     assert found["text"] == text
     assert {"base": "明日", "ruby": "あした"} in found["ruby"]
     assert "ruby" not in read(reader, picture)
+
+
+def test_of_too_many_lines_the_first_are_read_and_the_answer_says_so(
+    reader: RapidOcr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture, _ = draw_bubble(["この道を", "まっすぐ行けば", "海に出るよ"], 30)
+    page = {"mode": "page"}
+    assert "truncated" not in read(reader, picture)
+    assert not read(reader, picture, **page)["truncated"]
+    monkeypatch.setattr(reader, "_max_lines", 2)
+    for options in ({}, page):
+        cut = read(reader, picture, **options)
+        assert (len(cut["lines"]), cut["truncated"]) == (2, True)
+    monkeypatch.setattr(reader, "_max_lines", 3)
+    assert "truncated" not in read(reader, picture)
+
+
+def test_the_detector_itself_cuts_nothing_off(reader: RapidOcr) -> None:
+    """Its own limit is 1,000 shapes."""
+    (found,) = reader.predict([PictureItem(draw_words(1400), "en", mode="page", read=False)])
+    assert not isinstance(found, Exception)
+    assert (len(found["lines"]), found["truncated"]) == (1000, True)
+
+
+def test_a_crop_beside_a_costly_picture_is_answered_first(reader: RapidOcr) -> None:
+    costly = PictureItem(draw_words(80), "en")
+    crop, text = draw_bubble(["この道を"], 32)
+    polite = PictureItem(crop)
+    costly.client, polite.client = "greedy", "polite"
+    heard = Heard([costly, polite])
+    serve(reader, heard)
+    assert [message["id"] for message in heard.sent if message["type"] == "end"] == [1, 0]
+    first, last = heard.sent
+    assert first["result"]["text"] == text
+    assert len(last["result"]["lines"]) > 50
+    assert 0 < first["work"] < last["work"]
+
+
+class LeavesSoon(PictureItem):
+    """Nobody waits for it any more once some of its lines have been read."""
+
+    lines_read = 0
+
+    @property  # type: ignore[override]
+    def cancelled(self) -> bool:
+        return self.lines_read > 3
+
+
+@pytest.mark.parametrize("mode", ["crop", "page"])
+def test_reading_ends_within_a_line_when_nobody_waits(
+    reader: RapidOcr, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    item = LeavesSoon(draw_words(200), "en", mode=mode)
+    read_line = Engine.read_line
+
+    def count(*arguments: Any, **named: Any) -> tuple[str, float]:
+        item.lines_read += 1
+        return read_line(*arguments, **named)
+
+    monkeypatch.setattr(Engine, "read_line", count)
+    (ended,) = reader.predict([item])
+    assert isinstance(ended, ClientClosed)
+    assert item.lines_read <= 4 + THREADS
 
 
 def test_lines_of_a_page_can_be_found_first_and_read_later(reader: RapidOcr) -> None:

@@ -389,6 +389,30 @@ async def test_clients_take_turns_and_each_ones_requests_keep_their_order(journa
         await worker.stop()
 
 
+async def test_turns_go_by_the_work_that_a_model_tells_of(journal: Journal, tmp_path: Path) -> None:
+    worker = make_worker(max_batch=1)
+    await worker.start()
+    try:
+        gate = tmp_path / "go"
+        running = asyncio.create_task(worker.infer(request("wait_for", file=str(gate), mark="first")))
+        await until(lambda: journal.details("started"))
+        answered: list[str] = []
+
+        async def ask(client: str, do: str) -> None:
+            await worker.infer(WorkRequest({"do": do}, (), client=client))
+            answered.append(client)
+
+        async with asyncio.TaskGroup() as group:
+            for client, do in [("costly", "slow")] * 2 + [("cheap", "echo")] * 2:
+                group.create_task(ask(client, do))
+            await until(lambda: worker.queue_length == 4)
+            gate.touch()
+        await running
+        assert answered == ["costly", "cheap", "cheap", "costly"]
+    finally:
+        await worker.stop()
+
+
 def test_cores_are_shared_among_the_models_that_run() -> None:
     cores = CoreShare(4)
     with cores.shared() as alone, cores.shared() as second, cores.shared() as third:

@@ -96,7 +96,8 @@ def test_the_tests_that_the_reliability_page_names_exist_and_all_are_named() -> 
 def test_the_reliability_page_has_every_row_once() -> None:
     rows = re.findall(r"^\| (\d+[a-d]?) \| .+ \| .* \| (?:`test|comes with)", page("reliability.md"), re.MULTILINE)
     lettered = ["79a", "79b", "79c", "79d"]
-    assert rows == [*map(str, range(1, 80)), *lettered, *map(str, range(80, 88))]
+    numbers = [*map(str, range(1, 60)), "59a", *map(str, range(60, 80)), *lettered, *map(str, range(80, 88))]
+    assert rows == numbers
 
 
 def test_the_gates_that_the_architecture_page_draws_are_there() -> None:

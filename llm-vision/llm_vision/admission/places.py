@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from ..errors import QueueFull
 
 RETRY_AFTER_SECONDS = 1
+RETRY_WHEN_BUSY_SECONDS = 5
 
 
 class Places:
@@ -77,6 +78,11 @@ class Admission:
         self.is_running = False
         self.client = client
         self.on_displaced: Callable[[], None] = lambda: None
+
+    @property
+    def is_arriving(self) -> bool:
+        """Whether no model has it yet."""
+        return self._is_arriving
 
     def mark_queued(self) -> None:
         """Count it as queued, or as never to be."""

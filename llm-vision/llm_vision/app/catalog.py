@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..models.base import ModelSpec, Task
+from ..models.families.rapidocr import model as rapidocr
 from ..models.families.upstream import model as upstream
 from ..models.registry import Catalog, CatalogEntry
 from ..services.analysis.embedded import MODEL_NAME
@@ -20,7 +21,7 @@ def apply_settings(settings: Settings, catalog: Catalog) -> Catalog:
     Raises:
         ValueError: a setting names a model that does not exist, or gives one a name that is taken.
     """
-    catalog = _add_upstreams(settings, _pin_revisions(settings, catalog))
+    catalog = _add_upstreams(settings, _pin_revisions(settings, _limit_lines(settings, catalog)))
     _check_model_names(settings, catalog)
     return catalog
 
@@ -42,6 +43,15 @@ def find_llava(settings: Settings, catalog: Catalog) -> str | None:
 
 def _list_ids(specs: Sequence[ModelSpec]) -> list[str]:
     return [spec.model_id for spec in specs]
+
+
+def _limit_lines(settings: Settings, catalog: Catalog) -> Catalog:
+    """Tell the reader that finds lines how many it may read."""
+    options = {rapidocr.MAX_LINES_OPTION: settings.ocr_max_lines}
+    return Catalog(
+        replace(entry, options={**entry.options, **options}) if id_ == rapidocr.RapidOcr.spec.model_id else entry
+        for id_, entry in catalog.items()
+    )
 
 
 def _pin_revisions(settings: Settings, catalog: Catalog) -> Catalog:

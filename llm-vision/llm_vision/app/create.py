@@ -92,7 +92,7 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["*"],  # clients have headers of their own, as `X-Stainless-Lang`
-            expose_headers=["X-Request-Id", "Retry-After", "X-Should-Retry"],
+            expose_headers=["X-Request-Id", "Retry-After", "X-Should-Retry", "X-Truncated"],
         )
     return app
 

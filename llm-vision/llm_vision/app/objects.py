@@ -108,7 +108,7 @@ def _build_default_vlm(settings: Settings, catalog: Catalog, weights: WeightStor
 
 
 def _build_decoders(settings: Settings, metrics: Metrics) -> Decoders:
-    limits = DecoderLimits(processes=min(MOST_DECODERS, cpu_cores()), budget_bytes=settings.buffer_bytes)
+    limits = DecoderLimits(processes=MOST_DECODERS, budget_bytes=settings.buffer_bytes)
     return Decoders(asdict(image_limits(settings)), limits, metrics)
 
 

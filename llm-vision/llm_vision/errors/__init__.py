@@ -16,7 +16,7 @@ VisionError
 ├── ClientClosed 499        only in the log: nobody is there to read it
 ├── InternalError 500       InferenceFailed 500      UpstreamRejected 502   UpstreamInvalid 502
 ├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down,
-│                           upstream_unavailable
+│                           upstream_unavailable, machine_busy
 ├── DeadlineExceeded 504    HttpVersionNotSupported 505
 └── StorageFull 507
 
@@ -38,6 +38,7 @@ from .client import (
     Forbidden,
     HeadersTooLarge,
     ImageBadDimensions,
+    ImageTooComplex,
     ImageTooLarge,
     ImageTooSmall,
     InvalidCredentials,
@@ -84,6 +85,7 @@ from .server import (
     InferenceFailed,
     InsufficientMemory,
     InternalError,
+    MachineBusy,
     ModelLoadFailed,
     ModelLoading,
     ShuttingDown,

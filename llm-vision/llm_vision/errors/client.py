@@ -167,7 +167,14 @@ class TooManyFiles(Unprocessable):
 
 
 class InvalidImage(Unprocessable):
-    code, when = "invalid_image", "The image is damaged or incomplete, or takes longer than 5 s to decode."
+    code, when = "invalid_image", "The image is damaged or incomplete."
+
+
+class ImageTooComplex(Unprocessable):
+    code, when = (
+        "image_too_complex",
+        "The image has thousands of scans, segments or chunks, or takes more than 5 s of processor time to decode.",
+    )
 
 
 class ImageBadDimensions(Unprocessable):

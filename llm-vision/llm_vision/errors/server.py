@@ -58,6 +58,10 @@ class UpstreamUnavailable(Unavailable):
     code, when = "upstream_unavailable", "The model's server cannot be reached, fails, or is silent for too long."
 
 
+class MachineBusy(Unavailable):
+    code, when = "machine_busy", "The deadline passed before a model took the request: the machine is overloaded."
+
+
 class ShuttingDown(Unavailable):
     code, when = "shutting_down", "The service is shutting down."
 

@@ -24,11 +24,13 @@ BODY_CODES = (*_JSON_CODES, "unknown_parameter", "model_not_found", "rate_limite
 # What a picture can be wrong in.
 _IMAGE_CODES = (
     "unsupported_image_format", "invalid_image", "image_too_large", "image_bad_dimensions", "image_too_small",
+    "image_too_complex",
 )  # fmt: skip
 # What can go wrong with a model.
 _MODEL_CODES = (
     "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_load_failed",
     "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded",
+    "machine_busy",
 )  # fmt: skip
 # What a route that takes a picture and runs a model can answer.
 PICTURE_CODES = (

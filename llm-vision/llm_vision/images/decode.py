@@ -17,6 +17,7 @@ from ..errors import (
     UnsupportedImageFormat,
     VisionError,
 )
+from .complexity import check_complexity
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -104,9 +105,11 @@ def decode(
 
     Raises:
         UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall: by its header.
+        ImageTooComplex: it has too many parts.
         InvalidImage: it is damaged.
     """
     name = sniff_format(data, allow_tiff=limits.allow_tiff)
+    check_complexity(name, data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's own limit is higher than ours

@@ -25,6 +25,9 @@ IN_LINE = 0.6
 """Share of the smaller size by which two pieces of one line overlap across it."""
 SIZE_RATIO = 1.7
 """Between characters of one block: emphasis is up to a half larger, and a detector's boxes vary by a tenth."""
+FAR = 2.5
+"""Distance of two lines' middles, of their half diagonals together, beyond which they cannot be neighbours: a box
+around a tilted line is up to 1.42 times as large, and both gaps are below the size of a character."""
 SQUARISH = 1.5
 """A line less than this many times longer than wide runs in the direction of its neighbour."""
 
@@ -92,6 +95,8 @@ def group(lines: Sequence[TextLine]) -> list[Block]:
 
 def belong_together(one: TextLine, other: TextLine) -> bool:
     """Whether two lines are neighbours in one block: of one direction, about one size, and close."""
+    if math.dist(one.center, other.center) > FAR * (one.radius + other.radius):  # most pairs of a full page
+        return False
     base, second = (one, other) if one.length / one.size >= other.length / other.size else (other, one)
     if one.vertical != other.vertical and second.length >= SQUARISH * second.size:
         return False

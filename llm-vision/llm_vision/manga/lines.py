@@ -64,6 +64,11 @@ class TextLine:
         return sum(x for x, _ in self.polygon) / 4, sum(y for _, y in self.polygon) / 4
 
     @cached_property
+    def radius(self) -> float:
+        """From the middle to the corner that is farthest from it."""
+        return max(math.dist(self.center, corner) for corner in self.polygon)
+
+    @cached_property
     def size(self) -> float:
         """Extent across the reading direction, about the size of a character, in pixels; right for tilted lines too."""
         across = sides(self.polygon)

@@ -75,7 +75,10 @@ class ModelSpec:
     memory_bytes: int
     """Resident memory of a worker that has run its first request."""
     max_batch: int
-    """Most requests that one `predict` takes."""
+    """Most requests that one `predict` takes, or that have joined a `SteppedModel`."""
+    places_for_others: int = 0
+    """Of these, how many only clients may take that have no request among them: nobody waits outside for a place that
+    a costly request holds."""
     languages: Mapping[str, str] | None = None
     """Language code (BCP 47) to English name, for models that read text."""
     devices: frozenset[str] = frozenset({"cpu"})
@@ -127,6 +130,10 @@ class Item(ABC):
     """RGB pictures, each of shape (height, width, 3), values 0..255, read-only."""
     params: JsonObject
     """The task's options, already checked by the service that sent them."""
+    client: str = ""
+    """Who asks: clients share a model by the work that their requests are."""
+    work_seconds: float | None = None
+    """What it has cost so far, where the model measures that: processor time, or its share of a batch's time."""
 
     @property
     @abstractmethod

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 from .. import logs
 from ..admission.deadlines import Deadlines
-from ..admission.places import RETRY_AFTER_SECONDS, Admission, Places, admit_everywhere
-from ..errors import DeadlineExceeded, ModelLoading, RateLimited, UnsupportedTask, VisionError
+from ..admission.places import RETRY_AFTER_SECONDS, RETRY_WHEN_BUSY_SECONDS, Admission, Places, admit_everywhere
+from ..errors import DeadlineExceeded, MachineBusy, ModelLoading, RateLimited, UnsupportedTask, VisionError
 from ..images.raw import RawImage
 from ..metrics import Metrics
 from ..models.base import ModelSpec, Task
@@ -138,7 +138,7 @@ class Inference:
         Raises:
             ModelNotFound, UnsupportedTask, QueueFull: the request is refused.
             RateLimited: it waited, and its place is needed for a client that has fewer.
-            DeadlineExceeded, ModelLoading: it took too long, to answer or to load a model.
+            DeadlineExceeded, ModelLoading, MachineBusy: it took too long, to answer, to load a model or to come to one.
             ShuttingDown: the service's time to finish is over.
         """
         for model_id, task in wanted:
@@ -154,6 +154,9 @@ class Inference:
                 )
             if any(self._pool.is_loading(model_id) for model_id, _ in wanted):
                 return ModelLoading("the model is still being loaded", retry_after=_RETRY_LOADING)
+            if all(admission.is_arriving for admission in admissions):
+                detail = f"after {seconds:g} s, no model had the request yet: the machine is too busy"
+                return MachineBusy(detail, retry_after=RETRY_WHEN_BUSY_SECONDS)
             return DeadlineExceeded(f"the request took longer than {seconds:g} s")
 
         def displace() -> None:

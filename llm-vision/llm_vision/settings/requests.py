@@ -24,6 +24,8 @@ class RequestSettings(SettingsGroup):
     """Deadline of a page, in seconds."""
     batch_seconds: Annotated[float, Field(gt=0)] = 600
     """Deadline of a batch, in seconds; files not read by then get an error."""
+    ocr_max_lines: Annotated[int, Field(ge=1, le=5000)] = 1000
+    """Maximum number of lines read per image; if there are more, the response is marked `truncated`."""
     analyze_seconds: Annotated[float, Field(gt=0)] = 300
     """Deadline of an analysis, in seconds."""
     max_prompt_chars: Annotated[int, Field(ge=1)] = 16_384

@@ -126,8 +126,12 @@ async def fairness_figures() -> list[Figure]:
         read = await overload.fairness(live)
     with server(overload.FAIR_KEYS) as live:
         talked = await overload.fairness(live, request_of=chatting.slow_talk)
+    with server(overload.FAIR_KEYS) as live:
+        costly = [await overload.fairness_of_pictures(live, in_parallel=count) for count in (2, 40)]
     return [
         at_most(32, "polite p95 beside a greedy client, to alone", read.ratio, 2, "x"),
+        at_most(32, "crops beside two pictures of 1,600 words", costly[0].ratio, 2, "x"),
+        at_most(32, "crops beside forty of them", costly[1].ratio, 2, "x"),
         at_most(32, "the same of conversations", talked.ratio, 2, "x"),
-        exactly(32, "polite requests refused", read.refused_polite + talked.refused_polite, 0),
+        exactly(32, "polite requests refused", sum(found.refused_polite for found in (read, talked, *costly)), 0),
     ]

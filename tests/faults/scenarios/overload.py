@@ -8,8 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fixtures.crowd import Timed, all_at_once, ask, at_rate, percentile, while_probing
+from fixtures.drawing import draw_bubble, draw_words
+from fixtures.encoding import saved
 from fixtures.live import LiveServer
-from fixtures.requests import model_request, ocr_request
+from fixtures.requests import model_request, ocr_request, picture_request
 from fixtures.waiting import until
 
 ONE_BY_ONE = "one-by-one"
@@ -109,10 +111,16 @@ def slow_reading(key: str) -> bytes:
 
 
 async def fairness(
-    server: LiveServer, requests_each: int = 8, request_of: Callable[[str], bytes] = slow_reading
+    server: LiveServer,
+    requests_each: int = 8,
+    request_of: Callable[[str], bytes] = slow_reading,
+    *,
+    in_parallel: int = 100,
+    waits_for_greedy: bool = True,
 ) -> Fairness:
-    """Five polite clients, one request at a time each; then the same beside one that keeps 100 in parallel."""
-    await ask(server.port, request_of("greedy"))
+    """Five polite clients, one request at a time each; then the same beside one that keeps many in parallel."""
+    if waits_for_greedy:
+        await ask(server.port, request_of("greedy"))
 
     async def polite(number: int) -> list[Timed]:
         data = request_of(f"polite{number}")
@@ -130,14 +138,35 @@ async def fairness(
             greedy.append(await ask(server.port, request_of("greedy")))
             await asyncio.sleep(0.1)
 
-    crowd = [asyncio.create_task(keep_asking()) for _ in range(100)]
+    crowd = [asyncio.create_task(keep_asking()) for _ in range(in_parallel)]
     await asyncio.sleep(0.5)
     beside = await five()
     stopped.set()
-    await asyncio.gather(*crowd)
+    if not waits_for_greedy:
+        for task in crowd:
+            task.cancel()
+    await asyncio.gather(*crowd, return_exceptions=not waits_for_greedy)
     refused = sum(answer.status != 200 for answer in (*alone, *beside))
     outcomes = Counter((answer.status, answer.code) for answer in greedy)
     return Fairness([a.seconds for a in alone], [a.seconds for a in beside], refused, outcomes)
+
+
+CROP, COSTLY = (
+    saved(picture, "PNG") for picture in (draw_bubble(["この道を", "まっすぐ行けば"], 34)[0], draw_words(1600))
+)
+
+
+def costly_reading(key: str) -> bytes:
+    """A crop of the polite, and a picture of 1,600 words of the greedy client."""
+    return picture_request(COSTLY if key == "greedy" else CROP, engine="rapidocr", key=key)
+
+
+async def fairness_of_pictures(server: LiveServer, requests_each: int = 8, in_parallel: int = 2) -> Fairness:
+    """Polite crops beside the costly pictures of one client, who leaves when they have been read."""
+    await ask(server.port, model_request("load", "rapidocr", key="greedy"))
+    for _ in range(3):
+        await ask(server.port, costly_reading("polite0"))
+    return await fairness(server, requests_each, costly_reading, in_parallel=in_parallel, waits_for_greedy=False)
 
 
 FAIR_KEYS = {"VISION_API_KEYS": ",".join(["greedy", *(f"polite{n}" for n in range(5))])}

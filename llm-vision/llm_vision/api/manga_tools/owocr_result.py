@@ -6,7 +6,7 @@ from typing import Any
 
 from ...manga.lines import Point
 from ...services.reading.pages import PageReading
-from ..ocr.reading import list_lines
+from ..ocr.reading import list_lines, truncation_member
 from .routes import place_characters
 
 _CAPABILITIES = {
@@ -42,7 +42,7 @@ def as_owocr(page: PageReading) -> dict[str, Any]:
                 "writing_direction": "TOP_TO_BOTTOM" if block.block.vertical else "LEFT_TO_RIGHT",
             }
         )
-    return make_result(page.width, page.height, paragraphs)
+    return {**make_result(page.width, page.height, paragraphs), **truncation_member(page)}
 
 
 def make_result(width: int, height: int, paragraphs: list[dict[str, Any]]) -> dict[str, Any]:

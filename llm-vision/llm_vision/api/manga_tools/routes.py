@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 
 from ...http.bodies.body import read_body
 from ...http.limits import too_large
@@ -14,7 +14,7 @@ from ...services.pictures.sources import UrlSource
 from ...services.reading.crops import OcrRequest
 from ...services.reading.pages import PageReading
 from ..ocr.imagetrans import Corners, find_code, number_corners
-from ..ocr.reading import EMBEDDED, list_lines, read_page
+from ..ocr.reading import EMBEDDED, list_lines, read_page, truncation_headers, truncation_member
 from ..shared.dependencies import ServicesDep
 
 router = APIRouter(tags=["Manga tools"])
@@ -59,6 +59,7 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
             }
             for line, text in list_lines(page.blocks)
         ],
+        **truncation_member(page),
     }
 
 
@@ -68,11 +69,15 @@ async def owocr(request: Request, services: ServicesDep) -> dict[str, Any]:
     summary="Read a page by its URL (Mangatan)",
 )
 async def mangatan(
-    request: Request, services: ServicesDep, url: Annotated[str, Query(description="The page's address")] = ""
+    request: Request,
+    response: Response,
+    services: ServicesDep,
+    url: Annotated[str, Query(description="The page's address")] = "",
 ) -> list[dict[str, Any]]:
     """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
     data = await services.pictures.read(UrlSource(url), request.state.client)
     page = await read_page(data, services, request.state.client, OcrRequest(None, "ja"))
+    response.headers.update(truncation_headers(page))
     return [{"text": block.text, "tightBoundingBox": _locate_box(block.block.box, page)} for block in page.blocks]
 
 

@@ -49,6 +49,8 @@ class OcrAnswer(BaseModel):
     """Whether no text was found."""
     degraded: bool
     """Whether something less than the wanted model or device answered; `notice` says what."""
+    truncated: bool
+    """Whether the picture has more lines than are read (`VISION_OCR_MAX_LINES`); the others are missing."""
     notice: str | None
     """For people: what to know about this answer."""
     ruby: list[RubyPair] | None = None

@@ -13,7 +13,7 @@ from ..shared.dependencies import ServicesDep
 from ..shared.uploads import picture_body, read_upload
 from .bodies import Language, Languages, OcrAnswer, OcrForm, RubyPair
 from .imagetrans import answer_imagetrans, is_imagetrans
-from .reading import make_ocr_request, read_crop
+from .reading import make_ocr_request, read_crop, truncation_headers
 
 router = APIRouter(tags=["OCR"])
 
@@ -40,7 +40,7 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
         return await answer_imagetrans(upload, services, request.state.client)
     reading = await read_crop(upload.picture, services, request.state.client, make_ocr_request(upload.fields))
     if prefers_plain_text(request.headers.get("accept", "")):
-        return PlainTextResponse(reading.text)
+        return PlainTextResponse(reading.text, headers=truncation_headers(reading))
     return as_answer(reading)
 
 
@@ -53,6 +53,7 @@ def as_answer(reading: Reading) -> OcrAnswer:
         engine=reading.engine,
         no_text=not reading.text,
         degraded=reading.degraded,
+        truncated=reading.truncated,
         notice=reading.notice,
         ruby=None if reading.rubies is None else [RubyPair(base=pair.base, ruby=pair.ruby) for pair in reading.rubies],
     )

@@ -13,7 +13,7 @@ from ...services.reading.crops import OcrRequest
 from ..shared.dependencies import Services, ServicesDep
 from ..shared.uploads import FOREIGN_FIELD, Upload, picture_body, read_upload
 from .bodies import OcrForm
-from .reading import EMBEDDED, list_lines, read_crop, read_page
+from .reading import EMBEDDED, list_lines, read_crop, read_page, truncation_headers, truncation_member
 
 router = APIRouter(tags=["Manga tools"])
 
@@ -34,9 +34,11 @@ async def answer_imagetrans(upload: Upload[OcrForm], services: Services, client:
     language = upload.texts.get("lang")
     if language is None:
         wanted = OcrRequest(None, upload.fields.language, upload.fields.furigana)
-        return PlainTextResponse((await read_crop(upload.picture, services, client, wanted)).text)
+        reading = await read_crop(upload.picture, services, client, wanted)
+        return PlainTextResponse(reading.text, headers=truncation_headers(reading))
     page = await read_page(upload.picture, services, client, OcrRequest(None, find_code(language)))
-    return JSONResponse({"text_lines": [_as_paddle_line(line, text) for line, text in list_lines(page.blocks)]})
+    lines = [_as_paddle_line(line, text) for line, text in list_lines(page.blocks)]
+    return JSONResponse({"text_lines": lines, **truncation_member(page)})
 
 
 @router.post("/detect", responses=_ANSWERS, openapi_extra=picture_body(OcrForm), summary="Find lines (ImageTrans)")
@@ -45,7 +47,8 @@ async def detect(request: Request, services: ServicesDep) -> dict[str, Any]:
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     wanted = OcrRequest(EMBEDDED, find_code(upload.texts.get("lang", "")))
     page = await read_page(upload.picture, services, request.state.client, wanted)
-    return {"text_lines": [_as_paddle_line(line, "") for line, _ in list_lines(page.blocks)]}
+    lines = [_as_paddle_line(line, "") for line, _ in list_lines(page.blocks)]
+    return {"text_lines": lines, **truncation_member(page)}
 
 
 def find_code(language: str) -> str:

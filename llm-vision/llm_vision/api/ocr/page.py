@@ -19,7 +19,7 @@ from ..shared.uploads import picture_body, read_upload
 from .bodies import RubyPair
 from .crop import prefers_plain_text
 from .page_bodies import PageAlternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine
-from .reading import make_ocr_request
+from .reading import make_ocr_request, truncation_headers
 
 router = APIRouter(tags=["OCR"])
 
@@ -52,11 +52,12 @@ async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAn
         page = await reader.read(picture)
         if form.format is PageFormat.IMAGE:
             boxes = [(block.block.box, str(number + 1)) for number, block in enumerate(page.blocks)]
-            return Response(await asyncio.to_thread(draw_labelled_boxes, picture, boxes), media_type="image/png")
+            drawn = await asyncio.to_thread(draw_labelled_boxes, picture, boxes)
+            return Response(drawn, media_type="image/png", headers=truncation_headers(page))
     if form.format is PageFormat.MOKURO:
-        return JSONResponse(make_page(page.width, page.height, page.blocks))
+        return JSONResponse(make_page(page.width, page.height, page.blocks), headers=truncation_headers(page))
     if form.format is PageFormat.TEXT or prefers_plain_text(request.headers.get("accept", "")):
-        return PlainTextResponse(page.text)
+        return PlainTextResponse(page.text, headers=truncation_headers(page))
     return as_answer(page)
 
 
@@ -71,6 +72,7 @@ def as_answer(page: PageReading) -> PageAnswer:
         engine=page.engine,
         reading_order=ReadingOrder.RTL if page.right_to_left else ReadingOrder.LTR,
         degraded=page.degraded,
+        truncated=page.truncated,
         notice=page.notice,
     )
 

@@ -97,5 +97,7 @@ class PageAnswer(BaseModel):
     """`rtl` or `ltr`."""
     degraded: bool
     """Whether something less than the wanted model or device answered; `notice` says what."""
+    truncated: bool
+    """Whether the page has more lines than are read (`VISION_OCR_MAX_LINES`); the others are missing."""
     notice: str | None
     """For people: what to know about this answer."""

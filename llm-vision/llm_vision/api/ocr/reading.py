@@ -18,6 +18,8 @@ PictureFile = bytes | bytearray
 EMBEDDED = "rapidocr"
 """Who reads for owocr, which waits 3 seconds: MangaOCR may have to be loaded first."""
 
+TRUNCATED_HEADER = "X-Truncated"
+
 
 def make_ocr_request(form: OcrForm) -> OcrRequest:
     """What a form asks for."""
@@ -48,6 +50,16 @@ async def read_page(data: PictureFile, services: Services, client: str, wanted: 
         services.pictures.decoded(FileSource(data), client) as picture,
     ):
         return await reader.read(picture)
+
+
+def truncation_headers(reading: Reading | PageReading) -> dict[str, str]:
+    """Say that lines are missing, in answers that have no other place for it."""
+    return {TRUNCATED_HEADER: "true"} if reading.truncated else {}
+
+
+def truncation_member(reading: Reading | PageReading) -> dict[str, bool]:
+    """The same in JSON of another program's shape."""
+    return {"truncated": True} if reading.truncated else {}
 
 
 def list_lines(blocks: Sequence[ReadBlock]) -> list[tuple[TextLine, str]]:

@@ -11,9 +11,14 @@ from ..base import Item
 
 
 def stop_when_nobody_waits(items: Sequence[Item]) -> Any:
-    """A stopping criterion of `generate`: all texts end when every item was cancelled."""
+    """A stopping criterion of `generate`: a text ends when its item was cancelled.
+
+    Args:
+        items: one for each text; a search with beams has as many rows for each.
+    """
 
     def is_over(ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
-        return torch.full((len(ids),), all(item.cancelled for item in items), device=ids.device)
+        have_left = torch.tensor([item.cancelled for item in items], device=ids.device)
+        return have_left.repeat_interleave(len(ids) // len(items))
 
     return is_over

@@ -11,6 +11,8 @@ from ...manga.lines import Point, TextLine
 from ...manga.page import ReadingOrder
 from ..base import JsonObject
 
+TRUNCATED = "The image has more lines than the service reads (VISION_OCR_MAX_LINES); this answer lacks the rest."
+
 
 @dataclass(frozen=True)
 class CropText:
@@ -24,11 +26,15 @@ class CropText:
     rubies: tuple[Ruby, ...] | None = None
     """Where they were asked for and the reader can tell."""
     notice: str | None = None
+    truncated: bool = False
+    """Whether the picture has more lines than are read."""
 
     def as_json(self) -> JsonObject:
         value: JsonObject = {"text": self.text, "confidence": self.confidence, "lines": _lines_as_json(self.lines)}
         if self.rubies is not None:
             value["ruby"] = [{"base": ruby.base, "ruby": ruby.ruby} for ruby in self.rubies]
+        if self.truncated:
+            value["truncated"] = True
         return value if self.notice is None else {**value, "notice": self.notice}
 
     @classmethod
@@ -40,6 +46,7 @@ class CropText:
             lines=tuple(map(_line_from_json, value.get("lines", ()))),
             rubies=None if rubies is None else tuple(Ruby(pair["base"], pair["ruby"]) for pair in rubies),
             notice=value.get("notice"),
+            truncated=value.get("truncated", False),
         )
 
 
@@ -65,6 +72,8 @@ class PageText:
     blocks: tuple[Block, ...] = ()
     """In reading order; their lines are some of `lines`."""
     right_to_left: bool = True
+    truncated: bool = False
+    """Whether the page has more lines than these."""
 
     def as_json(self) -> JsonObject:
         numbers = {id(line): number for number, line in enumerate(self.lines)}
@@ -76,7 +85,12 @@ class PageText:
             }
             for block in self.blocks
         ]
-        return {"lines": _lines_as_json(self.lines), "blocks": blocks, "right_to_left": self.right_to_left}
+        return {
+            "lines": _lines_as_json(self.lines),
+            "blocks": blocks,
+            "right_to_left": self.right_to_left,
+            "truncated": self.truncated,
+        }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> PageText:
@@ -89,7 +103,7 @@ class PageText:
             )
             for block in value["blocks"]
         )
-        return cls(lines, blocks, value["right_to_left"])
+        return cls(lines, blocks, value["right_to_left"], value.get("truncated", False))
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class WorkItem(Item):
         self._ends_at = time.monotonic() + entry["seconds"]
         self.item_id: int = entry["id"]
         self.params = entry["params"]
+        self.client = entry["client"]
         self.images = images
 
     @property

@@ -48,12 +48,13 @@ def code_of(error: Exception) -> str:
 
 
 def _end_message(item: WorkItem, result: JsonObject | Exception, seconds: float) -> wire.Header:
+    message = {"type": "end", "id": item.item_id, "seconds": seconds, "work": item.work_seconds}
     if isinstance(result, VisionError):
         told = {"error": result.code, "detail": result.detail, "retry_after": result.retry_after}
-        return {"type": "end", "id": item.item_id, **told, "param": result.param}
+        return {**message, **told, "param": result.param}
     if isinstance(result, Exception):
-        return {"type": "end", "id": item.item_id, "error": code_of(result), "exception": type(result).__name__}
-    return {"type": "end", "id": item.item_id, "result": result, "seconds": seconds}
+        return {**message, "error": code_of(result), "exception": type(result).__name__}
+    return {**message, "result": result}
 
 
 def answer(connection: Connection, item: WorkItem, result: JsonObject | Exception, seconds: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import json
 import resource
+import signal
 import socket
 import sys
 from collections.abc import Iterator
@@ -41,8 +42,8 @@ def _rgb_rows(picture: Image.Image) -> Iterator[bytes]:
         yield to_rgb(picture.crop((0, top, picture.width, bottom))).tobytes()
 
 
-def _serve(sock: socket.socket, limits: ImageLimits) -> None:
-    """Decode one file after the other until told to stop."""
+def _serve(sock: socket.socket, limits: ImageLimits, seconds: float) -> None:
+    """Decode one file after the other until told to stop, each in so much processor time."""
     received = sock.makefile("rb")
 
     def ask(width: int, height: int) -> None:
@@ -53,9 +54,11 @@ def _serve(sock: socket.socket, limits: ImageLimits) -> None:
             raise _Skipped
 
     while True:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         header, data = wire.receive_blocking(received)
         if header["type"] == "stop":
             return
+        signal.setitimer(signal.ITIMER_PROF, seconds)  # of this process's processor time; its end is SIGPROF's
         try:
             picture = decode(data, limits, ask)
             del data
@@ -77,7 +80,7 @@ def main() -> None:
     """Announce readiness, then serve."""
     descriptor, parent_pid, argument = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     guard_process(parent_pid)
-    limits = ImageLimits(**argument)
+    limits = ImageLimits(**argument["limits"])
     _limit_memory(limits)
     Image.preinit()
     Image.MAX_IMAGE_PIXELS = limits.max_pixels  # else Pillow refuses what an operator allows
@@ -85,7 +88,7 @@ def main() -> None:
     sock = socket.socket(fileno=descriptor)
     wire.send_blocking(sock, {"type": "ready"})
     try:
-        _serve(sock, limits)
+        _serve(sock, limits, argument["seconds"])
     except (wire.PeerClosed, wire.BadFrame, OSError):
         return
 

@@ -12,9 +12,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ...admission.places import RETRY_AFTER_SECONDS
+from ...admission.places import RETRY_AFTER_SECONDS, RETRY_WHEN_BUSY_SECONDS
 from ...admission.turns import FairPlaces
-from ...errors import InsufficientMemory, InternalError, InvalidImage, QueueFull, VisionError
+from ...errors import (
+    ImageTooComplex,
+    InsufficientMemory,
+    InternalError,
+    InvalidImage,
+    MachineBusy,
+    QueueFull,
+    VisionError,
+)
 from ...images.raw import RawImage
 from ...metrics import Metrics
 from ..processes import wire
@@ -35,6 +43,9 @@ class DecoderLimits:
     processes: int
     budget_bytes: int
     seconds: float = 5.0
+    """Of processor time for one file: the time on the clock says how busy the machine is."""
+    patience: float = 30.0
+    """Seconds on the clock, after which a process that does not come to an end is replaced."""
 
 
 class Decoders:
@@ -47,11 +58,13 @@ class Decoders:
     """
 
     def __init__(self, image_limits: Mapping[str, Any], limits: DecoderLimits, metrics: Metrics) -> None:
-        self._command = Command("decoder", "llm_vision.runtime.decoders.child", image_limits, _RETURN_MEMORY)
+        argument = {"limits": image_limits, "seconds": limits.seconds}
+        self._command = Command("decoder", "llm_vision.runtime.decoders.child", argument, _RETURN_MEMORY)
         self._limits = limits
         self._metrics = metrics
         self._idle: list[ChildProcess] = []
-        self._places = FairPlaces(limits.processes)
+        most_of_one = max(1, limits.processes - 1)  # costly pictures of one client leave the others a process
+        self._places = FairPlaces(limits.processes, most_of_one)
         self._one_large = FairPlaces(1)  # two large pictures at the same time could take all memory
         self._held_bytes = 0
 
@@ -76,6 +89,8 @@ class Decoders:
         Raises:
             UnsupportedImageFormat, ImageTooLarge, ImageBadDimensions, ImageTooSmall, InvalidImage: by its content.
             QueueFull: too many decoded pictures wait already.
+            ImageTooComplex: it takes too much processor time.
+            MachineBusy: the machine has none for it.
             InsufficientMemory: the system ended the process.
         """
         file = _File(data, client)
@@ -142,7 +157,7 @@ class Decoders:
 
     async def _answer(self, process: ChildProcess) -> tuple[wire.Header, bytearray]:
         try:
-            async with asyncio.timeout(self._limits.seconds):
+            async with asyncio.timeout(self._limits.patience):
                 header, payload = await process.receive()
         except (TimeoutError, wire.PeerClosed, wire.BadFrame, OSError) as error:
             raise _DecoderLost from error
@@ -173,7 +188,10 @@ class Decoders:
         status = await self._end(process) if is_late else await process.close(EXIT_SECONDS)
         log.error("a decoder process was lost", extra={"status": status})
         if is_late:
-            return InvalidImage(f"the picture cannot be decoded within {self._limits.seconds:g} s", param="file")
+            return MachineBusy("the machine has no time to decode the picture", retry_after=RETRY_WHEN_BUSY_SECONDS)
+        if status == -signal.SIGPROF:
+            detail = f"the picture takes more than {self._limits.seconds:g} s of processor time to decode"
+            return ImageTooComplex(detail, param="file")
         if status == -signal.SIGKILL:
             return _DecoderKilled()
         return InvalidImage("the picture cannot be decoded", param="file")
@@ -199,7 +217,10 @@ class Decoders:
             is_late = isinstance(error, TimeoutError)
             status = await self._end(process) if is_late else await process.close(EXIT_SECONDS)
             log.error("a decoder process did not start", extra={"status": status})
-            if status == -signal.SIGKILL and not is_late:
+            if is_late:
+                detail = "the machine has no time to start a process"
+                raise MachineBusy(detail, retry_after=RETRY_WHEN_BUSY_SECONDS) from None
+            if status == -signal.SIGKILL:
                 raise _DecoderKilled from None
             raise InternalError("the decoder process does not start; the log has it") from None
         except BaseException:

@@ -7,6 +7,7 @@ import logging
 import time
 
 from ...errors import InferenceFailed, InsufficientMemory
+from ..processes.starving import Starving
 from ..processes.wire import Header
 from ..work import Chunk, WorkResult
 from .parts import WorkerParts
@@ -14,6 +15,9 @@ from .process import WorkerProcess, read_error
 from .queue import Ticket
 
 log = logging.getLogger(__name__)
+
+_LEAST_STARVED = 0.1
+"""Share of the time that was given, from which on the time in which the machine did something else is given again."""
 
 
 class Exchange:
@@ -54,14 +58,21 @@ class Exchange:
         self._process.send({"type": "cancel", "id": ticket.ticket_id})
         limits = self._parts.limits
         if limits.is_stepped or not self._running.is_wanted:
-            loop = asyncio.get_running_loop()
-            loop.call_later(limits.abandoned_grace, self._kill_abandoned, ticket)
+            self._look_again(ticket, limits.abandoned_grace)
 
-    def _kill_abandoned(self, ticket: Ticket) -> None:
-        """End a process that has not let go of a ticket; a batch goes on for those who still wait for it."""
+    def _look_again(self, ticket: Ticket, seconds: float) -> None:
+        starving = Starving(self._process.pid)
+        asyncio.get_running_loop().call_later(seconds, self._kill_abandoned, ticket, starving)
+
+    def _kill_abandoned(self, ticket: Ticket, starving: Starving) -> None:
+        """End a process that has not let go of a ticket in its own time; a batch goes on for those who wait for it."""
         is_over = self._is_over or ticket not in self._running
-        is_stepped = self._parts.limits.is_stepped
+        limits = self._parts.limits
+        is_stepped = limits.is_stepped
         if is_over or (self._running.is_wanted and not is_stepped):
+            return
+        if starving.seconds > _LEAST_STARVED * limits.abandoned_grace:
+            self._look_again(ticket, starving.seconds)
             return
         log.warning("ending what nobody waits for", extra={"worker": self._parts.model_id})
         self.was_hung = is_stepped
@@ -70,7 +81,7 @@ class Exchange:
     async def _dispatch(self) -> None:
         """Send requests as soon as there is room for them."""
         while True:
-            batch = await self._queue.next_batch(await self._running.room())
+            batch = await self._queue.next_batch(self._running.when_to_start)
             threads = self._running.start(batch, time.perf_counter())
             header = {"type": "batch", "threads": threads, "items": [ticket.as_entry() for ticket in batch]}
             may_come_back = self._current.has_next
@@ -95,6 +106,8 @@ class Exchange:
 
     def _take_end(self, ticket: Ticket, message: Header) -> None:
         is_stepped = self._parts.limits.is_stepped
+        work = message.get("work")
+        self._queue.charge(ticket.client, message["seconds"] / len(self._running) if work is None else work)
         if "result" in message:
             result = self._result_of(ticket, message)
             if ticket.is_wanted:

@@ -65,6 +65,7 @@ class WorkerFactory:
         limits = replace(
             self.limits,
             max_batch=entry.spec.max_batch,
+            places_for_others=entry.spec.places_for_others,
             is_stepped=entry.spec.is_stepped,
             abandoned_grace=max(self.limits.abandoned_grace, entry.spec.longest_step),
         )

@@ -26,5 +26,7 @@ class WorkerLimits:
     load_seconds: float = 600
     abandoned_grace: float = 2.0
     """What nobody waits for any more may run this long before its process is killed."""
+    places_for_others: int = 0
+    """Of `max_batch`, for clients of whom nothing runs."""
     is_stepped: bool = False
     """Whether requests join while others run."""

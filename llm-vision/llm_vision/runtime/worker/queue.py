@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 from ...admission.places import RETRY_AFTER_SECONDS
 from ...admission.turns import Turns
@@ -16,7 +17,20 @@ from ..work import Chunk, OnChunk, WorkRequest, WorkResult
 
 _ids = itertools.count(1)
 _A_DAY = 86_400.0  # as long as for ever
-_MOST_BATCH_BYTES = 512 * 1024 * 1024  # pixels; half of what a frame may hold
+
+
+class Start(Enum):
+    """When a ticket can be worked on."""
+
+    NOW = 1
+    NEXT = 2
+    """Before any other: what runs must end first."""
+    LATER = 3
+    """Others may overtake it."""
+
+
+WhenToStart = Callable[["Ticket", Sequence["Ticket"]], Start]
+"""Says so of a ticket, beside some that are about to begin."""
 
 
 @dataclass(eq=False)
@@ -39,9 +53,9 @@ class Ticket:
         return self.request.client
 
     @property
-    def image_bytes(self) -> int:
-        """Size of its pictures' pixels."""
-        return sum(len(image.data) for image in self.request.images)
+    def picture_bytes(self) -> int:
+        """Size of its pictures' pixels, also where these have been given away."""
+        return sum(3 * image.width * image.height for image in self.request.images)
 
     @property
     def is_wanted(self) -> bool:
@@ -53,6 +67,7 @@ class Ticket:
         left = self.request.ends_at - asyncio.get_running_loop().time()
         return {
             "id": self.ticket_id,
+            "client": self.client,
             "seconds": min(max(left, 0.0), _A_DAY),
             "params": self.request.params,
             "sizes": [(image.width, image.height) for image in self.request.images],
@@ -77,7 +92,7 @@ class Ticket:
 
 
 class BatchQueue:
-    """Bounded; hands out batches in which clients take turns, each one's requests in their order.
+    """Bounded; hands out batches in which clients take turns by work, each one's requests in their order.
 
     Args:
         max_queue: tickets that may wait.
@@ -114,6 +129,14 @@ class BatchQueue:
         self._tickets.extendleft(reversed(tickets))
         self._changed.set()
 
+    def look_again(self) -> None:
+        """More may start than before."""
+        self._changed.set()
+
+    def charge(self, client: str, seconds: float) -> None:
+        """Note how much work a request has been."""
+        self._turns.charge(client, seconds)
+
     def discard(self, ticket: Ticket) -> bool:
         """Take a ticket out that nobody wants any more; False when it is not queued."""
         try:
@@ -128,35 +151,45 @@ class BatchQueue:
         self._tickets.clear()
         return tickets
 
-    async def next_batch(self, most: int) -> list[Ticket]:
-        """Wait for the first ticket, then take what is there, up to `most`.
+    async def next_batch(self, when: WhenToStart) -> list[Ticket]:
+        """Wait for the first ticket that may start, then take what is there.
 
         A batch with room waits for requests that are still being decoded, so that a burst runs
         together and a lone request starts at once.
         """
-        while not self._tickets:
-            self._changed.clear()
-            await self._changed.wait()
+        while True:
+            while not self._choose(when, ()):
+                self._changed.clear()
+                await self._changed.wait()
+            await self._wait_for_arriving()
+            if batch := self._take_batch(when):
+                return batch
+
+    async def _wait_for_arriving(self) -> None:
         deadline = asyncio.get_running_loop().time() + self._batch_wait
-        while self._arriving() > 0 and len(self._tickets) < most:
+        while self._arriving() > 0 and len(self._tickets) < self._max_batch:
             self._changed.clear()
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._changed.wait()
             except TimeoutError:
                 break
-        return self._take_batch(most)
 
-    def _take_batch(self, most: int) -> list[Ticket]:
-        """As many as may run together; several huge pictures do not."""
+    def _take_batch(self, when: WhenToStart) -> list[Ticket]:
         batch: list[Ticket] = []
-        room = _MOST_BATCH_BYTES
-        while self._tickets and len(batch) < most:
-            ticket = self._turns.choose_next(self._tickets)
-            room -= ticket.image_bytes
-            if batch and room < 0:
-                break
+        while ticket := self._choose(when, batch):
             self._tickets.remove(ticket)
             self._turns.record_turn(ticket.client)
             batch.append(ticket)
         return batch
+
+    def _choose(self, when: WhenToStart, batch: Sequence[Ticket]) -> Ticket | None:
+        """The next ticket that may start beside some others; no client's tickets overtake one another."""
+        passed: set[str] = set()
+        while waiting := [ticket for ticket in self._tickets if ticket.client not in passed]:
+            ticket = self._turns.choose_next(waiting)
+            start = when(ticket, batch)
+            if start is not Start.LATER:
+                return ticket if start is Start.NOW else None
+            passed.add(ticket.client)
+        return None

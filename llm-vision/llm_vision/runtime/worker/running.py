@@ -1,14 +1,15 @@
-"""The requests that a worker process works on now, and how many more it can take."""
+"""The requests that a worker process works on now, and which others it can take."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from .limits import WorkerLimits
-from .queue import Ticket
+from .queue import Start, Ticket
 from .shared import CoreShare
+
+_MOST_PICTURE_BYTES = 512 * 1024 * 1024  # pixels; half of what a frame may hold
 
 
 class Running:
@@ -17,16 +18,17 @@ class Running:
     Args:
         limits: how many at a time, and whether they join while others run.
         cores: divided among the models that run something.
+        on_room: called when more may run than before.
     """
 
-    def __init__(self, limits: WorkerLimits, cores: CoreShare) -> None:
+    def __init__(self, limits: WorkerLimits, cores: CoreShare, on_room: Callable[[], None] = lambda: None) -> None:
         self._limits = limits
         self._cores = cores
         self._busy = ExitStack()
         self._tickets: dict[int, Ticket] = {}
         self._set_aside: list[Ticket] = []
         self._is_open = False
-        self._changed = asyncio.Event()
+        self._on_room = on_room
 
     def __len__(self) -> int:
         return len(self._tickets)
@@ -56,20 +58,25 @@ class Running:
     def open(self) -> None:
         """A process is there."""
         self._is_open = True
-        self._changed.set()
+        self._on_room()
 
-    async def room(self) -> int:
-        """How many tickets can be taken; waits until it is at least one."""
-        while not (free := self._free):
-            self._changed.clear()
-            await self._changed.wait()
-        return free
+    def when_to_start(self, ticket: Ticket, others: Sequence[Ticket]) -> Start:
+        """When a ticket can be taken, beside some that are about to begin.
 
-    @property
-    def _free(self) -> int:
+        Several huge pictures do not run together. What is kept for clients of whom nothing runs, a client that has
+        something running does not take.
+        """
         if not self._is_open or self._set_aside or (self._tickets and not self._limits.is_stepped):
-            return 0
-        return self._limits.max_batch - len(self._tickets)
+            return Start.NEXT
+        running = [*self._tickets.values(), *others]
+        places, room = self._limits.max_batch, _MOST_PICTURE_BYTES
+        is_restricted = bool(self._limits.places_for_others) and any(one.client == ticket.client for one in running)
+        if is_restricted:
+            places, room = places - self._limits.places_for_others, room // 2
+        used = sum(one.picture_bytes for one in running)
+        if len(running) < places and (not running or used + ticket.picture_bytes <= room):
+            return Start.NOW
+        return Start.LATER if is_restricted else Start.NEXT
 
     def start(self, batch: Sequence[Ticket], now: float) -> int:
         """Begin with some tickets; the threads that the model may use."""
@@ -84,7 +91,7 @@ class Running:
     def end(self, ticket: Ticket) -> None:
         """A ticket is not worked on any more."""
         self._tickets.pop(ticket.ticket_id, None)
-        self._changed.set()
+        self._on_room()
         if not self._tickets:
             self._busy.close()
 
@@ -93,7 +100,7 @@ class Running:
         tickets = list(self._tickets.values())
         self._tickets.clear()
         self._busy.close()
-        self._changed.set()
+        self._on_room()
         return tickets
 
     def set_aside(self, ticket: Ticket) -> None:
@@ -105,7 +112,7 @@ class Running:
         """Nobody waits for this ticket any more: where it alone was to move, the process goes on."""
         if ticket in self._set_aside:
             self._set_aside.remove(ticket)
-            self._changed.set()
+            self._on_room()
 
     def stop(self) -> None:
         """The process is about to go: nothing more is begun in it."""

@@ -46,7 +46,7 @@ class Worker:
         self._limits = limits
         self._current = CurrentPlacement(launch.model_id, placements, shared.metrics)
         self._queue = BatchQueue(limits.max_queue, limits.max_batch, limits.batch_wait, owner.arriving)
-        running = Running(limits, shared.cores)
+        running = Running(limits, shared.cores, self._queue.look_again)
         parts = WorkerParts(launch.model_id, limits, shared.metrics, self._queue, running, self._current)
         self._supervisor = Supervisor(parts, launch, owner)
 

@@ -11,7 +11,7 @@ from ...images.raw import RawImage, reduce_picture, to_pillow
 from ...manga.lines import TextLine
 from ...models.base import Task
 from ...models.tasks.naming import Classify, Label
-from ...models.tasks.reading import CropText, ReadCrop
+from ...models.tasks.reading import TRUNCATED, CropText, ReadCrop
 from ..inference import Permit
 from .answers import SURE_TEXT, PictureFacts, compose_answer
 from .colors import NamedColor, find_main_colors
@@ -83,7 +83,9 @@ class EmbeddedAnalysis:
             text_confidence=text.confidence,
         )
         answer = compose_answer(question, known)
-        return Analysis(answer.analysis, answer.confidence)
+        return Analysis(
+            answer.analysis, answer.confidence, notice=f"{NOTICE} {TRUNCATED}" if text.truncated else NOTICE
+        )
 
     async def _read(self, picture: RawImage, *, wanted: bool, is_last_use: bool) -> CropText:
         if not wanted:

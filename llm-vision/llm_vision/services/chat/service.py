@@ -134,7 +134,13 @@ class ChatService:
             readings = [await reader.read(picture) for picture in pictures]
         text = "\n".join(reading.text for reading in readings)
         on_chunk(Chunk(text))
-        return ChatAnswer(engine, text, "stop", mean_confidence((one.text, one.confidence) for one in readings))
+        is_truncated = any(one.truncated for one in readings)
+        return ChatAnswer(
+            engine,
+            text,
+            "length" if is_truncated else "stop",
+            mean_confidence((one.text, one.confidence) for one in readings),
+        )
 
     def _check(self, request: ChatRequest) -> None:
         """Refuse what is wrong by itself, before anything of it is written down for a model."""

@@ -12,7 +12,7 @@ from ...images.raw import RawImage
 from ...manga.furigana import Furigana, Ruby
 from ...models.base import ModelSpec, Task
 from ...models.registry import Catalog
-from ...models.tasks.reading import ReadCrop
+from ...models.tasks.reading import TRUNCATED, ReadCrop
 from ..inference import Inference, Permit
 from ..model_care.availability import Availability
 
@@ -50,6 +50,8 @@ class Reading:
     degraded: bool
     rubies: Sequence[Ruby] | None = None
     """Where they were asked for and the engine knows them."""
+    truncated: bool = False
+    """Whether the picture has more lines than were read."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,10 @@ class CropReader:
             confidence=crop.confidence if crop.text else None,
             engine=chosen.engine,
             language=chosen.crop.language,
-            notice=" ".join(filter(None, [instead, crop.notice])) or None,
+            notice=" ".join(filter(None, [instead, crop.notice, TRUNCATED if crop.truncated else None])) or None,
             degraded=bool(instead),
             rubies=crop.rubies,
+            truncated=crop.truncated,
         )
 
 

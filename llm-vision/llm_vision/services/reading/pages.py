@@ -19,7 +19,7 @@ from ...manga.page import Alternative, ReadBlock, ReadingOrder, read_by_lines
 from ...manga.splitting import count_characters, split_lines, spread
 from ...manga.text import join_lines
 from ...models.base import Task
-from ...models.tasks.reading import CropText, PageText, ReadCrops, ReadLines, ReadPage
+from ...models.tasks.reading import TRUNCATED, CropText, PageText, ReadCrops, ReadLines, ReadPage
 from ..inference import Inference, Outcome, Permit
 from .crops import ChosenEngine, OcrRequest, OcrService
 
@@ -49,6 +49,8 @@ class PageReading:
     right_to_left: bool
     notice: str | None
     degraded: bool
+    truncated: bool
+    """Whether the page has more lines than were read."""
 
     @property
     def text(self) -> str:
@@ -177,8 +179,9 @@ class PageReader:
             engine=chosen.engine,
             language=chosen.crop.language,
             right_to_left=page.right_to_left,
-            notice=instead or None,
+            notice=" ".join(filter(None, [instead, TRUNCATED if page.truncated else None])) or None,
             degraded=bool(instead),
+            truncated=page.truncated,
         )
 
 

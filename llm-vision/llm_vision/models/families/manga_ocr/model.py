@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,7 +13,6 @@ from ...base import (
     Item,
     JsonObject,
     LoadContext,
-    Model,
     ModelSpec,
     Quantization,
     Task,
@@ -19,6 +20,7 @@ from ...base import (
     Volume,
     Weights,
 )
+from ...parts import ModelInParts, Steps
 from ...registry import register
 from ...tasks.reading import CropText, CropTexts, ReadCrops, reading_from_json
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import torch
 
 MEBIBYTE = 1024 * 1024
+AT_ONCE = 16
+"""Crops that are read together."""
 MAX_TOKENS = 300
 """The `manga_ocr` package's own limit; a text that reaches it has not come to an end."""
 SPECIAL = frozenset({"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"})
@@ -48,7 +52,7 @@ class _Crop:
 
 
 @register
-class MangaOcr(Model):
+class MangaOcr(ModelInParts):
     """A ViT encoder and a BERT decoder, searched with four beams as the checkpoint says."""
 
     spec: ClassVar[ModelSpec] = ModelSpec(
@@ -59,11 +63,15 @@ class MangaOcr(Model):
         memory_bytes=1400 * MEBIBYTE,
         quantizable=frozenset({"cpu"}),
         working_bytes=950 * MEBIBYTE,
-        max_batch=16,
+        max_batch=32,
+        places_for_others=16,
         languages={"ja": "Japanese"},
         devices=frozenset({"cpu", "cuda"}),
         weights=Weights("kha-white/manga-ocr-base", Volume.MANGA_OCR, "vision-encoder-decoder", may_be_pickled=True),
+        is_stepped=True,
+        longest_step=60,  # as many crops with invented texts, which are long, on a busy CPU
     )
+    _most_at_once = AT_ONCE
 
     def load(self, context: LoadContext) -> None:
         import torch
@@ -96,23 +104,30 @@ class MangaOcr(Model):
             **beams.encode(self._model, nothing), max_length=2
         )  # the first run prepares what all others use
 
-    def predict(self, batch: Sequence[Item]) -> Sequence[JsonObject | Exception]:
-        """All crops at once; blank ones are not read at all.
+    def steps_of(self, item: Item) -> Steps:
+        return _read_all(item.params, [_Crop(item, picture) for picture in item.images])
 
-        A request to `ReadCrops` has several pictures.
-        """
-        crops = [_Crop(item, picture) for item in batch for picture in item.images]
-        written = [crop for crop in crops if not is_blank(crop.picture)]
-        parts = (
-            self._read(written[at : at + self.spec.max_batch]) for at in range(0, len(written), self.spec.max_batch)
-        )
-        readings = dict(zip(map(id, written), (reading for part in parts for reading in part), strict=True))
-        results: list[JsonObject | Exception] = []
-        for item in batch:
-            theirs = tuple(readings.get(id(crop), CropText("")) for crop in crops if crop.item is item)
-            reads_several = isinstance(reading_from_json(item.params), ReadCrops)
-            results.append((CropTexts(theirs) if reads_several else theirs[0]).as_json())
-        return results
+    def step(self) -> Sequence[tuple[Item, JsonObject | Exception]]:
+        """Some crops at once, of as many clients as there are."""
+        taken = list(islice(iter(self._requests.take, None), self._most_at_once))
+        if taken:
+            started = time.perf_counter()
+            try:
+                readings = self._read([assignment.part for assignment in taken])
+            except BaseException:
+                self._requests.put_back(taken)
+                raise
+            seconds = (time.perf_counter() - started) / len(taken)
+            for assignment, reading in zip(taken, readings, strict=True):
+                self._requests.finish(assignment, reading, seconds)
+            self._most_at_once = AT_ONCE
+        return self._requests.take_ended()
+
+    def shrink(self) -> Item | None:
+        if self._most_at_once == 1:
+            return super().shrink()
+        self._most_at_once //= 2
+        return None
 
     def _read(self, crops: Sequence[_Crop]) -> list[CropText]:
         import torch
@@ -147,6 +162,15 @@ class MangaOcr(Model):
         words = [self._vocabulary[number] for number in ids]
         spaced = " ".join(word for word in words if word not in SPECIAL)
         return self._post_process(spaced.replace(" ##", ""))
+
+
+def _read_all(params: JsonObject, crops: Sequence[_Crop]) -> Steps:
+    """The crops of a request; blank ones are not read at all. A request to `ReadCrops` has several."""
+    written = [crop for crop in crops if not is_blank(crop.picture)]
+    readings = dict(zip(map(id, written), (yield written), strict=True))
+    theirs = tuple(readings.get(id(crop), CropText("")) for crop in crops)
+    reads_several = isinstance(reading_from_json(params), ReadCrops)
+    return (CropTexts(theirs) if reads_several else theirs[0]).as_json()
 
 
 def _read_vocabulary(file: Path, size: int) -> list[str]:

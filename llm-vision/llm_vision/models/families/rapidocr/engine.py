@@ -12,7 +12,7 @@ import numpy as np
 import rapidocr
 from numpy.typing import NDArray
 
-from ....manga.lines import TextLine, find_directions, sides
+from ....manga.lines import TextLine, sides
 from .polygons import Polygon, as_points, box_area, common_area
 
 Pixels = NDArray[np.uint8]
@@ -44,6 +44,10 @@ LEAST_WIDTH = 160
 """Pixels of a line as the recogniser sees it, `_LINE_HEIGHT` high."""
 _LINE_HEIGHT = 48
 _PADDING = (127, 127, 127)  # 0 for the network
+CANDIDATES = 4
+"""Shapes that the detector looks at for each line that a picture may have, specks among them; its own limit, which is
+the least, would cut a picture of many lines short without a word."""
+LEAST_CANDIDATES = 1000
 LEAST_LINE = 2
 """Pixels: narrower ones cannot be read."""
 FLAT = 12
@@ -64,33 +68,23 @@ _COMMON = {
 
 
 class Engine:
-    """Sessions of one thread, for one caller at a time: a second thread makes a crop three times slower."""
+    """Sessions of one thread, for one caller at a time: a second thread makes a crop three times slower.
 
-    def read(self, rgb: Pixels, scale: float = 1.0) -> list[TextLine]:
-        """The lines of a picture of shape (height, width, 3), in no order, with raw texts.
+    Args:
+        max_lines: of a picture.
+    """
 
-        Args:
-            rgb: at most `MOST_PIXELS`.
-            scale: its size, of the picture in which the lines' places are told.
-        """
-        bgr = np.ascontiguousarray(rgb[:, :, ::-1])
-        if float(cv2.meanStdDev(bgr)[1].max()) < FLAT:
-            return []
-        padded, border = _with_border(bgr)
-        polygons = self._detect(padded)
-        lines = self._recognise_lines(padded, polygons)
-        if not lines and max(bgr.shape[:2]) <= CROP_SIDE:
-            lines = self._read_whole(padded, border)
-        return [_in_original(line, border, scale) for line in lines]
+    def __init__(self, max_lines: int) -> None:
+        self._max_lines = max_lines
 
     def warm_up(self) -> None:
         """Run both networks once."""
         picture = np.full((64, 128, 3), 255, np.uint8)
-        self._detect(picture)
+        self.find(picture)
         self._recognise(picture)
 
-    def _detect(self, bgr: Pixels) -> list[Polygon]:
-        """Corners of lines; those of a small crop also as they are found in it enlarged."""
+    def find(self, bgr: Pixels) -> list[Polygon]:
+        """Corners of a crop's lines; those of a small one also as they are found in it enlarged."""
         polygons = self.detect(bgr)
         scale = min(MOST_ENLARGED, SMALL_SIDE / max(bgr.shape[:2]))
         if scale <= 1:
@@ -104,19 +98,7 @@ class Engine:
         detected = self._detector(bgr)
         return [] if detected.boxes is None else list(detected.boxes)
 
-    def _recognise_lines(self, bgr: Pixels, polygons: list[Polygon]) -> list[TextLine]:
-        corners = [as_points(polygon) for polygon in polygons]
-        lines = []
-        for polygon, points, vertical in zip(polygons, corners, find_directions(corners), strict=True):
-            straight = straighten(bgr, polygon)
-            if min(straight.shape[:2]) < LEAST_LINE:
-                continue
-            text, confidence = self._recognise(_turn(straight))
-            if text and confidence >= LEAST_CONFIDENCE:
-                lines.append(TextLine(points, text, confidence, vertical))
-        return lines
-
-    def _read_whole(self, padded: Pixels, border: int) -> list[TextLine]:
+    def read_whole(self, padded: Pixels, border: int) -> list[TextLine]:
         """Read a crop in which no line was found as one line: sound effects and crops of two characters."""
         height, width = padded.shape[:2]
         inner = padded[border // 2 : height - border // 2, border // 2 : width - border // 2]
@@ -128,12 +110,12 @@ class Engine:
         corners = ((low, low), (right, low), (right, bottom), (low, bottom))
         return [TextLine(corners, text, confidence, height > width)]
 
-    def read_line(self, rgb: Pixels, polygon: Polygon) -> tuple[str, float]:
-        """Text and confidence of the line under a polygon."""
-        straight = straighten(rgb, polygon)
+    def read_line(self, pixels: Pixels, polygon: Polygon, *, is_rgb: bool = False) -> tuple[str, float]:
+        """Text and confidence of the line under a polygon, of a picture in BGR or RGB."""
+        straight = straighten(pixels, polygon)
         if min(straight.shape[:2]) < LEAST_LINE:
             return "", 0.0
-        return self._recognise(_turn(straight[:, :, ::-1]))
+        return self._recognise(_turn(straight[:, :, ::-1] if is_rgb else straight))
 
     def _recognise(self, line: Pixels) -> tuple[str, float]:
         free = round(FREE_BEHIND * line.shape[0])
@@ -144,7 +126,9 @@ class Engine:
 
     @cached_property
     def _detector(self) -> Any:
-        return self._make({"Global.use_rec": False, "Det.limit_type": "max", "Det.limit_side_len": PAGE_SIDE})
+        candidates = max(LEAST_CANDIDATES, CANDIDATES * self._max_lines)
+        options = {"limit_type": "max", "limit_side_len": PAGE_SIDE, "max_candidates": candidates}
+        return self._make({"Global.use_rec": False, **{f"Det.{name}": value for name, value in options.items()}})
 
     @cached_property
     def _recogniser(self) -> Any:
@@ -165,7 +149,7 @@ def reduce_size(rgb: Pixels) -> tuple[Pixels, float]:
     return small.astype(np.uint8, copy=False), scale
 
 
-def _with_border(bgr: Pixels) -> tuple[Pixels, int]:
+def with_border(bgr: Pixels) -> tuple[Pixels, int]:
     """A picture with a free border in the colour of its own edge, and the border's width."""
     is_crop = max(bgr.shape[:2]) <= CROP_SIDE
     border = max(LEAST_BORDER, round(min(bgr.shape[:2]) * BORDER_SHARE)) if is_crop else LEAST_BORDER
@@ -196,7 +180,7 @@ def _turn(line: Pixels) -> Pixels:
     return np.ascontiguousarray(np.rot90(line)) if height >= WHOLE_RATIO * width else line
 
 
-def _in_original(line: TextLine, border: int, scale: float) -> TextLine:
+def in_original(line: TextLine, border: int, scale: float) -> TextLine:
     """A line of the padded, perhaps reduced, picture with the places that it has in the original."""
     first, second, third, fourth = (((x - border) / scale, (y - border) / scale) for x, y in line.polygon)
     return TextLine((first, second, third, fourth), line.text, line.confidence, line.vertical)

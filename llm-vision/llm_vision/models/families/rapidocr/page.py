@@ -1,21 +1,22 @@
-"""Whole pages with the embedded networks: where lines and panels are, and what the lines say."""
+"""Whole pages with the embedded networks, in parts: where lines and panels are, and what the lines say."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
-from ....manga.blocks import Block
 from ....manga.furigana import Furigana
 from ....manga.lines import Box as Ink
 from ....manga.lines import TextLine, find_directions
-from ....manga.page import ReadingOrder, form_blocks
-from ...base import Item
+from ....manga.page import ReadingOrder
+from ...parts import Part
 from ...tasks.reading import ReadLines, ReadPage
 from .engine import FLAT, LEAST_CONFIDENCE, PAGE_SIDE, Engine, Pixels, straighten
 from .line_ink import cut, ink_spans, ruby_strip
@@ -23,11 +24,14 @@ from .panels import Box, find_panels
 from .polygons import Polygon, as_points
 from .tiles import Tile, join_tiles, tiles
 
-MOST_LINES = 1500
-"""Of a page; a dense page of a newspaper has half of that, more are noise."""
 LARGE = 75_000_000
 """Bytes of pixels from which on the tiles of a page are looked at one after the other: memory has a bound."""
 _one_at_a_time = threading.Lock()
+_TILES_AT_ONCE = 4
+_AT_ONCE = 20
+"""Lines in which furigana are looked for in one go."""
+_SEEN_TWICE = 2
+"""Most tiles that see a line."""
 _BORDER = 20
 """Free pixels around a tile: text that touches the edge is not found."""
 
@@ -35,85 +39,81 @@ Reading = tuple[str, float]
 """Text and confidence."""
 
 
-@dataclass
-class Page:
-    """A page while it is read."""
+@dataclass(frozen=True)
+class PageLines:
+    """The lines of a page, with raw texts."""
 
-    item: Item
-    request: ReadPage | ReadLines
-    lines: list[TextLine]
-    """With empty texts until they are read, and where nothing sure enough was."""
-    is_to_be_read: bool
-    tiles: Sequence[Tile] = ()
-    """What is to be looked at."""
-    panels: list[Box] = field(default_factory=list)
+    lines: tuple[TextLine, ...]
+    """With empty texts where they are not to be read, and where nothing sure enough was."""
+    panels: tuple[Box, ...] = ()
     right_to_left: bool = True
-    failure: Exception | None = None
-    """Why it could not be read."""
-
-    @property
-    def rgb(self) -> Pixels:
-        """Shape (height, width, 3)."""
-        return self.item.images[0]
-
-    def take_lines(self, lines_of_tiles: Sequence[list[Polygon] | Exception]) -> None:
-        """Join what was found in the tiles, and find the panels.
-
-        Where the reading order is AUTO, a page is read from the right if most lines stand in columns.
-        """
-        self.failure = next((part for part in lines_of_tiles if isinstance(part, Exception)), None)
-        if self.failure or not self.tiles:
-            return
-        lines = list(zip(self.tiles, lines_of_tiles, strict=True))
-        polygons = join_tiles(lines, max(self.rgb.shape[:2]))[:MOST_LINES]  # type: ignore[arg-type]
-        for polygon, vertical in zip(
-            polygons, find_directions([as_points(polygon) for polygon in polygons]), strict=True
-        ):
-            self.lines += _lines_in(self.rgb, polygon, vertical=vertical)
-        order = self.request.reading_order if isinstance(self.request, ReadPage) else ReadingOrder.AUTO
-        columns = sum(line.vertical for line in self.lines)
-        are_columns = 2 * columns >= len(self.lines)
-        self.right_to_left = order is ReadingOrder.RTL or (order is ReadingOrder.AUTO and are_columns)
-        self.panels = find_panels(self.rgb, right_to_left=self.right_to_left)
-
-    @property
-    def lines_to_read(self) -> list[int]:
-        """Which lines are to be read: furigana only where somebody asks for them."""
-        if not self.is_to_be_read or self.failure:
-            return []
-        skips_ruby = self.request.furigana is Furigana.STRIP
-        return [number for number, line in enumerate(self.lines) if not (skips_ruby and line.is_ruby)]
-
-    def take_reading(self, number: int, reading: Reading | Exception) -> None:
-        """What a line says."""
-        if isinstance(reading, Exception):
-            self.failure = reading
-        else:
-            text, confidence = reading
-            self.lines[number] = replace(self.lines[number], text=text, confidence=confidence)
-
-    def blocks_of(self, lines: Sequence[TextLine]) -> list[Block]:
-        """Lines as blocks in reading order; none where the request named the lines."""
-        if not self.tiles:
-            return []
-        were_read = self.is_to_be_read
-        return form_blocks(lines, self.panels, right_to_left=self.right_to_left, were_read=were_read)
+    is_truncated: bool = False
+    """Whether there were more than are read."""
 
 
-def page_of(item: Item, request: ReadPage | ReadLines) -> Page:
-    """A page that is not looked at yet, or one whose lines the request names."""
-    if isinstance(request, ReadLines):
-        return Page(item, request, list(request.lines), is_to_be_read=True)
-    return Page(item, request, [], request.reads_lines, tiles=tiles(*item.images[0].shape[:2]))
+PageSteps = Generator[Sequence[Part], list[Any], PageLines]
 
 
-def find_lines(engine: Engine, part: tuple[Page, Tile]) -> list[Polygon]:
+def read_named_lines(rgb: Pixels, request: ReadLines) -> PageSteps:
+    """What the lines say that the request names."""
+    lines = list(request.lines)
+    yield from _read_lines(rgb, lines, skips_ruby=request.furigana is Furigana.STRIP)
+    return PageLines(tuple(lines))
+
+
+def find_and_read(rgb: Pixels, request: ReadPage, max_lines: int) -> PageSteps:
+    """The lines and panels of a page, and what the lines say, where that is asked for.
+
+    Args:
+        rgb: shape (height, width, 3).
+        request: what is asked.
+        max_lines: as many are taken, in the order of the tiles.
+    """
+    polygons = yield from _find_polygons(rgb, max_lines)
+    is_truncated = len(polygons) > max_lines
+    polygons = polygons[:max_lines]
+    directions = find_directions([as_points(polygon) for polygon in polygons])
+    named = list(zip(polygons, directions, strict=True))
+    some = [named[at : at + _AT_ONCE] for at in range(0, len(named), _AT_ONCE)]
+    found = yield [partial(_split_ruby, rgb, part) for part in some]
+    lines = [line for part in found for line in part]
+    are_columns = 2 * sum(line.vertical for line in lines) >= len(lines)
+    order = request.reading_order
+    right_to_left = order is ReadingOrder.RTL or (order is ReadingOrder.AUTO and are_columns)
+    (panels,) = yield [lambda _: find_panels(rgb, right_to_left=right_to_left)]
+    if request.reads_lines:
+        yield from _read_lines(rgb, lines, skips_ruby=request.furigana is Furigana.STRIP)
+    return PageLines(tuple(lines), tuple(panels), right_to_left, is_truncated)
+
+
+def _find_polygons(rgb: Pixels, max_lines: int) -> Generator[Sequence[Part], list[Any], list[Polygon]]:
+    """The lines of all tiles; of what is far too much to be read, not all tiles are looked at."""
+    found: list[tuple[Tile, list[Polygon]]] = []
+    waiting = tiles(*rgb.shape[:2])
+    while waiting and sum(len(polygons) for _, polygons in found) <= _SEEN_TWICE * max_lines:
+        some, waiting = waiting[:_TILES_AT_ONCE], waiting[_TILES_AT_ONCE:]
+        polygons = yield [partial(_find_in_tile, rgb, tile) for tile in some]
+        found += zip(some, polygons, strict=True)
+    (joined,) = yield [lambda _: join_tiles(found, max(rgb.shape[:2]))]
+    return cast("list[Polygon]", joined)
+
+
+def _read_lines(rgb: Pixels, lines: list[TextLine], *, skips_ruby: bool) -> Generator[Sequence[Part], list[Any], None]:
+    """Put lines with their texts into the places of those without."""
+    numbers = [number for number, line in enumerate(lines) if not (skips_ruby and line.is_ruby)]
+    readings = yield [partial(_read_line, rgb, lines[number]) for number in numbers]
+    for number, (text, confidence) in zip(numbers, readings, strict=True):
+        lines[number] = replace(lines[number], text=text, confidence=confidence)
+
+
+def _find_in_tile(rgb: Pixels, tile: Tile, engine: Engine) -> list[Polygon]:
     """The lines in a tile of a page, as polygons of the page."""
-    page, tile = part
-    if page.item.cancelled:
-        return []
-    with _one_at_a_time if page.rgb.size > LARGE else nullcontext():
-        return [tile.moved(polygon) for polygon in _detect(engine, tile.of(page.rgb))]
+    with _one_at_a_time if rgb.size > LARGE else nullcontext():
+        return [tile.moved(polygon) for polygon in _detect(engine, tile.of(rgb))]
+
+
+def _split_ruby(rgb: Pixels, some: Sequence[tuple[Polygon, bool]], _: Engine) -> list[TextLine]:
+    return [line for polygon, vertical in some for line in _lines_in(rgb, polygon, vertical=vertical)]
 
 
 def _lines_in(rgb: Pixels, polygon: Polygon, *, vertical: bool) -> list[TextLine]:
@@ -161,10 +161,7 @@ def _detect(engine: Engine, rgb: Pixels) -> list[Polygon]:
     return [(polygon - _BORDER) / scale for polygon in engine.detect(padded)]
 
 
-def read_line(engine: Engine, place: tuple[Page, int]) -> Reading:
-    """What one line of a page says; nothing when that is too unsure or nobody waits for it."""
-    page, number = place
-    if page.item.cancelled:
-        return "", 0.0
-    text, confidence = engine.read_line(page.rgb, np.array(page.lines[number].polygon, np.float32))
+def _read_line(rgb: Pixels, line: TextLine, engine: Engine) -> Reading:
+    """What a line says; nothing when that is too unsure."""
+    text, confidence = engine.read_line(rgb, np.array(line.polygon, np.float32), is_rgb=True)
     return (text, confidence) if confidence >= LEAST_CONFIDENCE else ("", confidence)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .polygons import Polygon, box_area, common_area
+from .polygons import Polygon, box_area
 
 FACING = 1.15
 """Width to height from which on a picture is looked at as two pages."""
@@ -72,13 +72,39 @@ def join_tiles(lines_of_tiles: Sequence[tuple[Tile, list[Polygon]]], whole: int)
     """
     kept: list[_View] = []
     for tile, polygons in lines_of_tiles:
-        earlier = list(kept)  # two lines of one tile are two lines, also where their boxes overlap
-        for polygon in polygons:
-            view = _View(polygon, tile.cuts(polygon, whole))
-            same = [other for other in earlier if other in kept and _is_same(polygon, other.polygon)]
-            kept = [other for other in kept if other not in same]
-            kept.append(_best([*same, view]))
+        earlier = _Views(kept)  # two lines of one tile are two lines, also where their boxes overlap
+        views = [_View(polygon, tile.cuts(polygon, whole)) for polygon in polygons]
+        joined = [_best([*earlier.take_same(view.polygon), view]) for view in views]
+        kept = [*earlier.left, *joined]
     return [view.polygon for view in kept]
+
+
+class _Views:
+    """The lines of earlier tiles, and which of them are still to be joined.
+
+    Args:
+        views: of them.
+    """
+
+    def __init__(self, views: Sequence[_View]) -> None:
+        self._views = views
+        self._is_left = np.ones(len(views), bool)
+        corners = np.array([view.polygon for view in views]).reshape(-1, 4, 2)
+        self._low, self._high = corners.min(axis=1), corners.max(axis=1)
+        self._area = np.prod(self._high - self._low, axis=1)
+
+    @property
+    def left(self) -> list[_View]:
+        """Those that no line was the same as."""
+        return [self._views[number] for number in np.flatnonzero(self._is_left).tolist()]
+
+    def take_same(self, polygon: Polygon) -> list[_View]:
+        """Those that are the same line as a polygon; they are not there any more afterwards."""
+        overlap = np.minimum(self._high, polygon.max(axis=0)) - np.maximum(self._low, polygon.min(axis=0))
+        common = np.where(overlap.min(axis=1) > 0, overlap.prod(axis=1), 0.0)
+        is_same = self._is_left & (common > 0) & (common >= SAME * np.minimum(self._area, box_area(polygon)))
+        self._is_left &= ~is_same
+        return [self._views[number] for number in np.flatnonzero(is_same).tolist()]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +127,3 @@ def _hull(polygons: Sequence[Polygon]) -> Polygon:
     points = np.concatenate(polygons)
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], np.float32)
-
-
-def _is_same(one: Polygon, other: Polygon) -> bool:
-    common = common_area(one, other)
-    return common > 0 and common >= SAME * min(box_area(one), box_area(other))
