@@ -28,10 +28,10 @@ from faults.scenarios.mutations import mutated, mutated_json
 from fixtures.items import PlainItem
 from fixtures.tiny_models import LLAVA_ID, LLAVA_NEXT_ID, OF_MODEL, copied
 from llm_vision.errors.memory import is_out_of_memory
+from llm_vision.guard import limit_memory
 from llm_vision.models.base import LoadContext, Model, UnusableWeights
 from llm_vision.models.registry import Catalog
 from llm_vision.runtime.child.outcomes import as_failure
-from llm_vision.guard import limit_memory
 from llm_vision.runtime.weights.proof import proven
 
 MODELS = ("manga-ocr", "blip-image-captioning-base", LLAVA_ID, LLAVA_NEXT_ID)

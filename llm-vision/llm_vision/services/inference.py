@@ -122,6 +122,12 @@ class Inference:
         specs = [status.spec for status in self._pool.status()]
         return [spec.model_id for spec in specs if spec.tasks.intersection(tasks)]
 
+    def _check(self, wanted: Sequence[Wanted]) -> None:
+        for model_id, task in wanted:
+            self.spec(model_id, task)
+        if wanted:
+            logs.note_for_answer(model=", ".join(dict.fromkeys(model_id for model_id, _ in wanted)))
+
     def keep(self, model_id: str, seconds: float) -> None:
         """How long a model stays in memory when it is idle, from now on; -1 for ever."""
         self._pool.keep(model_id, seconds)
@@ -141,10 +147,7 @@ class Inference:
             DeadlineExceeded, ModelLoading, MachineBusy: it took too long, to answer, to load a model or to come to one.
             ShuttingDown: the service's time to finish is over.
         """
-        for model_id, task in wanted:
-            self.spec(model_id, task)
-        if wanted:
-            logs.note_for_answer(model=", ".join(dict.fromkeys(model_id for model_id, _ in wanted)))
+        self._check(wanted)
         was_displaced = False
 
         def explain_timeout() -> VisionError:
