@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
-disable_created_metrics()  # a second series for each counter, which says only when the process started
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which says only when the process started
 
 _PREFIX = "llm_vision_"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
