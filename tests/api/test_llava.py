@@ -198,6 +198,7 @@ def test_without_weights_facts_are_told_or_an_error(start_server: Start, tmp_pat
     body = post(server, scene, question.prompt).json()
     assert (body["model"], body["degraded"], body["usage"]) == ("embedded-analysis", True, None)
     assert LLAVA_ID in body["notice"]
+    assert server.metric('llm_vision_degraded_answers_total{model="embedded-analysis"}') == 1
     for fields in ({"model": ALIAS}, {"fallback": "never"}):
         refused = post(server, scene, question.prompt, **fields)
         assert (refused.status_code, refused.json()["code"]) == (503, "model_load_failed")

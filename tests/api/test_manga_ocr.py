@@ -85,6 +85,7 @@ def test_weights_are_found_without_a_restart(start_server: Start, tmp_path: Path
     missing = post(server).json()
     assert (missing["engine"], missing["degraded"]) == ("rapidocr", True)
     assert "manga-ocr-base" in missing["notice"]
+    assert server.metric('llm_vision_degraded_answers_total{model="rapidocr"}') == 1
     for fields in ({"engine": "manga-ocr"}, {"fallback": "never"}):
         refused = post(server, **fields)
         assert (refused.status_code, refused.json()["code"]) == (503, "model_load_failed")

@@ -98,21 +98,28 @@ class ModelAnalyst:
         question = Converse(self.request.turns, self.request.sampling)
         outcome = await self.permit.run(self.model_id, [picture], question, on_chunk)
         reply = outcome.value
+        self._count(outcome.device_notice)
         return VisionAnswer(reply.text, reply.confidence, self.model_id, outcome.device_notice, reply.usage)
 
     async def _decide(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
         question = Decide(self.request.turns, self.request.choices)
         outcome = await self.permit.run(self.model_id, [picture], question)
         shares = outcome.value.probabilities
+        self._count(outcome.device_notice)
         best = max(shares, key=shares.__getitem__)
         on_chunk(Chunk(best))
         return VisionAnswer(best, shares[best], self.model_id, outcome.device_notice, outcome.value.usage, shares)
+
+    def _count(self, device_notice: str | None) -> None:
+        if device_notice:
+            self.permit.count_degraded(self.model_id)
 
 
 @dataclass(frozen=True)
 class EmbeddedAnalyst:
     """The embedded models, whose facts are composed into an answer."""
 
+    permit: Permit
     analysis: EmbeddedAnalysis
     question: Question
     reason: str | None = None
@@ -121,6 +128,8 @@ class EmbeddedAnalyst:
     async def analyze(self, picture: RawImage, on_chunk: OnChunk) -> VisionAnswer:
         """See `Analyst`."""
         answer = await self.analysis.analyze(picture, self.question)
+        if self.reason:
+            self.permit.count_degraded(answer.model)
         notice = f"{answer.notice} Now: {self.reason}." if self.reason else answer.notice
         on_chunk(Chunk(answer.analysis))
         return VisionAnswer(answer.analysis, answer.confidence, answer.model, notice)
@@ -223,4 +232,6 @@ class VisionService:
         embedded = self._models.embedded
         wanted = [(embedded[task], task) for task in sorted(tasks_for(question.facts))]
         async with self._inference.admit(wanted, client, self._limits.seconds) as permit:
-            yield EmbeddedAnalyst(EmbeddedAnalysis(permit, embedded), question, reason.detail if reason else None)
+            yield EmbeddedAnalyst(
+                permit, EmbeddedAnalysis(permit, embedded), question, reason.detail if reason else None
+            )

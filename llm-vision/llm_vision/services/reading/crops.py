@@ -97,6 +97,8 @@ class CropReader:
         outcome = await self.permit.run(chosen.engine, [picture], chosen.crop, is_last_use=True)
         crop = outcome.value
         instead = " ".join(filter(None, [chosen.notice, outcome.device_notice]))
+        if instead:
+            self.permit.count_degraded(chosen.engine)
         return Reading(
             text=crop.text,
             confidence=crop.confidence if crop.text else None,

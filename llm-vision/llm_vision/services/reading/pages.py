@@ -172,6 +172,8 @@ class PageReader:
         device_notice: str | None,
     ) -> PageReading:
         instead = " ".join(filter(None, [chosen.notice, device_notice]))
+        if instead:
+            self.permit.count_degraded(chosen.engine)
         return PageReading(
             width=picture.width,
             height=picture.height,
