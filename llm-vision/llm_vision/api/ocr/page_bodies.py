@@ -98,6 +98,6 @@ class PageAnswer(BaseModel):
     degraded: bool
     """Whether something less than the wanted model or device answered; `notice` says what."""
     truncated: bool
-    """Whether the page has more lines than are read (`VISION_OCR_MAX_LINES`); the others are missing."""
+    """Whether the page has more lines than the service reads (`VISION_OCR_MAX_LINES`); the rest is missing."""
     notice: str | None
     """For people: what to know about this answer."""
