@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -53,4 +54,23 @@ def test_whatever_is_no_tensor_is_refused_and_not_run(
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "pytorch_model.bin").write_bytes(data)
     with pytest.raises(UnusableWeights):
+        convert(tmp_path / "pytorch_model.bin", tmp_path / "model.safetensors")
+
+
+def test_tensors_larger_than_their_file_are_not_written_out(tmp_path: Path) -> None:
+    torch.save({"x": torch.ones(1).expand(10_000, 10_000)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(UnusableWeights, match="far larger than their file"):
+        convert(tmp_path / "pytorch_model.bin", tmp_path / "model.safetensors")
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_an_archive_that_grows_is_not_unpacked(tmp_path: Path) -> None:
+    torch.save({"x": torch.zeros(2_000_000)}, tmp_path / "plain.bin")
+    with (
+        zipfile.ZipFile(tmp_path / "plain.bin") as plain,
+        zipfile.ZipFile(tmp_path / "pytorch_model.bin", "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    with pytest.raises(UnusableWeights, match="far larger than their file"):
         convert(tmp_path / "pytorch_model.bin", tmp_path / "model.safetensors")

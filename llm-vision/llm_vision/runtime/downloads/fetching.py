@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...models.base import UnusableWeights
-from ..weights.manifest import MANIFEST, FileRecord, Manifest, is_weight_file, read_manifest, record_of, write_manifest
+from ..weights.manifest import MANIFEST, FileRecord, Manifest, read_manifest, record_of, write_manifest
 from ..weights.place import DownloadPlace
 from . import hub
+from .listing import HubFile
 
 PICKLED, SAFE = "pytorch_model.bin", "model.safetensors"
 _PARTIAL = ".partial"
@@ -78,7 +79,7 @@ class Fetching:
         kept = read_manifest(work)
         return kept.repairs + 1 if kept else 0
 
-    def _check_space(self, wanted: Sequence[hub.HubFile]) -> None:
+    def _check_space(self, wanted: Sequence[HubFile]) -> None:
         missing = sum(file.size - _size(self._target(file), self._partial(file)) for file in wanted)
         converted = sum(file.size for file in wanted if file.name == PICKLED)
         needed = missing + converted + _RESERVE_BYTES
@@ -86,7 +87,7 @@ class Fetching:
         if needed > free:
             raise NoSpace(f"the volume has {free // _MIB} MiB free and {needed // _MIB} MiB are needed")
 
-    def _fetch_proven(self, commit: str, file: hub.HubFile) -> FileRecord:
+    def _fetch_proven(self, commit: str, file: HubFile) -> FileRecord:
         """Fetch a file unless it is there; once more when what came is damaged."""
         target, partial = self._target(file), self._partial(file)
         if target.exists() and (record := _proof(target, file)):
@@ -126,21 +127,21 @@ class Fetching:
         work.rename(self.place.home)
         _sync(self.place.home.parent)
 
-    def _target(self, file: hub.HubFile) -> Path:
+    def _target(self, file: HubFile) -> Path:
         return self.place.work / file.name
 
-    def _partial(self, file: hub.HubFile) -> Path:
+    def _partial(self, file: HubFile) -> Path:
         """Named by its content: a file that has changed on the hub is not appended to an old one."""
         return self.place.work / f"{file.name}.{(file.sha256 or file.git_sha1 or '')[:16]}{_PARTIAL}"
 
 
-def chosen(files: Iterable[hub.HubFile], *, may_be_pickled: bool) -> list[hub.HubFile]:
-    """What of a repository is fetched, the small files first; never code, never a name with a folder in it.
+def chosen(files: Iterable[HubFile], *, may_be_pickled: bool) -> list[HubFile]:
+    """What of a repository's weights is fetched, the small files first.
 
     Raises:
         UnusableWeights: nothing of it can be loaded.
     """
-    known = sorted((file for file in files if is_weight_file(file.name)), key=lambda file: file.size)
+    known = sorted(files, key=lambda file: file.size)
     safe = [file for file in known if not file.name.endswith(".bin")]
     if not any(file.name.endswith(".safetensors") for file in safe):
         pickled = [file for file in known if file.name == PICKLED and may_be_pickled]
@@ -170,7 +171,7 @@ def _size(*files: Path) -> int:
     return 0
 
 
-def _proof(path: Path, file: hub.HubFile) -> FileRecord | None:
+def _proof(path: Path, file: HubFile) -> FileRecord | None:
     """What to record of a file that is what the hub has; None when it is not."""
     if path.stat().st_size != file.size:
         return None
@@ -178,7 +179,8 @@ def _proof(path: Path, file: hub.HubFile) -> FileRecord | None:
     if file.sha256:
         return record if record.sha256 == file.sha256 else None
     blob = hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-    blob.update(path.read_bytes())
+    with path.open("rb") as opened:
+        hashlib.file_digest(opened, lambda: blob)
     return record if blob.hexdigest() == file.git_sha1 else None
 
 

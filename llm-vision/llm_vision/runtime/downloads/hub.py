@@ -3,57 +3,80 @@
 from __future__ import annotations
 
 import os
-import re
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+from urllib.parse import quote
 from urllib.request import getproxies
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub import constants, get_session, hf_hub_url, set_client_factory
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import (  # type: ignore[attr-defined]
-    build_hf_headers,
-    hf_raise_for_status,
-    http_stream_backoff,
-)
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type: ignore[attr-defined]
+
+from .listing import HubFile, Listing, read_listing
 
 _LISTING_SECONDS = 10.0
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LISTING_BYTES = 4 * 1024 * 1024
+"""Of a listing; one of 10,000 files has 3 MB."""
 _NOT_LET_IN = "the hub refuses the token, or wants one: set HF_TOKEN"
 _REFUSALS = {401: _NOT_LET_IN, 403: _NOT_LET_IN, 404: "the hub has no such revision or file"}
 _CHUNK_BYTES = 256 * 1024  # what one write holds is lost with the process
 _BROKEN_OFF = (httpx2.ConnectError, httpx2.ReadError, httpx2.TimeoutException, httpx2.RemoteProtocolError)
-_TRIES, _PAUSE_SECONDS = 5, 1.0  # without any progress
+_BUSY = (408, 429)
+_TRIES = 5  # without any progress
+_PAUSE_SECONDS, _BUSY_SECONDS = 1.0, 8.0  # times the tries so far; what a busy hub asks for may be years
 
 
 class HubFailed(Exception):
     """The hub did not give what was asked for; the text is for people, in our words."""
 
 
-@dataclass(frozen=True)
-class HubFile:
-    """A file of a repository, as the hub describes it."""
+class _Unread(httpx2.SyncByteStream):
+    """A body that nobody reads: one of an error or a redirect may have no end.
 
-    name: str
-    size: int
-    """Bytes."""
-    sha256: str | None
-    """Of a large file."""
-    git_sha1: str | None
-    """Of a small file: that of git's blob."""
+    Args:
+        body: what is closed in its place.
+    """
+
+    def __init__(self, body: httpx2.SyncByteStream) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(())
+
+    def close(self) -> None:
+        self._body.close()
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The files of a repository at one commit."""
+def _refuse_offline(_: httpx2.Request) -> None:
+    if constants.is_offline_mode():
+        raise OfflineModeIsEnabled
 
-    commit: str
-    files: tuple[HubFile, ...]
+
+def _check(response: httpx2.Response) -> None:
+    """Refuse what would be larger in memory than on its way, or leads into the open; read no body but of a success."""
+    is_encoded = response.headers.pop("content-encoding", "identity") != "identity"
+    if response.is_success:
+        if is_encoded:
+            raise HubFailed("the hub compresses what must come as it is")
+        return
+    target = response.headers.get("location", "")
+    if response.has_redirect_location and response.url.scheme == "https" and target.lower().startswith("http:"):
+        raise HubFailed("the hub leads from https to http")
+    assert isinstance(response.stream, httpx2.SyncByteStream)  # noqa: S101
+    response.stream = _Unread(response.stream)
+
+
+def _client() -> httpx2.Client:
+    hooks: dict[str, list[Callable[..., Any]]] = {"request": [_refuse_offline], "response": [_check]}
+    return httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+
+
+set_client_factory(_client)
 
 
 def list_files(repo: str, revision: str) -> Listing:
@@ -61,25 +84,31 @@ def list_files(repo: str, revision: str) -> Listing:
 
     Raises:
         HubFailed: the hub cannot be reached, refuses, or says what cannot be understood; a variable is wrong.
+        UnusableWeights: it lists what cannot be.
     """
     _check_proxies()
     _check_certificates()
-    with _in_our_words():
-        info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=_LISTING_SECONDS)
-    if not info.sha or not _COMMIT.fullmatch(info.sha):
-        raise HubFailed("the hub names no commit")
-    return Listing(
-        info.sha,
-        tuple(
-            HubFile(
-                name=sibling.rfilename,
-                size=sibling.lfs.size if sibling.lfs else sibling.size or 0,
-                sha256=sibling.lfs.sha256 if sibling.lfs else None,
-                git_sha1=None if sibling.lfs else sibling.blob_id,
-            )
-            for sibling in info.siblings or ()
-        ),
-    )
+    url = f"{constants.ENDPOINT}/api/models/{repo}/revision/{quote(revision, safe='')}?blobs=true"
+    ends_at = time.monotonic() + 6 * _LISTING_SECONDS
+    body = bytearray()
+    with _in_our_words(), _asked(url, _LISTING_SECONDS) as response:
+        for chunk in response.iter_raw():
+            body += chunk
+            if len(body) > _LISTING_BYTES or time.monotonic() > ends_at:
+                raise HubFailed("the hub lists files without end")
+    return read_listing(body)
+
+
+@contextmanager
+def _asked(url: str, seconds: float, first_byte: int = 0) -> Iterator[httpx2.Response]:
+    """An answer that is a success, its body not read yet."""
+    wanted = {"Range": f"bytes={first_byte}-"} if first_byte else {}
+    headers = {**build_hf_headers(library_name="llm-vision"), "Accept-Encoding": "identity", **wanted}
+    with get_session().stream("GET", url, headers=headers, timeout=seconds) as response:
+        hf_raise_for_status(response)
+        if not response.is_success:  # a redirect to nowhere
+            raise HubFailed(f"the hub answers {response.status_code}")
+        yield response
 
 
 def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
@@ -96,33 +125,30 @@ def fetch(repo: str, commit: str, file: HubFile, partial: Path) -> None:
             before = opened.tell()
             try:
                 _append(url, opened, file.size)
-            except _BROKEN_OFF:
-                failures = failures + 1 if opened.tell() == before else 1
-                if failures == _TRIES:
+            except _BROKEN_OFF as error:
+                failure: Exception = error
+                pause = _PAUSE_SECONDS
+            except HfHubHTTPError as error:
+                if error.response.status_code not in _BUSY:
                     raise
-                time.sleep(_PAUSE_SECONDS)
+                failure, pause = error, _BUSY_SECONDS
+            else:
+                continue
+            failures = failures + 1 if opened.tell() == before else 1
+            if failures == _TRIES:
+                raise failure
+            time.sleep(pause * failures)
 
 
 def _append(url: str, opened: BinaryIO, size: int) -> None:
-    wanted = {"Range": f"bytes={opened.tell()}-"} if opened.tell() else {}
-    headers = {**build_hf_headers(library_name="llm-vision"), "Accept-Encoding": "identity", **wanted}
-    asking = http_stream_backoff(
-        "GET",
-        url,
-        headers=headers,
-        timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        retry_on_exceptions=(),
-        retry_on_status_codes=(408, 429),
-    )
-    with asking as response:
-        hf_raise_for_status(response)
+    with _asked(url, constants.HF_HUB_DOWNLOAD_TIMEOUT, opened.tell()) as response:
         if response.status_code != httpx2.codes.PARTIAL_CONTENT:
             _empty(opened)  # the whole file comes, whatever was asked for
-        for chunk in response.iter_bytes(_CHUNK_BYTES):
-            opened.write(chunk)
-            if opened.tell() > size:
+        for chunk in response.iter_raw(_CHUNK_BYTES):
+            if opened.tell() + len(chunk) > size:
                 _empty(opened)
                 raise HubFailed("the hub sends more than it announced")
+            opened.write(chunk)
     if opened.tell() < size:
         raise HubFailed("the hub broke off in the middle of a file")
 
@@ -172,5 +198,5 @@ def _in_our_words() -> Iterator[None]:
         if error.errno is not None:
             raise
         raise HubFailed("the hub broke off in the middle of a file") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HubFailed("what the hub answers cannot be understood") from error
