@@ -14,10 +14,10 @@ from fixtures.number_format import number_format
 from fixtures.shapes import held_out
 from fixtures.stepped import served, streamed
 from fixtures.tiny_models import LLAVA, LLAVA_ID
+from llm_vision.errors.memory import is_out_of_memory
 from llm_vision.models.base import LoadContext
 from llm_vision.models.decoding.language_model import LanguageModel
 from llm_vision.models.families.vlm.llava import Llava
-from llm_vision.runtime.child.outcomes import is_out_of_memory
 
 ASKED = list(held_out(6, seed=31, kind="description"))
 

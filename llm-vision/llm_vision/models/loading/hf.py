@@ -8,12 +8,17 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
+from ...errors.memory import is_out_of_memory
 from ..base import UnusableWeights
 
 if TYPE_CHECKING:
     import torch
 
 _PICKLED, _SAFE = "*.bin", "*.safetensors"
+_MOST_PER_BYTE = 2
+"""Parameters in a byte of weights: those of 4 bits."""
+_MOST_BUFFERS = 2**26
+"""Numbers beside the weights, of positions and the like."""
 _FAST_BF16 = frozenset({"amx_bf16", "avx512_bf16"})
 _CODE_KEYS = frozenset({"auto_map", "trust_remote_code", "custom_pipelines"})
 _KERNEL_KEYS = ("_attn_implementation", "attn_implementation")
@@ -63,6 +68,29 @@ def _keys(value: object) -> Iterator[str]:
             yield from _keys(inner)
 
 
+def check_extent(model_class: Any, folder: Path) -> None:
+    """Refuse a config of a larger model than the weights can be: what they lack would be made up before it is missed.
+
+    Raises:
+        UnusableWeights: it describes one, or no model of the class.
+    """
+    import torch
+    from transformers.initialization import no_init_weights
+
+    try:
+        config = model_class.config_class.from_pretrained(folder, local_files_only=True)
+        with torch.device("meta"), no_init_weights():
+            model = model_class(config)
+    except Exception as error:  # whatever the numbers in it lead to
+        if is_out_of_memory(error):
+            raise MemoryError from error
+        raise UnusableWeights(f"config.json describes no model ({type(error).__name__})") from error
+    described = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
+    held = sum(file.stat().st_size for pattern in (_SAFE, _PICKLED) for file in folder.glob(pattern))
+    if described > held * _MOST_PER_BYTE + _MOST_BUFFERS:
+        raise UnusableWeights("config.json describes a larger model than the weights are")
+
+
 def load_part(part_class: Any, folder: Path) -> Any:
     """A tokenizer or processor of a checkpoint, of a class of Transformers.
 
@@ -86,11 +114,13 @@ def load_weights(model_class: Any, folder: Path, *, may_be_pickled: bool, **opti
 
     Raises:
         UnusableWeights: files are missing, damaged, or not those of this model.
+        MemoryError: there is no memory for them.
     """
     check_config(folder)
     is_safe = any(folder.glob(_SAFE))
     if not is_safe and not (may_be_pickled and any(folder.glob(_PICKLED))):
         raise UnusableWeights("there are no weights in the folder: safetensors are needed")
+    check_extent(model_class, folder)
     return load_strictly(model_class, folder, local_files_only=True, use_safetensors=is_safe, **options)
 
 
@@ -99,12 +129,15 @@ def load_strictly(model_class: Any, folder: Path | None, **options: Any) -> Any:
 
     Raises:
         UnusableWeights: they are damaged, or not those of this model.
+        MemoryError: there is no memory for them.
     """
     from safetensors import SafetensorError
 
     try:
         model, info = model_class.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError, UnpicklingError) as error:
+        if is_out_of_memory(error):
+            raise MemoryError from error
         raise UnusableWeights(f"the weights cannot be read ({type(error).__name__})") from error
     unexpected = [name for name in info["unexpected_keys"] if not name.endswith(_IGNORED_BUFFERS)]
     different = len(info["missing_keys"]) + len(info["mismatched_keys"]) + len(unexpected)

@@ -19,11 +19,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...errors.memory import is_out_of_memory
 from ...models.base import JsonObject, LoadContext, Model, Quantization, SteppedModel, UnusableWeights
-from ..processes.guard import guard_process
+from ..processes import wire
+from ..processes.guard import guard_process, limit_memory
 from ..weights.proof import proven
 from .connection import Connection, WorkItem, items_of
-from .outcomes import answer, end_if_device_is_lost, free_memory, is_out_of_memory
+from .outcomes import answer, as_failure, end_if_device_is_lost, free_memory
 from .stepping import Stepping
 
 
@@ -37,8 +39,8 @@ def predict(model: Model, items: Sequence[WorkItem], *, is_retry: bool = False) 
         if len(results) != len(items):
             raise ValueError(f"{len(results)} results for {len(items)} items")
         return results
-    except Exception as error:
-        failure = error
+    except BaseException as error:
+        failure = as_failure(error)
     if is_out_of_memory(failure) and not is_retry:
         failure.__traceback__ = None  # its frames hold the tensors
         free_memory()
@@ -95,20 +97,30 @@ def load(launch: dict[str, Any]) -> Model:
     return model
 
 
+def _load_error(error: BaseException, limit: int | None) -> wire.Header:
+    """What the gateway is told of a load that failed."""
+    code, reason = "model_load_failed", type(error).__name__
+    if isinstance(error, UnusableWeights):
+        reason = str(error)
+    elif is_out_of_memory(error):
+        code = "insufficient_memory"
+        reason = f"it wants more than the {limit >> 20} MiB that it may take" if limit else "memory ran out"
+    return {"type": "load_error", "code": code, "reason": reason, "is_weights": isinstance(error, UnusableWeights)}
+
+
 def main() -> None:
     """Load the model, then run batches until told to stop."""
     descriptor, parent_pid, launch = int(sys.argv[1]), int(sys.argv[2]), json.loads(sys.argv[3])
     guard_process(parent_pid)
+    if limit := launch["limit_bytes"]:
+        limit_memory(limit)
     connection = Connection(socket.socket(fileno=descriptor))
     threading.Thread(target=connection.read_forever, daemon=True).start()
     try:
         model = load(launch)
     except BaseException as error:
         traceback.print_exc()
-        code = "insufficient_memory" if is_out_of_memory(error) else "model_load_failed"
-        is_weights = isinstance(error, UnusableWeights)
-        reason = str(error) if is_weights else type(error).__name__
-        connection.send({"type": "load_error", "code": code, "reason": reason, "is_weights": is_weights})
+        connection.send(_load_error(error, limit))
         sys.stderr.flush()
         os._exit(1)
     connection.send({"type": "ready"})

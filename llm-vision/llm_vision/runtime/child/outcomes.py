@@ -8,17 +8,24 @@ import sys
 from collections.abc import Iterable
 
 from ...errors import VisionError
+from ...errors.memory import is_out_of_memory
 from ...models.base import JsonObject
 from ..processes import wire
 from ..processes.wire import DEVICE_LOST
 from .connection import Connection, WorkItem
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Torch's allocator for the CPU raises a plain RuntimeError."""
-    if isinstance(error, MemoryError) or type(error).__name__ in ("OutOfMemoryError", "OutOfMemory"):
-        return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+def as_failure(error: BaseException) -> Exception:
+    """What a request fails with; a library in Rust that panics takes no process with it.
+
+    Raises:
+        BaseException: the process is to end.
+    """
+    if isinstance(error, Exception):
+        return error
+    if type(error).__name__ == "PanicException":
+        return RuntimeError("a library panicked")
+    raise error
 
 
 def is_device_lost(error: BaseException) -> bool:

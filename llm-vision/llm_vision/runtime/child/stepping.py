@@ -8,9 +8,10 @@ from collections import deque
 from typing import NoReturn
 
 from ...errors import ClientClosed, VisionError
+from ...errors.memory import is_out_of_memory
 from ...models.base import Item, JsonObject, SteppedModel
 from .connection import Connection, WorkItem, items_of
-from .outcomes import answer, end_if_device_is_lost, free_memory, is_out_of_memory
+from .outcomes import answer, as_failure, end_if_device_is_lost, free_memory
 
 
 class Stepping:
@@ -65,8 +66,8 @@ class Stepping:
             return
         try:
             self._model.join(item)
-        except Exception as error:
-            failure = error
+        except BaseException as error:
+            failure = as_failure(error)
         else:
             item.images = ()
             return
@@ -82,8 +83,8 @@ class Stepping:
         while self._joined_at:
             try:
                 ended = self._model.step()
-            except Exception as error:
-                failure = error
+            except BaseException as error:
+                failure = as_failure(error)
             else:
                 for item, result in ended:
                     self._end(item, result)

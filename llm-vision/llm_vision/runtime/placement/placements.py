@@ -18,6 +18,11 @@ _GPU_HOST_BYTES = 2 * _GIGABYTE
 """In the process of a model that runs on a GPU: CUDA's libraries, and a shard of the weights while it loads."""
 _SHARE = {Quantization.NONE: 1.0, Quantization.EIGHT: 0.6, Quantization.FOUR: 0.4}
 """Size of the weights by their bits, of the 16-bit size; with what is not quantised (vision, embeddings)."""
+_LIMIT_OF_WEIGHTS = 3
+"""Times their forecast: in 32 bits they are twice as large, and beside them lies what they are read from."""
+_LIMIT_OF_REST = 2
+_LIMIT_BYTES = 1 * _GIGABYTE
+"""For every process on top: what libraries take and do not use counts too."""
 SMALLEST_SHARE = min(_SHARE.values())
 _LARGE_BYTES = 4 * _GIGABYTE
 """Weights from which on `auto` takes 4 bits on a CPU: below it, they are fast enough as they are."""
@@ -34,6 +39,8 @@ class Placement:
     memory_bytes: int = 0
     """Resident memory of its process."""
     gpu_bytes: int = 0
+    limit_bytes: int | None = None
+    """What its process may take at most; None on a GPU, whose driver takes what it needs."""
 
     @property
     def words(self) -> str:
@@ -100,7 +107,8 @@ def plan_placements(spec: ModelSpec, policy: DevicePolicy, gpus: Sequence[Gpu], 
     if notice and not policy.cpu_fallback and policy.device.startswith("cuda"):
         return Placements((), notice)
     on_cpu = tuple(
-        Placement("cpu", bits, _cpu_bytes(spec, bits, weight_bytes)) for bits in _cpu_bits(spec, policy, weight_bytes)
+        Placement("cpu", bits, _cpu_bytes(spec, bits, weight_bytes), limit_bytes=_cpu_limit(spec, bits, weight_bytes))
+        for bits in _cpu_bits(spec, policy, weight_bytes)
     )
     return Placements((*on_gpu, *on_cpu), notice)
 
@@ -159,3 +167,10 @@ def _cpu_bytes(spec: ModelSpec, bits: Quantization, weight_bytes: int) -> int:
     if not weight_bytes:
         return spec.memory_bytes
     return int(weight_bytes * _SHARE[bits]) + spec.working_bytes
+
+
+def _cpu_limit(spec: ModelSpec, bits: Quantization, weight_bytes: int) -> int:
+    """What a process on the CPU may take at most."""
+    weights = int(weight_bytes * _SHARE[bits])
+    rest = _cpu_bytes(spec, bits, weight_bytes) - weights
+    return _LIMIT_OF_WEIGHTS * weights + _LIMIT_OF_REST * rest + _LIMIT_BYTES

@@ -6,11 +6,13 @@ import contextlib
 import ctypes
 import faulthandler
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_STACK_BYTES = 64 * 1024 * 1024  # of the threads that libraries start for each core; most of it is never used
 _OOM_SCORE_ADJ = "500"  # when memory runs out the kernel ends a child, which restarts, not the gateway
 
 
@@ -24,3 +26,14 @@ def guard_process(parent_pid: int) -> None:
             Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
     if os.getppid() != parent_pid:  # it died before the line above
         os._exit(0)
+
+
+def limit_memory(most_bytes: int) -> None:
+    """Let this process take no more memory: what asks for more fails, here and not in the whole machine.
+
+    Linux counts what is private and writable, used or not, but not what CUDA maps; elsewhere there is no limit.
+    """
+    if sys.platform == "linux":
+        room = most_bytes + (os.cpu_count() or 1) * _STACK_BYTES
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (room if hard == resource.RLIM_INFINITY else min(room, hard), hard))

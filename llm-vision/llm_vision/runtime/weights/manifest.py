@@ -12,9 +12,11 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ...models.base import UnusableWeights
+from .reading import read_small
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
+_MOST_BYTES = 1024 * 1024
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NEVER = ("*.py", MANIFEST)
 _WEIGHT_FILES = (
@@ -80,7 +82,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         UnusableWeights: there is one that cannot be read.
     """
     try:
-        content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        content = json.loads(read_small(folder / MANIFEST, _MOST_BYTES))
         if content.pop("format") != _FORMAT:
             raise ValueError
         files = {name: FileRecord(**record) for name, record in content.pop("files").items()}
@@ -89,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest | None:
         return Manifest(files, **content)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UnusableWeights("manifest.json cannot be read; when the files are right, remove it") from error
 
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...models.base import UnusableWeights
+from .files import check_files
 from .manifest import FileRecord, Manifest, read_manifest, record_of, weight_files, write_manifest
+from .numbers import check_numbers
 
 _MOST_THREADS = 4  # hashing releases Python's lock, and large models come in several files
 
@@ -19,17 +21,22 @@ _MOST_THREADS = 4  # hashing releases Python's lock, and large models come in se
 def proven(folder: Path | None, *, may_repair: bool) -> Iterator[None]:
     """Load a model inside: its files are hashed beside it, and it is of use only when they are right.
 
-    A folder without a manifest gets one after its first good load, where it can be written.
+    Before that, they are files of sane sizes, with sane numbers in them. A folder without a manifest gets one after its
+    first good load, where it can be written.
 
     Args:
         folder: where the files are; None where they are part of a package.
         may_repair: whether a damaged file that this service has downloaded is removed, to be downloaded again.
 
     Raises:
-        UnusableWeights: the files are not those of the manifest, whatever the load itself has raised.
+        UnusableWeights: the files are not those of the manifest, whatever the load itself has raised; or no model's.
     """
+    if folder:
+        check_files(folder)
     manifest = read_manifest(folder) if folder else None
     if folder is None or (manifest is None and not os.access(folder, os.W_OK)):
+        if folder:
+            check_numbers(folder)
         yield
         return
     files = weight_files(folder)
@@ -39,6 +46,7 @@ def proven(folder: Path | None, *, may_repair: bool) -> Iterator[None]:
     with ThreadPoolExecutor(_MOST_THREADS) as threads:
         hashing = {file.name: threads.submit(_record_of, file) for file in files}
         try:
+            check_numbers(folder)
             yield
         finally:
             records = {name: future.result() for name, future in hashing.items()}

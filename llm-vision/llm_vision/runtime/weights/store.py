@@ -13,9 +13,12 @@ from ...models.base import ModelSpec, Volume, Weights
 from .failures import RETRY_LOAD
 from .looks import VolumeLooks
 from .place import DownloadPlace
+from .reading import read_small
+from .sizes import most_bytes
 from .volume_check import complaint, unreadable, unwritable
 
 _CONFIG = "config.json"
+_REF_BYTES = 1024  # of the name of a commit in a hub cache
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,8 @@ def _first(texts: Iterable[str | None]) -> str | None:
 def _is_of_kind(config: Path, kind: str) -> bool:
     """Whether it is the config of such a model; one that cannot be understood is for the load to refuse."""
     try:
-        return bool(json.loads(config.read_bytes()).get("model_type", kind) == kind)
-    except (ValueError, AttributeError):
+        return bool(json.loads(read_small(config, most_bytes(config.name))).get("model_type", kind) == kind)
+    except (ValueError, AttributeError, RecursionError):
         return True
     except OSError:
         return False
@@ -165,6 +168,6 @@ def _snapshots(root: Path, weights: Weights) -> Iterable[Path]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text().strip()
-    except OSError:
+        return read_small(file, _REF_BYTES).decode().strip()
+    except (OSError, ValueError):
         return ""

@@ -39,6 +39,7 @@ class Launch:
             "device": placement.device,
             "quantization": placement.quantization,
             "threads": self.threads,
+            "limit_bytes": placement.limit_bytes,
             "weights_root": str(self.weights_root) if self.weights_root else None,
             "may_repair": self.may_repair,
             "options": self.options,
@@ -85,7 +86,10 @@ class WorkerProcess(ChildProcess):
             raise _load_error(launch, placement, code, reason, is_weights=message["is_weights"])
         if await self.close(EXIT_SECONDS) == _KILLED:
             raise InsufficientMemory("the system ended the process while the model loaded", retry_after=RETRY_LOAD)
-        raise _load_error(launch, placement, ModelLoadFailed.code, "its process ended", is_weights=False)
+        reason = "its process ended"
+        if placement.limit_bytes:
+            reason += f"; it may take {placement.limit_bytes >> 20} MiB"
+        raise _load_error(launch, placement, ModelLoadFailed.code, reason, is_weights=False)
 
 
 def _load_error(launch: Launch, placement: Placement, code: str, reason: str, *, is_weights: bool) -> VisionError:

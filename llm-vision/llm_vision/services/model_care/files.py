@@ -11,9 +11,12 @@ from typing import Any
 
 from ...models.base import ModelSpec
 from ...runtime.weights.manifest import MANIFEST
+from ...runtime.weights.reading import read_small
+from ...runtime.weights.sizes import most_bytes
 from ...runtime.weights.store import WeightStore
 
 _CONFIG = "config.json"
+_MOST_TOKENS = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def read_context_length(files: Iterable[Path]) -> int | None:
     config = next((_read_config(file) for file in files if file.name == _CONFIG), {})
     text = config.get("text_config")
     length = (text if isinstance(text, dict) else config).get("max_position_embeddings")
-    return length if type(length) is int and length > 0 else None
+    return length if type(length) is int and 0 < length <= _MOST_TOKENS else None
 
 
 def _read_times(files: Iterable[Path]) -> Iterator[float]:
@@ -67,7 +70,7 @@ def _read_times(files: Iterable[Path]) -> Iterator[float]:
 def _read_config(config: Path) -> dict[str, Any]:
     """What stands in a file; nothing where it is no config: that is for the load to refuse."""
     try:
-        value = json.loads(config.read_bytes())
+        value = json.loads(read_small(config, most_bytes(config.name)))
     except (OSError, ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

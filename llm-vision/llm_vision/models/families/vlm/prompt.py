@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...base import JsonObject, UnusableWeights
+from ...loading.patience import TooCostly
+from .template import ChatTemplate
+from .tokenizer import check_tokenizer
 
 _TURNS = (
     "{%- for message in messages -%}"
@@ -61,11 +64,14 @@ class PromptWriter:
         tokenizer: of Transformers.
         template: Jinja; run in a sandbox, since it comes with the weights.
         image_mark: what the template writes once for each picture.
+
+    Raises:
+        UnusableWeights: the template cannot be understood.
     """
 
     def __init__(self, tokenizer: Any, template: str, image_mark: str) -> None:
         self._tokenizer = tokenizer
-        self._template = template
+        self._template = ChatTemplate(template, tokenizer.special_tokens_map)
         self._marks = [mark for mark in {*tokenizer.all_special_tokens, image_mark} if len(mark) > 1]
 
     def write(self, messages: Sequence[JsonObject]) -> str:
@@ -77,23 +83,27 @@ class PromptWriter:
 
         harmless = [self._spell_marks_apart(message) for message in messages]
         try:
-            return self._apply(harmless)
+            return self._template.write(harmless)
         except TemplateError:
-            return self._apply(list(_fold_system(harmless)))  # some templates refuse the role
+            return self._template.write(list(_fold_system(harmless)))  # some templates refuse the role
 
     def check(self, image_token: int) -> None:
         """Write a prompt with a picture.
 
         Raises:
-            UnusableWeights: the template fails, does what the sandbox forbids, or leaves the picture out.
+            UnusableWeights: the template fails, does what the sandbox forbids, takes too long, or leaves the picture
+                out; or the tokenizer does.
         """
         from jinja2 import TemplateError
 
+        check_tokenizer(self._tokenizer)
         question = [{"type": "image"}, {"type": "text", "text": "?"}]
         try:
             ids = self.tokenize(self.write([{"role": "user", "content": question}]))
-        except TemplateError as error:
+        except (TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise UnusableWeights("the chat template does not work") from error
+        except TooCostly as error:
+            raise UnusableWeights("the chat template computes for too long") from error
         if ids.count(image_token) != 1:
             raise UnusableWeights("the chat template does not say where the picture is")
 
@@ -108,12 +118,6 @@ class PromptWriter:
         """The token ids of a text that goes on with another one."""
         ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
         return ids
-
-    def _apply(self, messages: Sequence[JsonObject]) -> str:
-        text: str = self._tokenizer.apply_chat_template(
-            messages, chat_template=self._template, tokenize=False, add_generation_prompt=True
-        )
-        return text
 
     def _spell_marks_apart(self, message: JsonObject) -> JsonObject:
         parts = [

@@ -31,6 +31,7 @@ def load(model_class: Any, folder: Path, dtype: torch.dtype = torch.bfloat16) ->
         UnusableWeights: files are missing, damaged, or not those of this model.
     """
     hf.check_config(folder)
+    hf.check_extent(model_class, folder)
     _refuse_other_quantization(folder)
     hooks.register()
     description = copy.describe(folder, GROUP)
