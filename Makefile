@@ -86,9 +86,10 @@ docker-test: install ## Build the image and test docker-compose.yml on a Docker 
 faults: install ## Measure every promise that has a figure (NAME=overload for one part); about 15 minutes
 	cd tests && ../$(BIN)/python -m faults.figures $(NAME)
 
-fuzz: install ## Send 50,000 mutated bodies to a live server (COUNT=...), and mutated answers of another server
+fuzz: install ## Send 50,000 mutated bodies to a live server (COUNT=...); mutated answers of another server, and models
 	cd tests && ../$(BIN)/python -m faults.fuzz --count $(COUNT)
 	cd tests && ../$(BIN)/python -m faults.fuzz_answers
+	cd tests && ../$(BIN)/python -m faults.fuzz_model_files
 
 soak: install ## Run 30 minutes of mixed traffic with misbehaving clients (MINUTES=...; LEAK=--leak for a leaking build)
 	cd tests && ../$(BIN)/python -m faults.soak --minutes $(MINUTES) $(LEAK)
