@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from urllib.parse import quote
 from urllib.request import getproxies
 
@@ -74,7 +74,7 @@ def _check(response: httpx2.Response) -> None:
 
 
 def _client() -> httpx2.Client:
-    hooks: dict[str, list[Callable[..., None]]] = {"request": [_refuse_offline], "response": [_check]}
+    hooks: dict[str, list[Callable[..., Any]]] = {"request": [_refuse_offline], "response": [_check]}
     client = httpx2.Client(event_hooks=hooks, follow_redirects=True, timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
     return watch(client, head_seconds=_HEAD_SECONDS)
 
