@@ -162,7 +162,7 @@ def test_row_34_a_costly_pattern_is_answered_or_refused_in_bounded_time(
 @on_both
 def test_row_34_joined_patterns_are_refused_and_others_go_on(talking: LiveServer, route: str) -> None:
     letters = {"allOf": [{"type": "string", "pattern": rf"\p{{L}}{{{100 - number}}}"} for number in range(22)]}
-    fields = {"max_tokens": 400} if route == OPENAI else {"options": {"num_predict": 400}}
+    fields = {"max_tokens": 80} if route == OPENAI else {"options": {"num_predict": 80}}
     numbers = {"type": "array", "items": {"type": "integer"}, "minItems": 1000}
     form = {"type": "json_schema", "json_schema": {"name": "numbers", "schema": numbers}}
     asked = {"response_format": form} if route == OPENAI else {"format": numbers}
@@ -175,7 +175,7 @@ def test_row_34_joined_patterns_are_refused_and_others_go_on(talking: LiveServer
         refused(talking, route, tool, 422, "invalid_tool_schema")
     said += "".join(pieces)
     assert stream.is_done
-    assert len(said) > 300
+    assert len(said) > 60
     stream.close()
 
 
