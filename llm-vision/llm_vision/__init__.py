@@ -1,3 +1,3 @@
 """LLM Vision: a self-hosted service that reads manga text and answers questions about pictures."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
