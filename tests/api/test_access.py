@@ -14,9 +14,16 @@ CLOSED = [
     ("POST", "/ocr"), ("POST", "/analyze_image"), ("GET", "/models"), ("POST", "/models/load"),
     ("POST", "/models/unload"), ("GET", "/languages"), ("GET", "/version"), ("GET", "/metrics"),
     ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nothing"), ("GET", "/ocr"), ("HEAD", "/models"),
-    ("GET", "//livez"), ("GET", "/livez/"), ("GET", "/LIVEZ"), ("POST", "/livez"), ("GET", "/livez/../models"),
+    ("GET", "//livez"), ("GET", "/livez//"), ("GET", "/LIVEZ"), ("POST", "/livez"), ("GET", "/livez/../models"),
 ]  # fmt: skip
-OPEN = [("GET", "/livez"), ("GET", "/health"), ("GET", "/readyz"), ("HEAD", "/ocr"), ("HEAD", "/livez")]
+OPEN = [
+    ("GET", "/livez"),
+    ("GET", "/livez/"),
+    ("GET", "/health"),
+    ("GET", "/readyz"),
+    ("HEAD", "/ocr"),
+    ("HEAD", "/livez"),
+]
 
 
 @pytest.fixture(scope="module")
