@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import string
+import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,13 +15,17 @@ from rapidfuzz.distance import Levenshtein
 
 from fixtures.counts import THREADS, many
 from fixtures.drawing import draw_bubble, draw_screentone, draw_words, sample_bubbles, worn
+from fixtures.items import PlainItem
 from fixtures.pages import draw_page
 from fixtures.sentences import FURIGANA
 from fixtures.stepped import Heard, serve
+from fixtures.waiting import PATIENCE, eventually
 from llm_vision.errors import ClientClosed
 from llm_vision.models.base import Item, JsonObject, LoadContext
 from llm_vision.models.families.rapidocr.engine import Engine
 from llm_vision.models.families.rapidocr.model import RapidOcr
+from llm_vision.models.families.rapidocr.side_by_side import LARGE_SECONDS, Engines
+from llm_vision.models.parts import PartedRequests, Steps
 
 
 class PictureItem(Item):
@@ -241,6 +248,37 @@ def test_a_crop_beside_a_costly_picture_is_answered_first(reader: RapidOcr) -> N
     assert first["result"]["text"] == text
     assert len(last["result"]["lines"]) > 50
     assert 0 < first["work"] < last["work"]
+
+
+def test_the_spare_engine_works_for_others_while_a_large_part_keeps_one_busy() -> None:
+    engines, requests, go = Engines(["usual", "spare"]), PartedRequests(), threading.Event()  # type: ignore[list-item]
+    greedy, polite = (PlainItem([], {}) for _ in range(2))
+    greedy.client, polite.client = "greedy", "polite"
+
+    def steps(parts: Sequence[Callable[[Any], Any]]) -> Steps:
+        return {"done by": (yield parts)}
+
+    def large(engine: object) -> object:
+        go.wait(PATIENCE)
+        return engine
+
+    found: list[tuple[Item, JsonObject | Exception]] = []
+
+    def ended() -> list[tuple[Item, JsonObject | Exception]]:
+        engines.work_on(requests, threads=1)
+        found.extend(requests.take_ended())
+        return found
+
+    requests.add(greedy, steps([large, large]))
+    begun = time.monotonic()
+    eventually(lambda: ended() or time.monotonic() > begun + 2 * LARGE_SECONDS)
+    assert requests.running == 1, "the spare engine is not for the client whose part it is"
+    requests.add(polite, steps([lambda engine: engine]))
+    assert eventually(ended) == [(polite, {"done by": ["spare"]})]
+    go.set()
+    found.clear()
+    ((item, _),) = eventually(ended)
+    assert item is greedy
 
 
 class LeavesSoon(PictureItem):

@@ -13,7 +13,7 @@ from ...parts import Assignment, PartedRequests
 from .engine import Engine
 
 SPARE = 1
-"""Engines beside those that have a core each: while these are busy with large parts, somebody else's need not wait."""
+"""Engines beside those that have a core each: while one of these is busy with a large part, it works for others."""
 LARGE_SECONDS = 0.05
 """A part that takes longer is a large one: most take less."""
 LOOK_SECONDS = 0.005
@@ -67,15 +67,15 @@ class Engines:
         for station in self._stations[:-SPARE][: max(1, threads)]:
             if station.assignment is None and not self._start(station, requests.take()):
                 return
-        if self._are_all_in_large_parts(threads):
+        if self._is_held_up(threads):
             self._start(self._stations[-1], requests.take(only_idle_clients=True))
 
-    def _are_all_in_large_parts(self, threads: int) -> bool:
+    def _is_held_up(self, threads: int) -> bool:
+        """Whether all usual engines are busy, and one of them with a large part: others had less than their share."""
         since = time.perf_counter() - LARGE_SECONDS
         usual = self._stations[:-SPARE][: max(1, threads)]
-        return self._stations[-1].assignment is None and all(
-            station.assignment is not None and station.started_at <= since for station in usual
-        )
+        are_busy = all(station.assignment is not None for station in usual)
+        return are_busy and self._stations[-1].assignment is None and any(s.started_at <= since for s in usual)
 
     def _start(self, station: _Station, assignment: Assignment | None) -> bool:
         """Let an engine work on a part; False where there is none."""
