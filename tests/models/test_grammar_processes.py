@@ -22,7 +22,7 @@ from fixtures.nasty_schemas import NASTY, Schema, intersections
 from fixtures.processes import grammar_servers
 from fixtures.sound_schemas import thing
 from fixtures.tiny_models import LLAVA
-from fixtures.waiting import PATIENCE, eventually, is_alive
+from fixtures.waiting import PATIENCE, eventually, is_alive, is_gone
 from llm_vision.errors import InferenceFailed, InsufficientMemory, InvalidParameter, InvalidToolSchema, VisionError
 from llm_vision.models.grammar.constraints import Constraint, Constraints
 from llm_vision.models.grammar.messages import USUAL_LIMITS, GrammarLimits
@@ -66,7 +66,7 @@ class Kit:
     def close(self) -> None:
         before = self.server
         self.constraints.close()
-        eventually(lambda: not is_alive(before))
+        eventually(lambda: is_gone(before))
 
     def walk(self, constraint: Constraint, steps: int) -> str:
         """What is written by choosing among the allowed tokens at random; why it ends early, as an exception."""
@@ -212,17 +212,20 @@ def test_a_process_that_the_system_kills_is_no_fault_of_the_schema(own: Kit) -> 
     constraint.take(own.allowed(constraint)[-1])
     with pytest.raises(InsufficientMemory):
         own.walk(constraint, 9)
+    eventually(lambda: own.constraints._spare and own.constraints._spare.poll())
     assert own.walk(own.of(ONE_OF_FEW), 90), "one that was killed while it waited is not asked"
 
 
 def test_a_server_that_is_killed_is_started_again(own: Kit) -> None:
     constraint = own.of({"type": "string"})
     assert constraint.is_ready(PATIENCE)
-    own.server.kill()
+    killed = own.server
+    killed.kill()
     constraint.take(own.allowed(constraint)[-1])
     with pytest.raises(InsufficientMemory):
         own.walk(constraint, 9)
     assert own.walk(own.of(ONE_OF_FEW), 90)
+    eventually(lambda: is_gone(killed))
 
 
 def test_its_processes_end_with_the_model() -> None:
@@ -247,7 +250,7 @@ def test_a_tokenizer_that_cannot_be_read_fails_its_requests() -> None:
     assert isinstance(constraint.failure, InferenceFailed)
     (started,) = set(grammar_servers()) - before
     constraints.close()
-    eventually(lambda: not is_alive(started))
+    eventually(lambda: is_gone(started))
 
 
 @pytest.mark.parametrize("size", [80_000, 17_000_000])

@@ -14,7 +14,7 @@ from fixtures.processes import grammar_servers
 from fixtures.shapes import held_out
 from fixtures.stepped import Heard, serve, served
 from fixtures.tiny_models import LLAVA, LLAVA_ID
-from fixtures.waiting import eventually, is_alive
+from fixtures.waiting import eventually, is_gone
 from llm_vision.errors import InvalidParameter, VisionError
 from llm_vision.models.base import LoadContext
 from llm_vision.models.decoding import loop
@@ -177,7 +177,7 @@ def test_a_real_constraint_costs_a_row_nothing_but_its_freedom(model: Llava) -> 
     answers = texts(served(model, asked))
     (started,) = grammar_servers()
     model._constraints.close()
-    eventually(lambda: not is_alive(started))
+    eventually(lambda: is_gone(started))
     assert answers.pop(2).strip() in {'"red"', '"blue"'}
     del wanted[2]
     assert answers == wanted

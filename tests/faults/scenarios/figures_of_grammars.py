@@ -29,6 +29,9 @@ from llm_vision.models.grammar.messages import USUAL_LIMITS
 from llm_vision.models.tasks.chat import ResponseFormat, response_format_from_json
 
 GENERATED = 2000
+SOUND = 100
+"""Schemas beside which a pause of others is taken for usual."""
+ONE_OF_FEW = {"enum": ["red", "blue"]}
 AT_ONCE = 3
 """Clients that send such schemas."""
 PAUSE_SECONDS = 0.1
@@ -63,7 +66,7 @@ def _figures() -> list[Figure]:
         server = LiveServer(Path(folder), settings)
         try:
             eventually(lambda: server.client.get("/readyz").status_code == 200)
-            alone = _send(server, [{"enum": ["red"]}] * 200)
+            alone = _send(server, [ONE_OF_FEW] * SOUND)
             beside = _send(server, [*NASTY.values(), *intersections(GENERATED)])
             restarts = server.metric("llm_vision_worker_restarts_total")
         finally:
