@@ -174,7 +174,7 @@ class Decoding:
         """Go on with a prompt, the first one: all of it where nobody else waits for tokens."""
         row = prompt.row
         if prompt.cache is None:
-            reused, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
+            reused, prompt.cache = self._prefixes.longest(row.item.owner, prompt.key) or (0, self._model.new_cache())
             row.reused_tokens = row.reused_tokens if row.tokens else reused
         done = prompt.cache.get_seq_length()
         end = min(done + CHUNK, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
@@ -191,7 +191,7 @@ class Decoding:
         if end < prompt.embedded.shape[1]:
             return
         self._waiting.popleft()
-        self._prefixes.keep(prompt.key, prompt.cache)
+        self._prefixes.keep(row.item.owner, prompt.key, prompt.cache)
         self._begin(prompt, logits, prompt.cache)
 
     def _begin(self, prompt: Prompt, logits: torch.Tensor, cache: TokenCache) -> None:

@@ -154,7 +154,7 @@ class VisionLanguageModel(SteppedModel):
             raise InvalidParameter("the messages do not say where the pictures are", param="messages")
         if len(ids) >= self._context:  # before the pictures are looked at
             raise self._too_long(len(ids))
-        pictures = self._memory.see(item.images) if item.images else []
+        pictures = self._memory.see(item.owner, item.images) if item.images else []
         coming = iter(pictures)
         parts = [next(coming) if id_ == self._image_token else id_ for id_ in ids]
         key = [
