@@ -94,9 +94,9 @@ class VisionLanguageModel(SteppedModel):
         self._writer = PromptWriter(tokenizer, find_template(folder, tokenizer) or variant.template, self.image_mark)
         self._writer.check(self._image_token)
         self._tokenizer = tokenizer.backend_tokenizer
-        ends, head = find_end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
-        language = LanguageModel(self.network.get_decoder(), head, ends)
-        self._constraints = Constraints(tokenizer, ends, head.out_features)
+        self._ends, head = find_end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
+        language = LanguageModel(self.network.get_decoder(), head, self._ends)
+        self._constraints = Constraints(tokenizer, self._ends, head.out_features)
         self._context = self.network.config.get_text_config().max_position_embeddings
         self._prefixes = PrefixStore(variant.prefix_bytes)
         self._memory = PictureMemory(self.features, FEATURE_BYTES)
@@ -192,7 +192,8 @@ class VisionLanguageModel(SteppedModel):
         from ...decoding.text import TextStream
 
         if isinstance(request, Decide):
-            sampling, response_format, choices = Sampling(), None, Choices(request.choices, self._writer.tokenize_more)
+            sampling, response_format = Sampling(), None
+            choices = Choices(request.choices, self._writer.tokenize_more, self._ends)
         else:
             sampling, response_format, choices = request.sampling, request.response_format, None
         return Row(
