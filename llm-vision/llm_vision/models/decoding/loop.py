@@ -113,8 +113,8 @@ class Decoding:
             self._waiting.append(self._with_answer(self._resting.pop().prompt))
             return None
         prompt = self._waiting[0] if self._waiting else None
-        if prompt and not (prompt.waits and self._is_answering):
-            if self._is_answering:
+        if prompt and not (prompt.waits and self.is_answering):
+            if self.is_answering:
                 prompt.waits = True
                 return None
             self._waiting.popleft()
@@ -133,7 +133,7 @@ class Decoding:
 
     def _put_off_decision(self) -> Row | None:
         prompt = self._deciding.pop()
-        if not self._is_answering:
+        if not self.is_answering:
             return prompt.row
         prompt.cache, prompt.waits = None, True
         self._waiting.appendleft(prompt)
@@ -159,19 +159,19 @@ class Decoding:
             self._drop([row for row in self._rows if row.is_finished])
         self._go_on_with_rested()
         prompt = self._next_prompt()
-        can_read = prompt is not None and not (self._is_answering and prompt.waits)
+        can_read = prompt is not None and not (self.is_answering and prompt.waits)
         self._has_decided = bool(self._deciding) and not (can_read and self._has_decided)
         if self._has_decided:
             self._decide()
         elif prompt and can_read:
             self._read(prompt)
-        elif not self._is_answering and (rows := self._all_rows):
+        elif not self.is_answering and (rows := self._all_rows):
             rows[0].is_ready(_LOOK_AGAIN)
         ended, self._ended = self._ended, []
         return ended
 
     @property
-    def _is_answering(self) -> bool:
+    def is_answering(self) -> bool:
         """Whether somebody's prompt has been read."""
         return bool(self._rows or self._deciding)
 
@@ -203,7 +203,7 @@ class Decoding:
             reused, prompt.cache = self._prefixes.longest(row.item.owner, prompt.key) or (0, self._model.new_cache())
             row.reused_tokens = row.reused_tokens if row.tokens else reused
         done = prompt.cache.get_seq_length()
-        end = min(done + CHUNK, prompt.embedded.shape[1]) if self._is_answering else prompt.embedded.shape[1]
+        end = min(done + CHUNK, prompt.embedded.shape[1]) if self.is_answering else prompt.embedded.shape[1]
         try:
             with self._model.interrupted(row.item):
                 logits = self._model.read(prompt.embedded[:, done:end], prompt.positions[..., done:end], prompt.cache)

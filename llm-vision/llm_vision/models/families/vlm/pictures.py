@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,25 +42,23 @@ class PictureMemory:
     looks less closely at each.
 
     Args:
-        encode: the features of a request's RGB pictures, each as in `SeenPicture`.
+        encode: the features of a request's RGB pictures, one after the other, each as in `SeenPicture`.
         max_bytes: of all features together.
     """
 
-    def __init__(self, encode: Callable[[Sequence[Rgb]], list[torch.Tensor]], max_bytes: int) -> None:
+    def __init__(self, encode: Callable[[Sequence[Rgb]], Iterable[torch.Tensor]], max_bytes: int) -> None:
         self._encode = encode
         self._known: FairStore[Key, SeenPicture] = FairStore(max_bytes)
         self._numbers = itertools.count(-1, -1)
 
-    def see(self, owner: str, pictures: Sequence[Rgb]) -> list[SeenPicture]:
-        """All pictures of an owner's request; those that it has not shown before are encoded."""
+    def see(self, owner: str, pictures: Sequence[Rgb]) -> Generator[None, None, list[SeenPicture]]:
+        """All pictures of an owner's request; where it has not shown all of them before, with a pause behind each."""
         keys = [_key(picture, is_alone=len(pictures) == 1) for picture in pictures]
         seen = [self._known.use(owner, key) for key in keys]
         if None in seen:
-            features = self._encode(pictures)
-            seen = [
-                known or SeenPicture(feature, next(self._numbers))
-                for known, feature in zip(seen, features, strict=True)
-            ]
+            for place, feature in zip(range(len(pictures)), self._encode(pictures), strict=True):
+                seen[place] = seen[place] or SeenPicture(feature, next(self._numbers))
+                yield
         all_seen = [picture for picture in seen if picture]
         for key, picture in zip(keys, all_seen, strict=True):
             self._known.put(owner, key, picture, picture.features.nbytes)
