@@ -36,6 +36,7 @@ from faults.scenarios.figures_of_load import (  # noqa: E402
     slow_client_figures,
 )
 from faults.scenarios.figures_of_models import model_figures  # noqa: E402
+from faults.scenarios.figures_of_privacy import privacy_figures  # noqa: E402
 from faults.scenarios.figures_of_start import setting_figures, start_figures  # noqa: E402
 
 MUTATIONS = 5_000
@@ -54,6 +55,7 @@ PARTS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
     "others": other_server_figures,
     "models": model_figures,
     "grammars": grammar_figures,
+    "privacy": privacy_figures,
     "rows": row_figures,
     "proofs": proof_figures,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -30,7 +30,7 @@ def test_a_picture_is_looked_at_when_the_answer_before_it_has_begun(
     heard = Heard([ask(scene.draw(), "Describe the picture.") for scene, _ in held_out(4, seed=31)])
     plain = model._memory._encode
 
-    def encode(pictures: Sequence[Any]) -> list[torch.Tensor]:
+    def encode(pictures: Sequence[Any]) -> Iterable[torch.Tensor]:
         heard.sent.append({"type": "look"})
         return plain(pictures)
 

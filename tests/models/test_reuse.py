@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fixtures.chats import ask, chat, said, user
 from fixtures.counts import THREADS
@@ -18,7 +19,7 @@ from llm_vision.models.base import Item, JsonObject, LoadContext
 from llm_vision.models.decoding.cache import TokenCache
 from llm_vision.models.decoding.prefixes import PrefixStore
 from llm_vision.models.families.vlm.llava import Llava
-from llm_vision.models.families.vlm.pictures import PictureMemory
+from llm_vision.models.families.vlm.pictures import PictureMemory, SeenPicture
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +34,15 @@ def model() -> Llava:
 def looks(model: Llava, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many pictures the vision tower was shown, each time; nothing is known before."""
     model.let_go()
-    seen: list[int] = []
+    counts: list[int] = []
     plain = model._memory._encode
 
-    def encode(pictures: Sequence[Any]) -> list[torch.Tensor]:
-        seen.append(len(pictures))
+    def encode(pictures: Sequence[Any]) -> Iterable[torch.Tensor]:
+        counts.append(len(pictures))
         return plain(pictures)
 
     monkeypatch.setattr(model._memory, "_encode", encode)
-    return seen
+    return counts
 
 
 def one(model: Llava, item: Item) -> JsonObject:
@@ -115,31 +116,42 @@ def test_one_different_pixel_is_another_picture(model: Llava, looks: list[int]) 
 def test_what_is_kept_has_a_bound(model: Llava, looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = asked(8)
     one(model, ask(pairs[0][0].draw(), pairs[0][1].prompt))
-    ((_, cache),) = model._prefixes._known.values()
-    (seen,) = model._memory._known.values()
-    monkeypatch.setattr(model._prefixes, "_max_bytes", 3 * cache.size_bytes)
-    monkeypatch.setattr(model._memory, "_max_bytes", 2 * seen.features.nbytes)
+    prompts, pictures = model._prefixes._known, model._memory._known
+    monkeypatch.setattr(prompts, "max_bytes", 3 * prompts.size_bytes)
+    monkeypatch.setattr(pictures, "max_bytes", 2 * pictures.size_bytes)
     for scene, question in pairs:
         one(model, ask(scene.draw(), question.prompt))
-        assert sum(cache.size_bytes for _, cache in model._prefixes._known.values()) <= 3 * cache.size_bytes
-        assert len(model._memory._known) <= 2
+        assert sum(cache.size_bytes for _, (_, cache) in prompts.items("")) <= prompts.max_bytes
+        assert len(pictures) <= 2
     assert one(model, ask(pairs[0][0].draw(), pairs[0][1].prompt))["text"] == pairs[0][1].answer
     assert looks == [1] * 9, "the first one had to go"
+
+
+def seen(memory: PictureMemory, *pictures: NDArray[np.uint8]) -> list[SeenPicture]:
+    """The pictures of a request, at once."""
+    found: list[SeenPicture] = []
+
+    def look() -> Generator[None]:
+        found.extend((yield from memory.see("", pictures)))
+
+    for _ in look():
+        pass
+    return found
 
 
 def test_a_picture_that_was_forgotten_gets_another_number() -> None:
     memory = PictureMemory(lambda pictures: [torch.zeros(4, 2) for _ in pictures], max_bytes=32)
     pictures = [np.full((2, 2, 3), value, np.uint8) for value in range(3)]
-    numbers = [memory.see([picture])[0].number for picture in (*pictures, *pictures)]
+    numbers = [seen(memory, picture)[0].number for picture in (*pictures, *pictures)]
     assert len(set(numbers)) == 6
 
 
 def test_a_picture_among_others_is_not_the_picture_alone() -> None:
     memory = PictureMemory(lambda pictures: [torch.zeros(len(pictures), 2) for _ in pictures], max_bytes=1 << 20)
     picture = np.zeros((2, 2, 3), np.uint8)
-    (alone,) = memory.see([picture])
-    together = memory.see([picture, picture + 1])
-    assert len({alone.number, *(seen.number for seen in together)}) == 3
+    (alone,) = seen(memory, picture)
+    together = seen(memory, picture, picture + 1)
+    assert len({alone.number, *(one.number for one in together)}) == 3
 
 
 def _cache(tokens: int) -> TokenCache:
@@ -154,12 +166,12 @@ def test_the_longest_beginning_is_found_and_stays_as_it_was() -> None:
     store = PrefixStore(1 << 20)
     first, second = list(range(40)), [*range(30), 99, *range(31, 60)]
     cache = _cache(40)
-    store.keep(first, cache)
-    store.keep(second, _cache(60))
+    store.keep("", first, cache)
+    store.keep("", second, _cache(60))
     cache.update(torch.ones(1, 1, 1, 2), torch.ones(1, 1, 1, 2), 0)  # the answer goes on
-    found = store.longest([*second[:50], 7, 7])
+    found = store.longest("", [*second[:50], 7, 7])
     assert found is not None
     count, known = found
     assert (count, known.get_seq_length()) == (50, 50)
-    assert store.longest([5, 6, 7]) is None
-    assert store.longest(first)[0] == 39, "the last token is read for what comes behind it"  # type: ignore[index]
+    assert store.longest("", [5, 6, 7]) is None
+    assert store.longest("", first)[0] == 39, "the last token is read for what comes behind it"  # type: ignore[index]

@@ -330,6 +330,32 @@ def test_a_server_without_log_probabilities_is_asked_for_them_once(server: FakeO
     assert ["logprobs" in seen.body for seen in server.asked] == [True, False, False]
 
 
+def of(owner: str, item: PlainItem) -> PlainItem:
+    item.owner = owner
+    return item
+
+
+def test_the_server_is_told_whose_cache_a_request_may_meet(server: FakeOpenAI, model: Upstream) -> None:
+    for owner in ("one", "other", ""):
+        answer(model, of(owner, an_item()))
+    assert [seen.body.get("cache_salt") for seen in server.asked] == ["one", "other", None]
+
+
+@pytest.mark.parametrize("unknown", [{"cache_salt"}, {"logprobs"}, {"cache_salt", "logprobs"}])
+def test_a_server_is_asked_once_for_what_it_refuses(server: FakeOpenAI, model: Upstream, unknown: set[str]) -> None:
+    def refuse_unknown(exchange: Exchange) -> None:
+        plan = refuses(422) if server.seen[-1].body.keys() & unknown else says("fine")
+        plan(exchange)
+
+    server.plans["hello"] = refuse_unknown
+    assert answer(model, of("one", an_item()))["text"] == "fine"
+    tries = len(server.asked)
+    for owner in ("one", ""):
+        answer(model, of(owner, an_item()))
+    asked = [{"cache_salt", "logprobs"} & seen.body.keys() for seen in server.asked[tries:]]
+    assert asked == [{"cache_salt", "logprobs"} - unknown, {"logprobs"} - unknown]
+
+
 def test_a_request_that_is_wrong_anyway_does_not_cost_the_others_their_confidence(
     server: FakeOpenAI, model: Upstream
 ) -> None:

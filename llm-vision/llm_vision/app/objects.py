@@ -35,6 +35,7 @@ from ..settings import Settings
 from .catalog import find_llava
 from .rules import (
     EMBEDDED_OCR,
+    cache_owners,
     device_policies,
     download_rules,
     fetch_rules,
@@ -62,7 +63,7 @@ def build_services(settings: Settings, catalog: Catalog, metrics: Metrics, deadl
     downloads = Downloads(weights, download_rules(settings))
     availability = Availability(weights, downloads)
     pool = ModelPool(catalog, _build_worker_factory(settings, metrics, weights), limits, metrics)
-    inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS))
+    inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS), cache_owners(settings))
     decoders = _build_decoders(settings, metrics)
     url_pictures = UrlPictures(fetch_rules(settings), deadlines)
     pictures = Pictures(decoders, url_pictures, settings.max_pictures, settings.max_file_bytes)

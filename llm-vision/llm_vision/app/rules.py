@@ -6,6 +6,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
+from ..admission.owners import CacheOwners
 from ..http.access import AccessRules
 from ..images.decode import ImageLimits
 from ..models.base import Volume
@@ -33,6 +34,12 @@ def access_rules(settings: Settings) -> AccessRules:
         hosts=hosts if (settings.allowed_hosts or settings.is_loopback) and "*" not in hosts else None,
         origins=frozenset(settings.cors_origins),
     )
+
+
+def cache_owners(settings: Settings) -> CacheOwners:
+    """Whose cached prompts and pictures a request may meet; without keys nobody can be told from anybody else."""
+    has_keys = bool(settings.api_keys or settings.admin_keys)
+    return CacheOwners(are_apart=has_keys and not settings.shared_cache)
 
 
 def device_policies(settings: Settings) -> dict[Volume | None, DevicePolicy]:

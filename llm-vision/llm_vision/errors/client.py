@@ -155,7 +155,8 @@ class UnknownParameter(Unprocessable):
 
 
 class InvalidText(Unprocessable):
-    code, when = "invalid_text", "The text has control characters or lone surrogates, or a form field is not UTF-8."
+    code = "invalid_text"
+    when = "The text has control characters, lone surrogates or a model's own tokens, or a form field is not UTF-8."
 
 
 class FileRequired(Unprocessable):

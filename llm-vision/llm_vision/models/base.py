@@ -134,6 +134,8 @@ class Item(ABC):
     """Who asks: clients share a model by the work that their requests are."""
     work_seconds: float | None = None
     """What it has cost so far, where the model measures that: processor time, or its share of a batch's time."""
+    owner: str = ""
+    """Whose request it is, as a tag without meaning: what is remembered of it may help nobody else."""
 
     @property
     @abstractmethod

@@ -18,6 +18,8 @@ class WorkRequest:
     images: tuple[RawImage, ...]
     client: str = ""
     """Who asks; clients take turns."""
+    owner: str = ""
+    """Of what the model remembers of it, as a tag without meaning: no other owner's request ever meets it."""
     ends_at: float = math.inf
     """When nobody waits for the answer any more, on the event loop's clock."""
     is_last_use: bool = False

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from .. import logs
 from ..admission.deadlines import Deadlines
+from ..admission.owners import CacheOwners
 from ..admission.places import RETRY_AFTER_SECONDS, RETRY_WHEN_BUSY_SECONDS, Admission, Places, admit_everywhere
 from ..errors import DeadlineExceeded, MachineBusy, ModelLoading, RateLimited, UnsupportedTask, VisionError
 from ..images.raw import RawImage
@@ -46,6 +47,8 @@ class Permit:
     metrics: Metrics
     admissions: dict[str, Admission]
     client: str
+    owner: str
+    """Of what models remember of it; see `CacheOwners`."""
     ends_at: float
     """On the event loop's clock."""
 
@@ -75,7 +78,9 @@ class Permit:
             VisionError: the model could not be loaded or did not answer.
         """
         admission = self.admissions[model_id]
-        work = WorkRequest(request.as_json(), tuple(images), self.client, self.ends_at, is_last_use)
+        work = WorkRequest(
+            request.as_json(), tuple(images), self.client, self.owner, self.ends_at, is_last_use=is_last_use
+        )
         async with self.pool.lease(model_id) as worker:
             result = await worker.infer(
                 work, on_chunk=on_chunk, on_queued=admission.mark_queued, on_started=admission.mark_running
@@ -96,10 +101,14 @@ class Inference:
         metrics: where queue and run times are observed.
         deadlines: where the requests' time counts.
         without_model: the places for requests that need no model, only the picture.
+        owners: whose cached prompts and pictures a request may meet.
     """
 
-    def __init__(self, pool: ModelPool, metrics: Metrics, deadlines: Deadlines, without_model: Places) -> None:
+    def __init__(
+        self, pool: ModelPool, metrics: Metrics, deadlines: Deadlines, without_model: Places, owners: CacheOwners
+    ) -> None:
         self._pool = pool
+        self._owners = owners
         self._without_model = without_model
         self._metrics = metrics
         self._deadlines = deadlines
@@ -182,7 +191,7 @@ class Inference:
                 by_model = {model_id: admission for (model_id, _), admission in zip(wanted, admissions, strict=False)}
                 if makes_room:
                     await _wait_for_displaced()
-                yield Permit(self._pool, self._metrics, by_model, client, ends_at)
+                yield Permit(self._pool, self._metrics, by_model, client, self._owners.tag(client), ends_at)
 
 
 async def _wait_for_displaced() -> None:

@@ -18,3 +18,6 @@ class KeySettings(SettingsGroup):
     """Keys that may also load, unload, download and delete models. Empty: every valid key may."""
     key_requests_per_minute: Annotated[int, Field(ge=0)] = 0
     """Requests (POST, DELETE, GET /ocr) per minute for each key, or for each address without keys. 0: no limit."""
+    shared_cache: bool = False
+    """Whether all keys share the models' caches of prompts and images. Otherwise each key has its own, because a cache
+    hit reveals what others have sent. Enable this only if all clients trust each other: `on`."""

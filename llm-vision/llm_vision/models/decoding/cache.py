@@ -55,6 +55,10 @@ class _Layer(DynamicLayer):  # type: ignore[no-untyped-call]
         keys, values = self.held
         return keys[:, :, :count], values[:, :, :count]
 
+    def shorten(self, count: int) -> None:
+        """Forget all but the first tokens; the room stays."""
+        self.keys, self.values = self.first(count)
+
 
 def _with_room(tensor: torch.Tensor, size: int) -> torch.Tensor:
     rows, heads, tokens, width = tensor.shape
@@ -110,7 +114,7 @@ class TokenCache(Cache):
         """Forget the tokens behind the first ones; also where not every layer has them."""
         for layer in self._own:
             if layer.is_initialized and layer.get_seq_length() > max_length:
-                layer.hold(*layer.first(max_length))
+                layer.shorten(max_length)
 
     def keep(self, rows: Sequence[int], unused: int) -> None:
         """Keep only these rows, without the `unused` tokens that they have in front."""

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import torch
 
 CHUNK = 256
-"""Tokens of a prompt that are read between two tokens of the others: on two cores, a 7B model takes 3 s for them."""
+"""Tokens of a prompt, or of an answer to be weighed, that are read between two tokens of the others: on two cores, a 7B
+model takes 3 s for them."""
 
 PATIENCE = 0.05
 """Seconds that a step waits to know what rows may say next; those of which it is not known then sit out."""
@@ -71,6 +72,10 @@ class Decoding:
         self._rows: list[Row] = []
         self._prompts: dict[Row, Prompt] = {}
         """Of the rows."""
+        self._deciding: deque[Prompt] = deque()
+        """Those that were read, and whose answers are being weighed."""
+        self._has_decided = False
+        """Whether that was the last thing done, so that it is the next prompt's turn."""
         self._cache: TokenCache | None = None
         self._resting: list[Resting] = []
         self._ended: list[Ended] = []
@@ -92,13 +97,14 @@ class Decoding:
                 row.close()
         self._waiting = deque(prompt for prompt in self._waiting if prompt.row.item is not item)
         self._resting = [resting for resting in self._resting if resting.prompt.row.item is not item]
+        self._deciding = deque(prompt for prompt in self._deciding if prompt.row.item is not item)
         self._keep([number for number, row in enumerate(self._rows) if row.item is not item])
         self._ended = [(row, outcome) for row, outcome in self._ended if row.item is not item]
 
     @property
     def _all_rows(self) -> list[Row]:
         """Those that have not ended."""
-        prompts = [*self._waiting, *(resting.prompt for resting in self._resting)]
+        prompts = [*self._waiting, *self._deciding, *(resting.prompt for resting in self._resting)]
         return [*self._rows, *(prompt.row for prompt in prompts)]
 
     def shrink(self) -> Row | None:
@@ -107,13 +113,15 @@ class Decoding:
             self._waiting.append(self._with_answer(self._resting.pop().prompt))
             return None
         prompt = self._waiting[0] if self._waiting else None
-        if prompt and not (prompt.waits and self._rows):
-            if self._rows:
+        if prompt and not (prompt.waits and self.is_answering):
+            if self.is_answering:
                 prompt.waits = True
                 return None
             self._waiting.popleft()
             prompt.row.close()
             return prompt.row
+        if self._deciding:
+            return self._put_off_decision()
         youngest = self._rows[-1]
         prompt = self._prompts[youngest]
         self._keep(range(len(self._rows) - 1))
@@ -121,6 +129,14 @@ class Decoding:
             youngest.close()
             return youngest
         self._waiting.appendleft(self._with_answer(prompt))
+        return None
+
+    def _put_off_decision(self) -> Row | None:
+        prompt = self._deciding.pop()
+        if not self.is_answering:
+            return prompt.row
+        prompt.cache, prompt.waits = None, True
+        self._waiting.appendleft(prompt)
         return None
 
     def _with_answer(self, prompt: Prompt) -> Prompt:
@@ -143,17 +159,27 @@ class Decoding:
             self._drop([row for row in self._rows if row.is_finished])
         self._go_on_with_rested()
         prompt = self._next_prompt()
-        if prompt and not (self._rows and prompt.waits):
+        can_read = prompt is not None and not (self.is_answering and prompt.waits)
+        self._has_decided = bool(self._deciding) and not (can_read and self._has_decided)
+        if self._has_decided:
+            self._decide()
+        elif prompt and can_read:
             self._read(prompt)
-        elif not self._rows and (rows := self._all_rows):
+        elif not self.is_answering and (rows := self._all_rows):
             rows[0].is_ready(_LOOK_AGAIN)
         ended, self._ended = self._ended, []
         return ended
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether somebody's prompt has been read."""
+        return bool(self._rows or self._deciding)
+
     def _drop_cancelled(self) -> None:
-        for prompt in [prompt for prompt in self._waiting if prompt.row.item.cancelled]:
-            self._waiting.remove(prompt)
-            self._end(prompt.row, _left())
+        for prompts in (self._waiting, self._deciding):
+            for prompt in [prompt for prompt in prompts if prompt.row.item.cancelled]:
+                prompts.remove(prompt)
+                self._end(prompt.row, _left())
         for resting in [resting for resting in self._resting if resting.prompt.row.item.cancelled]:
             self._resting.remove(resting)
             self._end(resting.prompt.row, _left())
@@ -174,10 +200,10 @@ class Decoding:
         """Go on with a prompt, the first one: all of it where nobody else waits for tokens."""
         row = prompt.row
         if prompt.cache is None:
-            reused, prompt.cache = self._prefixes.longest(prompt.key) or (0, self._model.new_cache())
+            reused, prompt.cache = self._prefixes.longest(row.item.owner, prompt.key) or (0, self._model.new_cache())
             row.reused_tokens = row.reused_tokens if row.tokens else reused
         done = prompt.cache.get_seq_length()
-        end = min(done + CHUNK, prompt.embedded.shape[1]) if self._rows else prompt.embedded.shape[1]
+        end = min(done + CHUNK, prompt.embedded.shape[1]) if self.is_answering else prompt.embedded.shape[1]
         try:
             with self._model.interrupted(row.item):
                 logits = self._model.read(prompt.embedded[:, done:end], prompt.positions[..., done:end], prompt.cache)
@@ -191,19 +217,39 @@ class Decoding:
         if end < prompt.embedded.shape[1]:
             return
         self._waiting.popleft()
-        self._prefixes.keep(prompt.key, prompt.cache)
+        self._prefixes.keep(row.item.owner, prompt.key, prompt.cache)
         self._begin(prompt, logits, prompt.cache)
 
     def _begin(self, prompt: Prompt, logits: torch.Tensor, cache: TokenCache) -> None:
         """The first token of an answer, or the next one where it had to wait."""
         row = prompt.row
-        row.begin(logits, cache, self._model)
+        row.begin(logits, self._model.end_tokens)
         if row.is_finished:
             self._end(row, row.outcome)
+            return
+        if row.choices:
+            self._deciding.append(prompt)
             return
         self._cache = cache if self._cache is None else self._cache.join(cache)
         self._rows.append(row)
         self._prompts[row] = prompt
+
+    def _decide(self) -> None:
+        """Go on with one decision; the next one's turn comes then."""
+        prompt = self._deciding[0]
+        row, cache = prompt.row, prompt.cache
+        assert cache is not None  # noqa: S101
+        try:
+            with self._model.interrupted(row.item):
+                row.decide(cache, self._model, CHUNK)
+        except Left:
+            self._deciding.popleft()
+            self._end(row, _left())
+            return
+        self._deciding.rotate(-1)
+        if row.is_finished:
+            self._deciding.remove(prompt)
+            self._end(row, row.outcome)
 
     def _decode(self) -> None:
         assert self._cache is not None  # noqa: S101

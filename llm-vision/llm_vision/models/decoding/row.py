@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -95,25 +96,35 @@ class Row:
         if self.constraint:
             self.constraint.close()
 
-    def begin(self, logits: torch.Tensor, cache: TokenCache, model: LanguageModel) -> None:
-        """Choose the first token, behind the prompt; or decide.
+    def begin(self, logits: torch.Tensor, end_tokens: frozenset[int]) -> None:
+        """Choose the first token, behind the prompt, from its logits (vocabulary,); or begin to decide."""
+        if self.choices:
+            self.choices.begin(logits)
+            self._end_decision(self.choices)
+        else:
+            self.take(logits, end_tokens)
+
+    def decide(self, cache: TokenCache, model: LanguageModel, most: int) -> None:
+        """Read some more tokens of an answer among which it decides; a failure leaves all as it was.
 
         Args:
-            logits: shape (vocabulary,).
-            cache: of the prompt.
-            model: what made them.
+            cache: of the prompt; what stands behind that may change.
+            model: what reads.
+            most: tokens.
         """
-        if self.choices:
-            size = self.prompt_tokens
-            self.choices.weigh(
-                logits,
-                lambda tokens: model.follow(tokens, size + self.position_shift, cache.first(size)),
-                model.end_tokens,
-                self.item,
-            )
+        assert self.choices is not None  # noqa: S101
+
+        def follow(tokens: Sequence[int], place: int) -> torch.Tensor:
+            done = self.prompt_tokens + place
+            cache.crop(done)  # of another spelling, or of a try that has failed
+            return model.follow(tokens, done + self.position_shift, cache)
+
+        self.choices.go_on(follow, most)
+        self._end_decision(self.choices)
+
+    def _end_decision(self, choices: Choices) -> None:
+        if choices.are_weighed:
             self.finish_reason = "stop"
-        else:
-            self.take(logits, model.end_tokens)
 
     def take(self, logits: torch.Tensor, end_tokens: frozenset[int]) -> None:
         """Choose the next token from its logits (vocabulary,) and send on what it says."""

@@ -78,6 +78,7 @@ class WorkItem(Item):
         self.item_id: int = entry["id"]
         self.params = entry["params"]
         self.client = entry["client"]
+        self.owner = entry["owner"]
         self.images = images
 
     @property

@@ -70,6 +70,7 @@ class Ticket:
             "client": self.client,
             "seconds": min(max(left, 0.0), _A_DAY),
             "params": self.request.params,
+            "owner": self.request.owner,
             "sizes": [(image.width, image.height) for image in self.request.images],
         }
 

@@ -29,6 +29,9 @@ _MOST_TOKENS = 2**31 - 1
 _CONTROL_CHARACTERS = dict.fromkeys({*range(32), 127} - set(map(ord, "\t\n\r")), "\ufffd")
 """Those that clients may not send either; an answer shows in their place that there was one."""
 
+SALT = "cache_salt"
+"""What lets vLLM, and others that know it, reuse what they have read for the same client only."""
+
 
 def chat_body(model: str, request: Converse, images: Sequence[NDArray[np.uint8]]) -> JsonObject:
     """The body of a streamed request.

@@ -75,10 +75,13 @@ class Upstream(SteppedModel):
         import httpx2
         import stamina.instrumentation
 
+        from .chat import CONFIDENCE, SALT
+
         stamina.instrumentation.set_on_retry_hooks([])  # they would name the call and its error in the log
         key = os.environ.pop(KEY_VARIABLE, None)
         self._model: str = context.options["model"]
-        self._wants_confidence = True
+        self._extras = [frozenset(extras) for extras in ({SALT, *CONFIDENCE}, CONFIDENCE, {SALT}, ())]
+        """Fields to ask with, the best first: no server has to know them."""
         self._answering: dict[asyncio.Task[JsonObject | Exception], Item] = {}
         self._runner = asyncio.Runner()
         client = httpx2.AsyncClient(
@@ -159,7 +162,10 @@ class Upstream(SteppedModel):
 
         body = await asyncio.to_thread(chat_body, self._model, request, images)
         try:
-            async with asyncio.timeout(FIRST_SECONDS) as silence, aclosing(await self._open(body)) as response:
+            async with (
+                asyncio.timeout(FIRST_SECONDS) as silence,
+                aclosing(await self._open(body, item.owner)) as response,
+            ):
                 return await _read(response, item, request, silence)
         except TimeoutError:
             raise errors.too_slow() from None
@@ -168,21 +174,23 @@ class Upstream(SteppedModel):
         except httpx2.RequestError as error:
             raise errors.not_reached(error) from None
 
-    async def _open(self, body: JsonObject) -> httpx2.Response:
-        """An answer that begins well. A server that knows no log-probabilities is asked for none from then on."""
-        from .chat import CONFIDENCE
+    async def _open(self, body: JsonObject, owner: str) -> httpx2.Response:
+        """An answer that begins well. A field that a server refuses is left out from then on."""
+        from .chat import CONFIDENCE, SALT
         from .errors import Failed
 
-        if not self._wants_confidence:
-            return await self._send(body)
-        try:
-            return await self._send({**body, **CONFIDENCE})
-        except Failed as failure:
-            if not failure.may_be_an_option:
-                raise
-        response = await self._send(body)
-        self._wants_confidence = False
-        return response
+        fields = {SALT: owner, **CONFIDENCE}
+        best, *others = [extras for extras in self._extras if owner or SALT not in extras]
+        for extras in (best, *others):
+            try:
+                response = await self._send({**body, **{name: fields[name] for name in extras}})
+            except Failed as failure:
+                if not (failure.may_be_an_option and extras):
+                    raise
+            else:
+                self._extras = [known for known in self._extras if known.isdisjoint(best - extras)]
+                return response
+        raise AssertionError("the last try returns or raises")
 
     async def _send(self, body: JsonObject) -> httpx2.Response:
         """Send a request, again where the server was not reached or is busy: nothing was generated then."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ...base import JsonObject, UnusableWeights
@@ -66,10 +67,20 @@ class Llava(VisionLanguageModel):
             )
         super().check_config(config, variant)
 
-    def features(self, pictures: Sequence[Any]) -> list[torch.Tensor]:
+    def features(self, pictures: Sequence[Any]) -> Iterator[torch.Tensor]:
         """Of each picture, shape (tokens, width); NeXT's and OneVision's vary with its size."""
         inputs = self.processor([list(pictures)], return_tensors="pt").to(self.network.device, self.network.dtype)
-        return list(self.network.get_image_features(**inputs).pooler_output)
+        for part in _parts(len(pictures)):
+            given = {name: values[part] for name, values in inputs.items()}
+            if "batch_num_images" in inputs:
+                given["batch_num_images"] = [part.stop - part.start]
+            yield from self.network.get_image_features(**given).pooler_output
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Two pictures at a time, or three at the end: OneVision looks more closely at one that is alone."""
+    ends = [*range(2, count - 1, 2), count]
+    return itertools.starmap(slice, itertools.pairwise([0, *ends]))
 
 
 register_variants(Llava, [variant.spec for variant in VARIANTS])

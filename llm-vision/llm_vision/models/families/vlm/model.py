@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ....errors import ContextLengthExceeded, InvalidParameter
+from ....errors import ContextLengthExceeded, InvalidParameter, VisionError
 from ...base import Item, JsonObject, LoadContext, SteppedModel, UnusableWeights
 from ...tasks.chat import Converse, Decide, Sampling, chat_from_json
 from ...tool_text import may_be_words
+from .looking import Looking
 from .variants import FEATURE_BYTES, Variant
 
 if TYPE_CHECKING:
@@ -40,10 +43,12 @@ class VisionLanguageModel(SteppedModel):
     processor: Any
 
     @abstractmethod
-    def features(self, pictures: Sequence[Any]) -> list[torch.Tensor]:
-        """What the vision tower makes of each RGB picture of a request.
+    def features(self, pictures: Sequence[Any]) -> Iterator[torch.Tensor]:
+        """What the vision tower makes of each RGB picture of a request, one after the other.
 
-        Returns:
+        Others get their tokens in between.
+
+        Yields:
             For each, shape (tokens, width), or (rows, columns, width).
         """
 
@@ -94,40 +99,61 @@ class VisionLanguageModel(SteppedModel):
         self._writer = PromptWriter(tokenizer, find_template(folder, tokenizer) or variant.template, self.image_mark)
         self._writer.check(self._image_token)
         self._tokenizer = tokenizer.backend_tokenizer
-        ends, head = find_end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
-        language = LanguageModel(self.network.get_decoder(), head, ends)
-        self._constraints = Constraints(tokenizer, ends, head.out_features)
+        self._ends, head = find_end_tokens(self.network, tokenizer), self.network.get_output_embeddings()
+        language = LanguageModel(self.network.get_decoder(), head, self._ends)
+        self._constraints = Constraints(tokenizer, self._ends, head.out_features)
         self._context = self.network.config.get_text_config().max_position_embeddings
         self._prefixes = PrefixStore(variant.prefix_bytes)
         self._memory = PictureMemory(self.features, FEATURE_BYTES)
         self._decoding = Decoding(language, self._prefixes)
+        self._looking: deque[Looking] = deque()
+        self._failed: list[tuple[Item, Exception]] = []
+        """What is to be told of yet: a step may fail behind a request that did."""
         with torch.inference_mode():
             language.follow([0], 0, language.new_cache())  # prepares the rest
 
     @property
     def can_join(self) -> bool:
         """Not while a prompt is being read: looking at another picture would keep its answer waiting."""
-        return not self._decoding.has_unread
+        return not (self._looking or self._decoding.has_unread)
 
     def join(self, item: Item) -> None:
-        """Look at the pictures; the prompt is read in the following steps."""
-        import torch
-
-        torch.set_num_threads(self.threads)
-        with torch.inference_mode():
-            prompt = self._prompt(item)
-        self._decoding.join(prompt)
+        """Take a request in; its pictures are looked at, and its prompt is read, in the following steps."""
+        looking = Looking(item, partial(self._prepare, item, item.images))
+        looking.go_on()
+        self._looking.append(looking)
 
     def step(self) -> list[tuple[Item, JsonObject | Exception]]:
-        """One more token for each answer, and some more of a prompt."""
+        """One more token for each answer, and one more picture or some more of a prompt."""
         import torch
 
         torch.set_num_threads(self.threads)
         with torch.inference_mode():
+            if self._looking and not (self._looking[0].waits and self._decoding.is_answering):
+                self._look(self._looking[0])
             ended = self._decoding.step()
-        return [(row.item, outcome) for row, outcome in ended]
+        failed, self._failed = self._failed, []
+        return [*failed, *((row.item, outcome) for row, outcome in ended)]
+
+    def _look(self, looking: Looking) -> None:
+        """Go on with the pictures; with fewer things in memory where that fails for the first time."""
+        try:
+            prompt = looking.go_on()
+        except Exception as error:
+            if isinstance(error, VisionError) or looking.waits:
+                self._looking.popleft()
+                self._failed.append((looking.item, error))
+            else:
+                error.__traceback__ = None  # its frames hold the tensors
+                self.let_go()
+            return
+        if prompt:
+            self._looking.popleft()
+            self._decoding.join(prompt)
 
     def leave(self, item: Item) -> None:
+        self._looking = deque(looking for looking in self._looking if looking.item is not item)
+        self._failed = [(other, error) for other, error in self._failed if other is not item]
         self._decoding.leave(item)
 
     def shrink(self) -> Item | None:
@@ -135,11 +161,13 @@ class VisionLanguageModel(SteppedModel):
         return row.item if row else None
 
     def let_go(self) -> None:
+        for looking in self._looking:
+            looking.begin_again()
         self._prefixes.clear()
         self._memory.clear()
 
-    def _prompt(self, item: Item) -> Prompt:
-        """A request as the language model reads it.
+    def _prepare(self, item: Item, images: Sequence[Any]) -> Generator[None, None, Prompt]:
+        """A request as the language model reads it; with a pause before its pictures, and one behind each.
 
         Raises:
             InvalidParameter: there are other pictures than the messages say.
@@ -150,11 +178,12 @@ class VisionLanguageModel(SteppedModel):
 
         request = chat_from_json(item.params)
         ids = self._writer.tokenize(self._writer.write([turn.as_json() for turn in request.turns]))
-        if ids.count(self._image_token) != len(item.images):
+        if ids.count(self._image_token) != len(images):
             raise InvalidParameter("the messages do not say where the pictures are", param="messages")
         if len(ids) >= self._context:  # before the pictures are looked at
             raise self._too_long(len(ids))
-        pictures = self._memory.see(item.images) if item.images else []
+        yield
+        pictures = yield from self._memory.see(item.owner, images)
         coming = iter(pictures)
         parts = [next(coming) if id_ == self._image_token else id_ for id_ in ids]
         key = [
@@ -192,7 +221,8 @@ class VisionLanguageModel(SteppedModel):
         from ...decoding.text import TextStream
 
         if isinstance(request, Decide):
-            sampling, response_format, choices = Sampling(), None, Choices(request.choices, self._writer.tokenize_more)
+            sampling, response_format = Sampling(), None
+            choices = Choices(request.choices, self._writer.tokenize_more, self._ends)
         else:
             sampling, response_format, choices = request.sampling, request.response_format, None
         return Row(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from ...decoding.keeping import FairStore
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,42 +36,33 @@ class SeenPicture:
 
 
 class PictureMemory:
-    """The features of the pictures that were seen last.
+    """The features of pictures that were seen; see `FairStore` for those that stay.
 
     A picture is known by the SHA-256 of its pixels, its size, and whether it came alone: a model that looks at several
     looks less closely at each.
 
     Args:
-        encode: the features of a request's RGB pictures, each as in `SeenPicture`.
+        encode: the features of a request's RGB pictures, one after the other, each as in `SeenPicture`.
         max_bytes: of all features together.
     """
 
-    def __init__(self, encode: Callable[[Sequence[Rgb]], list[torch.Tensor]], max_bytes: int) -> None:
+    def __init__(self, encode: Callable[[Sequence[Rgb]], Iterable[torch.Tensor]], max_bytes: int) -> None:
         self._encode = encode
-        self._max_bytes = max_bytes
-        self._known: OrderedDict[Key, SeenPicture] = OrderedDict()
+        self._known: FairStore[Key, SeenPicture] = FairStore(max_bytes)
         self._numbers = itertools.count(-1, -1)
 
-    def see(self, pictures: Sequence[Rgb]) -> list[SeenPicture]:
-        """All pictures of a request; those that are not known are encoded."""
+    def see(self, owner: str, pictures: Sequence[Rgb]) -> Generator[None, None, list[SeenPicture]]:
+        """All pictures of an owner's request; where it has not shown all of them before, with a pause behind each."""
         keys = [_key(picture, is_alone=len(pictures) == 1) for picture in pictures]
-        seen = [self._known.get(key) for key in keys]
+        seen = [self._known.use(owner, key) for key in keys]
         if None in seen:
-            features = self._encode(pictures)
-            seen = [
-                known or SeenPicture(feature, next(self._numbers))
-                for known, feature in zip(seen, features, strict=True)
-            ]
+            for place, feature in zip(range(len(pictures)), self._encode(pictures), strict=True):
+                seen[place] = seen[place] or SeenPicture(feature, next(self._numbers))
+                yield
         all_seen = [picture for picture in seen if picture]
         for key, picture in zip(keys, all_seen, strict=True):
-            self._keep(key, picture)
+            self._known.put(owner, key, picture, picture.features.nbytes)
         return all_seen
-
-    def _keep(self, key: Key, picture: SeenPicture) -> None:
-        self._known[key] = picture
-        self._known.move_to_end(key)
-        while sum(known.features.nbytes for known in self._known.values()) > self._max_bytes:
-            self._known.popitem(last=False)
 
     def clear(self) -> None:
         """Forget everything."""

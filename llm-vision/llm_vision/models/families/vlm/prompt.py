@@ -10,6 +10,7 @@ from typing import Any
 
 from ...base import JsonObject, UnusableWeights
 from ...loading.patience import TooCostly
+from .marks import Marks
 from .template import ChatTemplate
 from .tokenizer import check_tokenizer
 
@@ -72,20 +73,22 @@ class PromptWriter:
     def __init__(self, tokenizer: Any, template: str, image_mark: str) -> None:
         self._tokenizer = tokenizer
         self._template = ChatTemplate(template, tokenizer.special_tokens_map)
-        self._marks = [mark for mark in {*tokenizer.all_special_tokens, image_mark} if len(mark) > 1]
+        self._marks = Marks(tokenizer, image_mark)
 
     def write(self, messages: Sequence[JsonObject]) -> str:
         """The prompt up to the place where the answer begins, with the mark of an image once for each picture.
 
-        A text of a message is only text: the special tokens that stand in it are spelled otherwise.
+        A text of a message is only text: the marks that stand in it are spelled otherwise.
+
+        Raises:
+            InvalidText: a text remains a mark, however it is spelled.
         """
         from jinja2 import TemplateError
 
-        harmless = [self._spell_marks_apart(message) for message in messages]
         try:
-            return self._template.write(harmless)
+            return self._apply(messages)
         except TemplateError:
-            return self._template.write(list(_fold_system(harmless)))  # some templates refuse the role
+            return self._apply(_fold_system(messages))  # some templates refuse the role
 
     def check(self, image_token: int) -> None:
         """Write a prompt with a picture.
@@ -115,21 +118,19 @@ class PromptWriter:
         return ids
 
     def tokenize_more(self, text: str) -> list[int]:
-        """The token ids of a text that goes on with another one."""
-        ids: list[int] = self._tokenizer(text, add_special_tokens=False).input_ids
+        """The token ids of a client's text that goes on with another one."""
+        (harmless,) = self._marks.spell_apart([text])
+        ids: list[int] = self._tokenizer(harmless, add_special_tokens=False).input_ids
         return ids
 
-    def _spell_marks_apart(self, message: JsonObject) -> JsonObject:
-        parts = [
-            {"type": "text", "text": self._spell_apart(part["text"])} if part["type"] == "text" else part
-            for part in _merge_texts(message["content"])
-        ]
-        return {"role": message["role"], "content": parts}
+    def _apply(self, messages: Iterable[JsonObject]) -> str:
+        return self._template.write([self._spell_marks_apart(message) for message in messages])
 
-    def _spell_apart(self, text: str) -> str:
-        for mark in self._marks:
-            text = text.replace(mark, f"{mark[0]} {mark[1:]}")
-        return text
+    def _spell_marks_apart(self, message: JsonObject) -> JsonObject:
+        parts = _merge_texts(message["content"])
+        texts = iter(self._marks.spell_apart([part["text"] for part in parts if part["type"] == "text"]))
+        content = [{"type": "text", "text": next(texts)} if part["type"] == "text" else part for part in parts]
+        return {"role": message["role"], "content": content}
 
 
 def _fold_system(messages: Iterable[JsonObject]) -> Iterable[JsonObject]:
