@@ -14,33 +14,46 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCK := llm-vision/requirements.lock
 DEV_LOCK := llm-vision/requirements-dev.lock
+RUNTIME := $(VENV)/.runtime
 INSTALLED := $(VENV)/.installed
 CLIENTS := .venv-compat
 COMPAT := tests/compat
+BROWSER := .venv-browser
 TORCH := $(shell sed -n 's/^ *"\(torch==.*\)",/\1/p' llm-vision/pyproject.toml)
 UV := uv==0.13.8
 COMPILE := build/lock/bin/uv pip compile --quiet --project llm-vision --universal --python-version 3.11 \
 	--generate-hashes --no-emit-package torch --custom-compile-command "make lock"
 PYTEST = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
-LOCKED := $(BIN)/pip install --quiet --no-deps --no-build-isolation --require-hashes
+PINNED := $(BIN)/pip install --no-deps --no-build-isolation --require-hashes
 
-.PHONY: help install lock run demo quick test test-all test-loaded compat docker-test faults fuzz soak lint check bench bench-models train-fixtures docs clean
+.PHONY: help install runtime lock run demo quick test test-all test-loaded compat browser-test docker-test faults fuzz soak lint check bench bench-models train-fixtures docs answer clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## Create .venv with pinned packages (CPU torch; TORCH_INDEX_URL=... for another build)
+install: $(INSTALLED) ## Create .venv with pinned packages, development tools included (TORCH_INDEX_URL=... for a GPU)
 
 # setuptools comes first, so that packages without a wheel are built with the locked one, not one pip fetches unhashed.
 # torch has no hash, because each index has its own builds. It comes from its own index (or from pip's find-links), so
 # that PyPI's CUDA build is never installed. A CUDA build finds NVIDIA's libraries there; the CPU build needs only the lock.
-$(INSTALLED): llm-vision/pyproject.toml $(DEV_LOCK)
+$(RUNTIME): llm-vision/pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.platform == "win32" and "LLM Vision runs on Linux and macOS: on Windows, use WSL or Docker")'
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is required: make PYTHON=python3.11 ...")'
+	@echo "Installing LLM Vision into $(VENV), once: about 0.8 GB to download, 2 GB of disk, a few minutes."
 	$(PYTHON) -m venv $(VENV)
-	$(LOCKED) --requirement <(sed -n '/^setuptools==/,/[^\]$$/p' $(DEV_LOCK))
-	$(LOCKED) --requirement $(DEV_LOCK)
-	$(BIN)/pip install --quiet --retries 1 --index-url $(TORCH_INDEX_URL) $(TORCH)
+	$(PINNED) --quiet --requirement <(sed -n '/^setuptools==/,/[^\]$$/p' $(LOCK))
+	@echo "Step 1 of 3: the packages that it uses"
+	$(PINNED) --requirement $(LOCK)
+	@echo "Step 2 of 3: PyTorch, the largest of them"
+	$(BIN)/pip install --retries 1 --index-url $(TORCH_INDEX_URL) $(TORCH)
+	@echo "Step 3 of 3: LLM Vision itself"
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable llm-vision
+	$(BIN)/pip check
+	@touch $@
+
+$(INSTALLED): $(RUNTIME) $(DEV_LOCK)
+	@echo "Installing the development tools"
+	$(PINNED) --quiet --requirement $(DEV_LOCK)
 	$(BIN)/pip check
 	@touch $@
 
@@ -50,10 +63,12 @@ lock: ## Update the lock files from pyproject.toml (NAME=pillow to upgrade that 
 	$(COMPILE) --extra dev $(NAME:%=--upgrade-package %) --output-file $(DEV_LOCK) llm-vision/pyproject.toml
 	$(COMPILE) --constraint $(DEV_LOCK) --output-file $(LOCK) llm-vision/pyproject.toml
 
-run: install ## Run the service on port 9100 (PORT=... for another)
+runtime: $(RUNTIME) ## Create .venv with what the service needs (TORCH_INDEX_URL=... for a GPU)
+
+run: $(RUNTIME) ## Run the service on port 9100 (PORT=... for another)
 	$(BIN)/llm-vision serve --port $(PORT)
 
-demo: install ## Start the service, send a manga page, a bubble and a photo, check the answers, stop
+demo: $(RUNTIME) ## Start the service, send a manga page, a bubble and a photo, check the answers, stop
 	$(BIN)/python demo/run.py
 
 quick: install ## Run the tests that need neither a server nor a model; half a minute
@@ -78,6 +93,14 @@ $(CLIENTS)/.installed: $(COMPAT)/requirements.txt $(COMPAT)/package-lock.json
 	$(CLIENTS)/bin/pip install --quiet --no-deps --require-hashes --requirement $(COMPAT)/requirements.txt
 	$(CLIENTS)/bin/pip check
 	npm ci --prefix $(COMPAT) --no-audit --no-fund --ignore-scripts
+	@touch $@
+
+browser-test: install $(BROWSER)/.installed ## Execute every operation of /docs in Chromium, which must be installed
+	$(BROWSER)/bin/python -m pytest tests/browser
+
+$(BROWSER)/.installed: tests/browser/requirements.txt
+	$(PYTHON) -m venv $(BROWSER)
+	$(BROWSER)/bin/pip install --quiet --no-deps --require-hashes --requirement tests/browser/requirements.txt
 	@touch $@
 
 docker-test: install ## Build the image and test docker-compose.yml on a Docker engine (started if none is running; needs root)
@@ -116,5 +139,8 @@ train-fixtures: install ## Retrain the tiny models for the tests (half an hour e
 docs: install ## Regenerate docs/openapi.json and the table of errors
 	$(BIN)/python docs/write_docs.py
 
+answer: install ## Draw the README's picture again, with what the service answers now
+	$(BIN)/python docs/images/draw_answer.py
+
 clean: ## Remove everything make created
-	rm -rf $(VENV) $(CLIENTS) $(COMPAT)/node_modules build .pytest_cache .ruff_cache .mypy_cache
+	rm -rf $(VENV) $(CLIENTS) $(BROWSER) $(COMPAT)/node_modules build .pytest_cache .ruff_cache .mypy_cache

@@ -6,13 +6,18 @@ import json
 import sys
 from pathlib import Path
 
+from PIL import Image
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from fixtures.drawing import draw_bubble
+from fixtures.encoding import saved
 from fixtures.pages import draw_page
 from fixtures.sentences import FURIGANA
 
 PICTURES = Path(__file__).parent / "pictures"
+EXAMPLE = Path(__file__).parents[1] / "llm-vision" / "llm_vision" / "web" / "bubble.png"
+"""The picture of /docs: small, since it is part of each example."""
 PAGE_SEED = 0
 BUBBLE = ("先生、質問が", "あります！")
 
@@ -28,6 +33,7 @@ def main() -> None:
     write("page.json", truth)
     bubble, text = draw_bubble(BUBBLE, 34, furigana=FURIGANA, outline=True, margin=30)
     bubble.convert("L").save(PICTURES / "bubble.png", optimize=True)
+    EXAMPLE.write_bytes(saved(bubble.convert("L").quantize(2, dither=Image.Dither.NONE)))
     write("bubble.json", {"text": text, "lines": BUBBLE})
 
 

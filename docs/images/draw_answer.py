@@ -1,6 +1,6 @@
-"""Draws docs/images/answer.png: the demo's bubble beside what a running service answers to it.
+"""Draws docs/images/answer.png: the demo's bubble beside what the service answers to it (`make answer`).
 
-python docs/images/draw_answer.py http://127.0.0.1:9100
+The picture carries the answer as text, so that a test can compare it.
 """
 
 from __future__ import annotations
@@ -9,25 +9,33 @@ import json
 import sys
 from pathlib import Path
 
-import httpx2
 import matplotlib_fontja
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "demo"))
+
+from run import running
 
 ROOT = Path(__file__).parents[2]
+BUBBLE = ROOT / "demo" / "pictures" / "bubble.png"
 FONT = Path(matplotlib_fontja.__file__).parent / "fonts" / "ipaexg.ttf"
 PAPER, CARD, INK, KEY, TEXT = "#f4f1ea", "#1f2430", "#e6e6e6", "#8fb7ff", "#b6e3a1"
 MARGIN, CARD_WIDTH, LINE = 36, 620, 34
 
 
-def main(address: str) -> None:
-    picture = Image.open(ROOT / "demo" / "pictures" / "bubble.png").convert("RGB")
-    answer = httpx2.post(f"{address}/ocr", files={"file": (ROOT / "demo/pictures/bubble.png").read_bytes()}).json()
+def main() -> None:
+    picture = Image.open(BUBBLE).convert("RGB")
+    with running() as client:
+        answer = client.post("/ocr", files={"file": BUBBLE.read_bytes()}, data={"engine": "rapidocr"}).json()
     bubble = picture.resize((picture.width * 3 // 2, picture.height * 3 // 2), Image.Resampling.LANCZOS)
     height = max(bubble.height, LINE * (len(answer) + 4)) + 2 * MARGIN
     canvas = Image.new("RGB", (bubble.width + CARD_WIDTH + 3 * MARGIN, height), PAPER)
     canvas.paste(bubble, (MARGIN, (height - bubble.height) // 2))
     _draw_card(ImageDraw.Draw(canvas), answer, bubble.width + 2 * MARGIN, height)
-    canvas.save(Path(__file__).parent / "answer.png", optimize=True)
+    told = PngInfo()
+    told.add_itxt("answer", json.dumps(answer, ensure_ascii=False))
+    canvas.save(Path(__file__).parent / "answer.png", optimize=True, pnginfo=told)
 
 
 def _draw_card(draw: ImageDraw.ImageDraw, answer: dict[str, object], left: int, height: int) -> None:
@@ -44,4 +52,4 @@ def _draw_card(draw: ImageDraw.ImageDraw, answer: dict[str, object], left: int, 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from .child_log import log_to_gateway
 from .neighbours import hide_neighbours
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -22,6 +23,7 @@ def guard_process(parent_pid: int) -> None:
     """Die with the parent, ignore Ctrl+C, be the first to go when memory runs out, and see no neighbours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()
+    log_to_gateway()
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError):

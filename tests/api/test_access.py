@@ -13,8 +13,8 @@ KEYS = {"VISION_API_KEYS": "use-1, use-2", "VISION_ADMIN_KEYS": "admin-1"}
 CLOSED = [
     ("POST", "/ocr"), ("POST", "/analyze_image"), ("GET", "/models"), ("POST", "/models/load"),
     ("POST", "/models/unload"), ("GET", "/languages"), ("GET", "/version"), ("GET", "/metrics"),
-    ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nothing"), ("GET", "/ocr"), ("HEAD", "/models"),
-    ("GET", "//livez"), ("GET", "/livez//"), ("GET", "/LIVEZ"), ("POST", "/livez"), ("GET", "/livez/../models"),
+    ("GET", "/docs/nothing"), ("GET", "/nothing"), ("GET", "/ocr"), ("HEAD", "/models"),
+    ("GET", "/livez//"), ("GET", "/LIVEZ"), ("POST", "/livez"), ("GET", "/livez/../models"),
 ]  # fmt: skip
 OPEN = [
     ("GET", "/livez"),

@@ -147,6 +147,9 @@ def test_without_a_network_the_next_requests_are_told_at_once(start_server: Star
     assert body["degraded"]
     assert "the hub cannot be reached" in body["notice"]
     assert server.log.count("downloading weights") == 1, "not for each request"
+    assert "Traceback" not in server.log
+    warnings = [line for line in server.log.splitlines() if "the hub cannot be reached" in line and " WARNING " in line]
+    assert len([line for line in warnings if "cannot be downloaded" in line and "model=manga-ocr" in line]) == 1
 
 
 @pytest.mark.parametrize(

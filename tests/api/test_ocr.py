@@ -37,7 +37,7 @@ def test_a_bubble_is_read_with_the_seeds_two_fields(client: httpx2.Client, bubbl
 def test_plain_text_by_accept(client: httpx2.Client, bubble: tuple[bytes, str]) -> None:
     answer = client.post("/ocr", files={"file": bubble[0]}, headers={"Accept": "text/plain"})
     assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-    assert answer.text == bubble[1]
+    assert answer.text == bubble[1] + "\n"
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json, text/plain", "text/html, application/json"])

@@ -21,7 +21,7 @@ from fixtures.encoding import saved
 from fixtures.fake_hub import Hub
 from fixtures.live import LiveServer, Start, free_port
 from fixtures.shapes import COLOURS, NUMBERS, held_out
-from fixtures.tiny_models import LLAVA, LLAVA_ID, copied
+from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT_ID, copied
 from fixtures.waiting import eventually
 from llm_vision.api.ollama.answer import Lines, as_chat
 from llm_vision.api.shared.chat_bodies import ONE_YEAR
@@ -115,7 +115,7 @@ def test_options_are_followed(ready: LiveServer) -> None:
 
 
 def test_curl_as_ollama_shows_it(ready: LiveServer) -> None:
-    body = json.dumps({"model": f"{LLAVA_ID}:latest", "prompt": ASKED.prompt, "images": [PICTURE], "stream": False})
+    body = json.dumps({"model": "llava:7b-v1.5-q4_0", "prompt": ASKED.prompt, "images": [PICTURE], "stream": False})
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     assert ready.client.post("/api/generate", content=body, headers=form).json()["response"] == ASKED.answer
 
@@ -123,9 +123,13 @@ def test_curl_as_ollama_shows_it(ready: LiveServer) -> None:
 def test_models_that_are_there_and_in_memory(ready: LiveServer) -> None:
     chat(ready, stream=False)
     there = {model["name"]: model for model in ready.client.get("/api/tags").json()["models"]}
-    assert {LLAVA_ID, "rapidocr"} <= set(there)
-    assert "manga-ocr" not in there, "its weights are missing"
+    assert {"auto", LLAVA_ID} <= set(there)
+    assert not {LLAVA_NEXT_ID, "manga-ocr", "rapidocr"} & set(there), "only models that can chat and are here"
+    assert there["auto"]["digest"] == there[LLAVA_ID]["digest"]
     assert there[LLAVA_ID]["size"] > 5_000_000
+    everything = {model["name"]: model for model in ready.client.get("/api/tags?all=true").json()["models"]}
+    assert {*there, "manga-ocr", "rapidocr"} <= set(everything)
+    assert everything["manga-ocr"]["size"] == 0, "its weights are missing"
     (loaded,) = [model for model in ready.client.get("/api/ps").json()["models"] if model["name"] == LLAVA_ID]
     assert loaded["digest"] == there[LLAVA_ID]["digest"]
     shown = ready.client.post("/api/show", json={"name": LLAVA_ID}).json()

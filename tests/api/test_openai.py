@@ -316,8 +316,11 @@ def test_a_reader_answers_with_the_text(ready: LiveServer) -> None:
 
 def test_models_are_listed_and_found_by_all_their_names(ready: LiveServer) -> None:
     listed = [model["id"] for model in ready.client.get("/v1/models").json()["data"]]
-    assert {LLAVA_ID, "manga-ocr", "rapidocr"} <= set(listed)
-    assert "efficientnet-lite0" not in listed, "it neither talks nor reads"
+    assert listed[:2] == ["auto", LLAVA_ID]
+    assert not {LLAVA_NEXT_ID, "manga-ocr", "rapidocr"} & set(listed), "only models that can chat and are here"
+    everything = [model["id"] for model in ready.client.get("/v1/models?all=true").json()["data"]]
+    assert {*listed, LLAVA_NEXT_ID, "manga-ocr", "rapidocr"} <= set(everything)
+    assert "efficientnet-lite0" not in everything, "it neither talks nor reads"
     for name in (LLAVA_ID, "auto", "liuhaotian/llava-v1.5-7b"):
         assert ready.client.get(f"/v1/models/{name}").json()["id"] == LLAVA_ID
 

@@ -93,7 +93,7 @@ def test_other_formats(client: httpx2.Client) -> None:
     body = post(client, page).json()
     text = post(client, page, format="text")
     assert text.headers["content-type"].startswith("text/plain")
-    assert text.text == body["text"]
+    assert text.text == body["text"] + "\n"
     mokuro = post(client, page, format="mokuro").json()
     assert (mokuro["img_width"], mokuro["img_height"]) == page.size
     for block, same in zip(mokuro["blocks"], body["blocks"], strict=True):

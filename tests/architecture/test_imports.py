@@ -13,11 +13,22 @@ from pathlib import Path
 import llm_vision
 
 PACKAGE = Path(llm_vision.__file__).parent
-LEAVES = ("images", "manga", "admission", "errors", "metrics", "logs", "http_client", "guard", "neighbours")
+LEAVES = (
+    "images",
+    "manga",
+    "admission",
+    "errors",
+    "metrics",
+    "logs",
+    "durations",
+    "http_client",
+    "guard",
+    "neighbours",
+)
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "cli": ("app", "http.server", "settings", "logs"),
     "app": ("api", "http", "settings", "services", "runtime", "models", *LEAVES),
-    "settings": ("logs",),
+    "settings": ("logs", "durations"),
     "http": ("admission", "errors", "metrics", "logs"),
     "api.routers": ("api",),
     "api.shared": ("http", "services", *LEAVES),
@@ -32,12 +43,23 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("runtime.placement", "models.base", "models.registry", "models.tasks", "models.tool_text", *LEAVES),
     ),
     "runtime.work": ("models.base", "images", "errors"),
-    "runtime.processes": ("errors",),
+    "runtime.processes": ("errors", "child_log"),
     "runtime.placement": ("models.base", "errors"),
     "runtime.weights": ("models.base", "admission", "errors"),
-    "runtime.downloads": ("runtime.weights", "runtime.processes", "models.base", "http_client", "errors", "guard"),
+    "runtime.downloads": (
+        *(
+            "runtime.placement",
+            "runtime.weights",
+            "runtime.processes",
+            "models.base",
+            "http_client",
+            "errors",
+            "guard",
+            "child_log",
+        ),
+    ),
     "runtime.decoders": ("runtime.processes", "images", "admission", "errors", "metrics", "guard"),
-    "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors", "guard"),
+    "runtime.child": ("runtime.processes", "runtime.weights.proof", "models.base", "errors", "guard", "child_log"),
     "runtime.worker": (
         *("runtime.work", "runtime.placement", "runtime.weights", "runtime.processes"),
         *("models.base", "models.registry", "images", "admission", "errors", "metrics"),
@@ -52,7 +74,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "models.registry": ("models.base",),
     "models.parts": ("models.base", "admission", "errors"),
     "models.decoding": ("models.base", "models.tasks", "errors"),
-    "models.grammar": ("models.base", "models.tasks", "models.tool_text", "errors", "guard"),
+    "models.grammar": ("models.base", "models.tasks", "models.tool_text", "errors", "guard", "child_log"),
     "models.loading": ("models.base", "errors"),
     "models.families": (
         *("models.base", "models.registry", "models.tasks", "models.tool_text", "models.decoding", "models.grammar"),
@@ -65,8 +87,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "logs": (),
     "http_client": (),
-    "guard": ("neighbours",),
+    "guard": ("neighbours", "child_log"),
+    "child_log": (),
     "neighbours": (),
+    "durations": (),
 }
 """Rooms by the longest name that fits; a room may always import itself. `app` alone is imported by nobody but `cli`."""
 BELOW_IN_SERVICES = {

@@ -19,7 +19,7 @@ from fixtures.live import free_port
 ROOT = Path(__file__).parents[2]
 SERVICE = "llm-vision"
 USER = 1000
-VOLUMES = ("llava_models", "mangaocr_models", "ocr_models", "jobs")
+VOLUMES = ("llava_models", "mangaocr_models")
 IMAGE = "llm-vision:test"
 OVERRIDE = f"""
 services:

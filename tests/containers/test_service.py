@@ -49,7 +49,7 @@ def test_the_image_is_small_says_what_it_is_and_runs_as_nobody_special(engine: E
     assert config["Labels"]["org.opencontainers.image.title"] == "LLM Vision"
     assert "curl" not in " ".join(config["Healthcheck"]["Test"])
     listed = engine.docker("run", "--rm", "--entrypoint", "find", image, "/data", "-printf", "%p %U %y\n")
-    folders = ["/data", *(f"/data/{name}" for name in ("jobs", "llava_models", "mangaocr_models", "ocr_models"))]
+    folders = ["/data", *(f"/data/{name}" for name in ("llava_models", "mangaocr_models"))]
     assert sorted(listed.splitlines()) == [f"{folder} {USER} d" for folder in folders], "no weights in the image"
 
 

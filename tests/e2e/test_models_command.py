@@ -63,7 +63,7 @@ def test_at_a_terminal_it_shows_a_bar(hub: Hub, tmp_path: Path) -> None:
     [
         ("manga-ocr", {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE forbids"),
         ("manga-ocr", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "the hub cannot be reached"),
-        ("nothing", {}, "there is no such model; there are: "),
+        ("nothing", {}, "there is no such model; "),
     ],
     ids=["offline", "no network", "unknown"],
 )

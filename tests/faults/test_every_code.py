@@ -128,10 +128,13 @@ def test_promises_30_and_43_malformed_http(hasty: LiveServer) -> None:
 
 
 def test_promises_30_and_43_keys(start_server: Start) -> None:
-    server = start_server({"VISION_API_KEYS": "user", "VISION_ADMIN_KEYS": "chief"})
+    small = {"VISION_OCR_ENGINE": "rapidocr", "VISION_MEMORY_LIMIT_MB": "64", "HF_HUB_OFFLINE": "0"}
+    server = start_server({"VISION_API_KEYS": "user", "VISION_ADMIN_KEYS": "chief", **small})
     server.client.headers["X-API-Key"] = "user"
     refused(server, "missing_credentials", lambda: send_raw(server.port, get("/version")))
     refused(server, "invalid_credentials", lambda: send_raw(server.port, get("/version", X_API_Key="no")))
+    refused(server, "model_not_ready", lambda: send_raw(server.port, ocr_request(engine="manga-ocr", key="user")))
+    refused(server, "model_too_large", lambda: send_raw(server.port, ocr_request(engine="manga-ocr", key="chief")))
     assert "user" not in re.sub(r"/\S*", "", server.log)
 
 
@@ -220,7 +223,8 @@ def test_promises_30_and_43_pictures_by_url(start_server: Start) -> None:
 def test_promise_30_no_code_is_forgotten() -> None:
     elsewhere = {
         "malformed_http", "missing_credentials", "invalid_credentials", "queue_full", "rate_limited", "model_in_use",
-        "storage_full", "shutting_down", "client_closed", "internal_error", "machine_busy",
+        "storage_full", "shutting_down", "client_closed", "internal_error", "machine_busy", "model_not_ready",
+        "model_too_large",
     }  # fmt: skip
     assert SIMPLE.keys() | URLS.keys() | elsewhere == registry().keys()
     assert not (SIMPLE.keys() | URLS.keys()) & elsewhere

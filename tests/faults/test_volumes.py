@@ -117,7 +117,7 @@ def test_promise_33_weights_whose_config_may_not_be_read(start_server: Start, hu
     of_another(config, 0o000)
     server = start_server(on_hub(hub, volume), under=WITHOUT_RIGHTS)
     reads_with_the_embedded_model(server, f"no weights of manga-ocr: user {os.geteuid()} cannot read {config}: it")
-    assert "belong into the folder" not in read(server)["notice"]
+    assert "into the folder" not in read(server)["notice"]
     assert hub.requests == 0
     config.chmod(0o644)
     reads_with_its_own(server)
@@ -160,7 +160,7 @@ def test_promise_33_a_full_volume(start_server: Start, tmp_path: Path) -> None:
 def test_promise_33_a_missing_volume_that_comes_later(start_server: Start, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     server = start_server(on_volume(volume))
-    reads_with_the_embedded_model(server, "belong into the folder manga-ocr-base")
+    reads_with_the_embedded_model(server, "into the folder manga-ocr-base")
     copied(MANGA_OCR, volume)
     reads_with_its_own(server)
 

@@ -12,7 +12,9 @@ from fixtures.waiting import until
 from llm_vision.errors import ShuttingDown
 from llm_vision.models.base import Volume, Weights
 from llm_vision.models.families.manga_ocr.model import MangaOcr
-from llm_vision.runtime.downloads.downloads import DownloadRules, Downloads
+from llm_vision.runtime.downloads.downloads import Downloads
+from llm_vision.runtime.downloads.rules import DownloadRules
+from llm_vision.runtime.placement.fitting import Need
 from llm_vision.runtime.weights.store import WeightStore
 
 
@@ -32,7 +34,7 @@ class SlowStore(WeightStore):
 
 async def test_no_download_begins_when_the_service_stops_while_the_volume_is_looked_at(tmp_path: Path) -> None:
     store = SlowStore(tmp_path)
-    downloads = Downloads(store, DownloadRules(allowed=True, offline=False, pause_seconds=30))
+    downloads = Downloads(store, DownloadRules(True, False, 30, lambda _: Need(True, "")))
     beginning = asyncio.create_task(downloads.begin(MangaOcr.spec))
     try:
         await until(store.is_looked_at.is_set)

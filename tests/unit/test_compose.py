@@ -18,7 +18,7 @@ from llm_vision.settings import Settings
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICE = COMPOSE["services"]["llm-vision"]
-OURS_IN_A_CONTAINER = {"VISION_BIND", "VISION_PORT", "TRANSFORMERS_CACHE", "MANGAOCR_MODEL_PATH"}
+OURS_IN_A_CONTAINER = {"VISION_DATA", "VISION_BIND", "VISION_PORT", "TRANSFORMERS_CACHE", "MANGAOCR_MODEL_PATH"}
 """Set by the image: the ports and folders in it are always the same."""
 PASSED_ON = [entry for entry in SERVICE["environment"] if "=" not in entry]
 OF_DOWNLOADS = {"HF_ENDPOINT", "HF_TOKEN", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SSL_CERT_FILE"}
@@ -44,6 +44,7 @@ def test_promise_41_the_service_is_tight_by_default() -> None:
     assert "cap_add" not in SERVICE
     assert default(SERVICE["mem_limit"]) == default(SERVICE["memswap_limit"]) == "6g"
     assert 0 < SERVICE["pids_limit"] <= 4096
+    assert "cpus" in SERVICE
     assert SERVICE["init"] is True
     assert SERVICE["restart"] == "unless-stopped"
     assert seconds(default(SERVICE["stop_grace_period"])) > Settings(_env_file=None).drain_seconds + 10  # type: ignore[call-arg]
@@ -102,6 +103,7 @@ def test_every_variable_of_the_compose_files_is_explained() -> None:
     example = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (ROOT / ".env.example").read_text(), re.MULTILINE))
     assert not [name for name in defaults if name not in page]
     assert {*defaults, *built_with, *PASSED_ON, "COMPOSE_FILE", "COMPOSE_PROFILES"} <= example.keys()
+    assert defaults.pop("VISION_DATA") == "./data", "where the service looks for it without Docker, too"
     assert {name: example[name] for name in defaults} == defaults
 
 
@@ -111,7 +113,7 @@ def test_servers_on_the_host_have_a_name() -> None:
 
 def test_the_volumes_are_the_folders_of_the_repository() -> None:
     for mount in SERVICE["volumes"]:
-        host, inside, label = mount.split(":")
+        host, inside, label = default(mount).split(":")
         assert label == "z", "for SELinux"
         assert (ROOT / host / ".gitkeep").exists()
         assert inside == f"/data/{Path(host).name}"
@@ -151,4 +153,18 @@ def test_the_kubernetes_example_is_as_tight() -> None:
     assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert container["resources"]["limits"]["memory"]
     mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
-    assert mounts == {f"/data/{name}" for name in ("llava_models", "mangaocr_models", "ocr_models", "jobs")} | {"/tmp"}
+    assert mounts == {f"/data/{name}" for name in ("llava_models", "mangaocr_models")} | {"/tmp"}
+
+
+def test_the_dashboard_begins_with_a_row_of_states_and_all_panels_have_units() -> None:
+    dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "llm-vision.json").read_text())
+    top = [panel for panel in dashboard["panels"] if panel["gridPos"]["y"] == 0]
+    assert len(top) >= 6
+    assert all(panel["type"] == "stat" for panel in top)
+    assert sum(panel["gridPos"]["w"] for panel in top) == 24
+    assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in dashboard["panels"])
+    assert {one["name"] for one in dashboard["templating"]["list"]} == {"datasource", "route", "model"}
+
+
+def test_there_are_no_series_of_when_others_were_created() -> None:
+    assert "_created" not in Metrics().write_exposition().decode()

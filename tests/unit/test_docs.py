@@ -8,7 +8,9 @@ import runpy
 from pathlib import Path
 
 import pytest
+import yaml
 
+from llm_vision import __version__
 from llm_vision.errors import registry
 
 ROOT = Path(__file__).parents[2]
@@ -103,3 +105,20 @@ def test_the_reliability_page_has_every_row_once() -> None:
 def test_the_gates_that_the_architecture_page_draws_are_there() -> None:
     for name in re.findall(r"^\| .+ \| ([\w/]+\.py) \| .+ \|$", page("architecture.md"), re.MULTILINE):
         assert (ROOT / "llm-vision" / "llm_vision" / name).is_file(), name
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github").rglob("*.yml")), ids=lambda path: path.name)
+def test_the_files_for_github_are_yaml_and_name_what_exists(path: Path) -> None:
+    content = yaml.safe_load(path.read_text())
+    for update in content.get("updates", ()):
+        assert (ROOT / update["directory"].strip("/")).is_dir()
+    for job in content.get("jobs", {}).values():
+        commands = [step["run"] for step in job["steps"] if "run" in step]
+        assert commands
+        assert all((ROOT / command).is_file() for command in commands if command.startswith("."))
+
+
+def test_one_version_is_told_everywhere() -> None:
+    assert f"This is version {__version__}." in (ROOT / "README.md").read_text()
+    assert f"\n## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    assert json.loads(OPENAPI.read_text())["info"]["version"] == __version__

@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from fixtures.forking import run_command
 from llm_vision.http.server import listen
 from llm_vision.settings import Settings
+from llm_vision.settings.explain import explain, find_misspelt
 
 ROOT = Path(__file__).parents[2]
 
@@ -187,6 +189,56 @@ def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: 
     assert "Traceback" not in told
     assert value not in told or "KEYS" not in name
     assert "sesame" not in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("VISION_PORT", "70000", "VISION_PORT is '70000': it must be a whole number from 0 up to 65535"),
+        ("VISION_PORT", "nine", "VISION_PORT is 'nine': it must be a whole number from 0 up to 65535"),
+        (
+            "VISION_OCR_SECONDS",
+            "soon",
+            "VISION_OCR_SECONDS is 'soon': it must be a number of seconds, or a duration as",
+        ),
+        ("VISION_OCR_SECONDS", "0", "VISION_OCR_SECONDS is '0.0': it must be a number above 0"),
+        ("VISION_DEVICE", "tpu", "VISION_DEVICE is 'tpu': it must be auto, cpu, cuda, or one GPU"),
+        ("LLAVA_QUANTIZATION", "2bit", "LLAVA_QUANTIZATION is '2bit': it must be 'auto', 'none', '8bit' or '4bit'"),
+        ("VISION_LOG_LEVEL", "LOUD", "VISION_LOG_LEVEL is 'LOUD': it must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+        ("VISION_CPU_FALLBACK", "perhaps", "VISION_CPU_FALLBACK is 'perhaps': it must be true or false"),
+        ("VISION_BIND", "everywhere", "VISION_BIND is 'everywhere': it must be an IP address, or localhost"),
+        ("VISION_API_KEYS", "zwei Wörter", "VISION_API_KEYS: a key is of printable ASCII without spaces"),
+    ],
+)
+def test_a_wrong_value_is_explained_in_words(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValidationError) as refused:
+        Settings(_env_file=None)  # type: ignore[call-arg]
+    line = explain(refused.value.errors()[0])
+    assert line.startswith(told)
+    assert "Wörter" not in line
+
+
+def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_from(
+        monkeypatch,
+        VISION_LOG_LEVEL="debug",
+        VISION_KEEP_ALIVE="5m",
+        VISION_DOWNLOAD="Never",
+        VISION_OCR_SECONDS="1m30s",
+        VISION_DEVICE="CUDA:1",
+    )
+    assert (settings.log_level, settings.keep_alive, settings.download) == ("DEBUG", 300, "never")
+    assert (settings.ocr_seconds, settings.device) == (90, "cuda:1")
+
+
+def test_misspelt_variables_are_told_with_the_nearest_name(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("VISION_LOGLEVEL=debug\nVISION_UID=1000\n")
+    environment = {"VISION_DOWNLAOD": "never", "VISION_PORT": "1", "LLAVA_MODEL_ID": "x", "PATH": "/"}
+    assert find_misspelt(environment, str(tmp_path / ".env")) == [
+        "VISION_DOWNLAOD is no setting and is ignored; did you mean VISION_DOWNLOAD?",
+        "VISION_LOGLEVEL is no setting and is ignored; did you mean VISION_LOG_LEVEL?",
+    ]
 
 
 def test_a_port_that_is_taken_stops_the_start_and_is_named() -> None:

@@ -35,7 +35,7 @@ def find_llava(settings: Settings, catalog: Catalog) -> str | None:
     if settings.llava_model_id == "auto":
         return None
     known = _list_ids(catalog.with_task(Task.CHAT))
-    wanted = catalog.aliases.get(settings.llava_model_id, settings.llava_model_id)
+    wanted = catalog.find(settings.llava_model_id)
     if wanted not in known:
         raise ValueError(f"LLAVA_MODEL_ID names no model that answers questions; there are: {', '.join(known)}")
     return wanted
@@ -55,7 +55,7 @@ def _limit_lines(settings: Settings, catalog: Catalog) -> Catalog:
 
 
 def _pin_revisions(settings: Settings, catalog: Catalog) -> Catalog:
-    commits = {catalog.aliases.get(name, name): commit for name, commit in settings.revisions.items()}
+    commits = {catalog.find(name) or name: commit for name, commit in settings.revisions.items()}
     downloaded = [id_ for id_, entry in catalog.items() if entry.spec.weights]
     if not commits.keys() <= set(downloaded):
         raise ValueError(f"VISION_REVISIONS names a model without weights to pin; there are: {', '.join(downloaded)}")
@@ -82,7 +82,7 @@ def _add_upstreams(settings: Settings, catalog: Catalog) -> Catalog:
 
 def _check_model_names(settings: Settings, catalog: Catalog) -> None:
     readers = _list_ids(catalog.with_task(Task.OCR))
-    if settings.ocr_engine not in ("auto", *readers):
+    if settings.ocr_engine != "auto" and catalog.find(settings.ocr_engine) not in readers:
         raise ValueError(f"VISION_OCR_ENGINE names no model that reads; there are: {', '.join(readers)}")
-    if not catalog.keys() | catalog.aliases.keys() >= set(settings.preload):
+    if not all(map(catalog.find, settings.preload)):
         raise ValueError(f"VISION_PRELOAD names an unknown model; there are: {', '.join(catalog)}")

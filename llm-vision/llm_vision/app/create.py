@@ -30,8 +30,9 @@ from ..models.registry import Catalog
 from ..runtime.placement.device import cpu_cores
 from ..settings import Settings
 from .catalog import apply_settings
+from .greeting import greet
 from .objects import build_owocr_socket, build_services
-from .rules import access_rules
+from .rules import access_rules, ocr_engines
 
 LEAST_THREADS = 2
 _NO_TELEMETRY = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
@@ -65,6 +66,8 @@ def create_app(settings: Settings, catalog: Catalog | None = None) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.services = services
+    reader = ocr_engines(settings, catalog).first
+    app.state.greet = lambda: greet(settings, services.models, reader)
     app.state.large_bodies = FairPlaces(1)
     routes = [*app.routes, *(route for router in ROUTERS for route in router.routes)]
     for router in ROUTERS:
@@ -103,11 +106,14 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     threads = ThreadPoolExecutor(max(LEAST_THREADS, cpu_cores()), "gateway")  # more would only fight for the same lock
     asyncio.get_running_loop().set_default_executor(threads)
     services.lifecycle.start()
+    greeting = asyncio.create_task(app.state.greet())
     owocr_socket: OwocrSocket | None = app.state.owocr_socket
     try:
         async with owocr_socket.serving() if owocr_socket else nullcontext():
             yield
     finally:
+        greeting.cancel()
+        await asyncio.gather(greeting, return_exceptions=True)
         await services.lifecycle.stop()
 
 

@@ -22,9 +22,10 @@ async def download(settings: Settings, model_id: str) -> AsyncIterator[DownloadS
         ValueError: there is no such model, or a setting names one that does not exist.
     """
     catalog = apply_settings(settings, Catalog.discover())
-    if model_id not in catalog:
-        raise ValueError(f"there is no such model; there are: {', '.join(catalog)}")
-    spec = catalog[model_id].spec
+    found = catalog.find(model_id)
+    if found is None:
+        raise ValueError(catalog.explain_missing(model_id))
+    spec = catalog[found].spec
     rules = replace(download_rules(settings), allowed=True)
     downloads = Downloads(WeightStore(volumes(settings)), rules)
     try:

@@ -23,7 +23,7 @@ from ..services.analysis.service import VisionLimits, VisionModels, VisionServic
 from ..services.chat.service import ChatModels, ChatService
 from ..services.inference import Inference
 from ..services.lifecycle import Lifecycle, LifecycleParts
-from ..services.model_care.availability import Availability
+from ..services.model_care.availability import Availability, Defaults
 from ..services.model_care.care import CareParts, ModelCare
 from ..services.model_care.default_vlm import Candidate, DefaultVlm, Hardware
 from ..services.pictures.fetching import UrlPictures
@@ -61,14 +61,15 @@ def build_services(settings: Settings, catalog: Catalog, metrics: Metrics, deadl
     limits = pool_limits(settings)
     weights = WeightStore(volumes(settings))
     downloads = Downloads(weights, download_rules(settings))
-    availability = Availability(weights, downloads)
+    default = _build_default_vlm(settings, catalog, weights, limits.memory_bytes)
+    engines = ocr_engines(settings, catalog)
+    availability = Availability(weights, downloads, Defaults(engines.first, default))
     pool = ModelPool(catalog, _build_worker_factory(settings, metrics, weights), limits, metrics)
     inference = Inference(pool, metrics, deadlines, Places(settings.queue_size + MOST_DECODERS), cache_owners(settings))
     decoders = _build_decoders(settings, metrics)
     url_pictures = UrlPictures(fetch_rules(settings), deadlines)
     pictures = Pictures(decoders, url_pictures, settings.max_pictures, settings.max_file_bytes)
-    default = _build_default_vlm(settings, catalog, weights, limits.memory_bytes)
-    ocr = OcrService(inference, catalog, ocr_engines(settings), availability, settings.ocr_seconds)
+    ocr = OcrService(inference, catalog, engines, availability, settings.ocr_seconds)
     embedded = {Task.OCR: EMBEDDED_OCR, Task.CLASSIFY: EMBEDDED_CLASSIFIER}
     prompt_limits = VisionLimits(settings.analyze_seconds, settings.max_prompt_chars)
     lifecycle_parts = LifecycleParts(pool, decoders, downloads, lambda: _list_complaints(settings, weights))

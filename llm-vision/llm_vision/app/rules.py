@@ -10,8 +10,10 @@ from ..admission.owners import CacheOwners
 from ..http.access import AccessRules
 from ..images.decode import ImageLimits
 from ..models.base import Volume
-from ..runtime.downloads.downloads import DownloadRules
-from ..runtime.placement.device import memory_limit_bytes
+from ..models.registry import Catalog
+from ..runtime.downloads.rules import DownloadRules
+from ..runtime.placement.device import find_gpus, memory_limit_bytes
+from ..runtime.placement.fitting import Fitting
 from ..runtime.placement.placements import DevicePolicy
 from ..runtime.pool.limits import PoolLimits
 from ..runtime.worker.limits import WorkerLimits
@@ -54,7 +56,13 @@ def device_policies(settings: Settings) -> dict[Volume | None, DevicePolicy]:
 
 def download_rules(settings: Settings) -> DownloadRules:
     """Whether weights may be downloaded."""
-    return DownloadRules(settings.download == "auto", settings.hf_hub_offline, settings.failed_load_seconds)
+    fitting = Fitting(device_policies(settings), find_gpus, pool_limits(settings).memory_bytes)
+    return DownloadRules(
+        allowed=settings.download == "auto",
+        offline=settings.hf_hub_offline,
+        pause_seconds=settings.failed_load_seconds,
+        memory_need=fitting.memory_need,
+    )
 
 
 def fetch_rules(settings: Settings) -> FetchRules:
@@ -70,11 +78,11 @@ def fetch_rules(settings: Settings) -> FetchRules:
     )
 
 
-def ocr_engines(settings: Settings) -> OcrEngines:
+def ocr_engines(settings: Settings, catalog: Catalog) -> OcrEngines:
     """Who reads when a request names nobody."""
     if settings.ocr_engine == "auto":
         return OcrEngines(MANGA_OCR, EMBEDDED_OCR)
-    return OcrEngines(settings.ocr_engine, None)
+    return OcrEngines(catalog.find(settings.ocr_engine) or settings.ocr_engine, None)
 
 
 def volumes(settings: Settings) -> dict[Volume, Path]:

@@ -8,10 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
-from pydantic_core import ErrorDetails
 
 from .. import __version__, logs
 from ..settings import Settings
+from ..settings.explain import explain, find_misspelt
 
 EX_CONFIG = 78  # sysexits.h: something is wrong in the configuration
 
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings(**{name: value for name, value in overrides.items() if value is not None})
     except ValidationError as error:
         for problem in error.errors():
-            print(f"llm-vision: {_name_variable(problem)}: {problem['msg']}", file=sys.stderr)
+            print(f"llm-vision: {explain(problem)}", file=sys.stderr)
         return EX_CONFIG
     return _serve(settings) if options.command == "serve" else _download(settings, options.model)
 
@@ -51,16 +51,13 @@ def _download(settings: Settings, model_id: str) -> int:
     return download_model(settings, model_id)
 
 
-def _name_variable(problem: ErrorDetails) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else "settings"
-    return name if name.isupper() else f"VISION_{name.upper()}"
-
-
 def _serve(settings: Settings) -> int:
     from ..app.create import create_app  # noqa: PLC0415  (reports bad settings without importing everything)
     from ..http.server import Seconds, listen, serve  # noqa: PLC0415
 
     logs.configure(settings.log_level, settings.log_format)
+    for warning in find_misspelt():
+        log.warning(warning)
     if not settings.is_loopback and not (settings.api_keys or settings.admin_keys):
         log.warning("open to the network without a key: set VISION_API_KEYS, or VISION_BIND=127.0.0.1")
     try:

@@ -15,10 +15,10 @@ VisionError
 ├── TooManyRequests 429     queue_full, rate_limited
 ├── ClientClosed 499        only in the log: nobody is there to read it
 ├── InternalError 500       InferenceFailed 500      UpstreamRejected 502   UpstreamInvalid 502
-├── Unavailable 503         model_loading, model_load_failed, insufficient_memory, worker_crashed, shutting_down,
-│                           upstream_unavailable, machine_busy
+├── Unavailable 503         model_loading, model_not_ready, model_load_failed, insufficient_memory, worker_crashed,
+│                           shutting_down, upstream_unavailable, machine_busy
 ├── DeadlineExceeded 504    HttpVersionNotSupported 505
-└── StorageFull 507
+└── ModelTooLarge 507       StorageFull 507
 
 `code` is the contract; texts are for people: our own words and numbers, never an exception's or a client's.
 """
@@ -88,6 +88,8 @@ from .server import (
     MachineBusy,
     ModelLoadFailed,
     ModelLoading,
+    ModelNotReady,
+    ModelTooLarge,
     ShuttingDown,
     StorageFull,
     Unavailable,

@@ -42,6 +42,14 @@ class ModelLoading(Unavailable):
     code, when = "model_loading", "The model is still loading, or its weights are still downloading."
 
 
+class ModelNotReady(Unavailable):
+    retryable = False
+    code, when = (
+        "model_not_ready",
+        "The model's weights are not here, and this request may not bring them; the text says what would.",
+    )
+
+
 class ModelLoadFailed(Unavailable):
     code, when = "model_load_failed", "The model could not be loaded; the next attempt is after `Retry-After`."
 
@@ -74,6 +82,14 @@ class DeadlineExceeded(VisionError):
 class HttpVersionNotSupported(VisionError):
     status = 505
     code, when = "http_version_not_supported", "Neither HTTP/1.1 nor HTTP/1.0; the connection is closed."
+
+
+class ModelTooLarge(VisionError):
+    status = 507
+    code, when = (
+        "model_too_large",
+        "The model does not fit into memory or onto the disk; nothing is downloaded.",
+    )
 
 
 class StorageFull(VisionError):

@@ -14,10 +14,15 @@ from starlette.types import Scope
 
 from ..errors import Forbidden, InvalidCredentials, InvalidHost, MissingCredentials
 
+DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png", "docs.js", "bubble.png")
+"""Under /docs/."""
+_PROBES = ("/livez", "/health", "/readyz")
+_DOCS = ("/docs", "/openapi.json", *(f"/docs/{name}" for name in DOCS_FILES))
 OPEN_ROUTES = frozenset({
-    ("GET", "/livez"), ("HEAD", "/livez"), ("GET", "/health"), ("HEAD", "/health"),
-    ("GET", "/readyz"), ("HEAD", "/readyz"), ("HEAD", "/ocr"),
+    *((method, path) for path in (*_PROBES, *_DOCS) for method in ("GET", "HEAD")),
+    ("HEAD", "/ocr"),
 })  # fmt: skip
+"""Probes, and the page of the API, which is the same for everybody and has a button that asks for the key."""
 ADMIN_ROUTES = frozenset({
     "/models/load", "/models/unload", "/models/download", "/models/delete", "/api/pull", "/api/delete",
 })  # fmt: skip
@@ -102,7 +107,11 @@ def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> N
         MissingCredentials, InvalidCredentials: there is none, or none that is accepted.
         Forbidden: the key may not use this route.
     """
-    if not (rules.api_keys or rules.admin_keys) or (method, path) in OPEN_ROUTES:
+    if (
+        not (rules.api_keys or rules.admin_keys)
+        or (method, path) in OPEN_ROUTES
+        or leads_to_docs(method, path, headers)
+    ):
         return
     key = _read_key(headers)
     if key is None:
@@ -112,6 +121,11 @@ def check_key(method: str, path: str, headers: Headers, rules: AccessRules) -> N
         raise InvalidCredentials("this key is not accepted")
     if path in ADMIN_ROUTES and rules.admin_keys and not is_admin:
         raise Forbidden("this route needs a key of VISION_ADMIN_KEYS")
+
+
+def leads_to_docs(method: str, path: str, headers: Headers) -> bool:
+    """Whether a browser asks for /: it is led to the page of the API."""
+    return method in ("GET", "HEAD") and path == "/" and "text/html" in headers.get("accept", "")
 
 
 def may_manage(headers: Headers, rules: AccessRules) -> bool:

@@ -28,9 +28,9 @@ _IMAGE_CODES = (
 )  # fmt: skip
 # What can go wrong with a model.
 _MODEL_CODES = (
-    "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_load_failed",
-    "insufficient_memory", "worker_crashed", "inference_failed", "deadline_exceeded",
-    "machine_busy",
+    "model_not_found", "unsupported_task", "queue_full", "rate_limited", "model_loading", "model_not_ready",
+    "model_load_failed", "model_too_large", "insufficient_memory", "worker_crashed", "inference_failed",
+    "deadline_exceeded", "machine_busy",
 )  # fmt: skip
 # What a route that takes a picture and runs a model can answer.
 PICTURE_CODES = (

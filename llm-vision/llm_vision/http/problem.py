@@ -15,7 +15,7 @@ _OPENAI_TYPES = {
 }
 STATUS_OF_OPENAI = {"context_length_exceeded": 400}
 """Where clients of that API expect another status than ours."""
-_NEVER_RETRY = frozenset({409, 500, 502, 504, 505})  # clients would repeat these, and triple the load
+_CONFLICT = 409
 
 
 def error_body(error: VisionError, request_id: str) -> ErrorBody:
@@ -59,7 +59,7 @@ def _headers(error: VisionError, *, close: bool) -> dict[str, str]:
     headers = {}
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after or 1)
-    if error.status in _NEVER_RETRY:
+    if error.status == _CONFLICT or (error.status >= 500 and not error.retryable):  # clients would, and triple the load
         headers["x-should-retry"] = "false"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"

@@ -106,7 +106,9 @@ def listen(host: str, port: int) -> socket.socket:
     except BaseException:
         sock.close()
         raise
-    log.info("listening on http://%s:%d", f"[{host}]" if family == socket.AF_INET6 else host, sock.getsockname()[1])
+    shown = f"[{host}]" if family == socket.AF_INET6 else host
+    address = f"http://{shown}:{sock.getsockname()[1]}"
+    log.info("listening on %s; %s/docs shows every route", address, address)
     return sock
 
 

@@ -58,6 +58,8 @@ class Weights:
     """`model_type` of its config.json: several models may share a volume."""
     revision: str | None = None
     """The commit that the model was tested with; None where it is not pinned."""
+    download_bytes: int = 0
+    """About what its files on the hub take, by their listing; 0 where that is not known."""
     may_be_pickled: bool = False
     """Whether a `pytorch_model.bin` is accepted, for repositories that have no safetensors."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -13,6 +15,9 @@ from .base import Model, ModelSpec, Task
 
 ENTRY_POINTS = "llm_vision.models"
 """The group in which another package names the modules that register its models."""
+_LATEST = ":latest"
+_QUANTISED = re.compile(r"(?<=:)(q\d\w*|fp16|f16|bf16)$|-(q\d\w*|fp16|f16|bf16)$")
+_LONGEST_NAME = 100  # that is compared with all others
 
 ModelClass = TypeVar("ModelClass", bound=type[Model])
 
@@ -64,13 +69,19 @@ def _enter(entry: CatalogEntry) -> None:
         raise ValueError(f"{entry.class_path} and {known.class_path} are both named {entry.spec.model_id!r}")
 
 
+def _index_names(entries: Iterable[CatalogEntry]) -> dict[str, str]:
+    """Ids by every name in lower case; a model's own id comes before another model's alias."""
+    by_name = {alias.lower(): entry.spec.model_id for entry in entries for alias in entry.spec.aliases}
+    by_name |= {entry.spec.model_id.rpartition("/")[2].lower(): entry.spec.model_id for entry in entries}
+    return by_name | {entry.spec.model_id.lower(): entry.spec.model_id for entry in entries}
+
+
 class Catalog(Mapping[str, CatalogEntry]):
     """The registered models by id, in the order in which they are offered."""
 
     def __init__(self, entries: Iterable[CatalogEntry]) -> None:
         self._entries = {entry.spec.model_id: entry for entry in entries}
-        self.aliases = {alias: id_ for id_, entry in self._entries.items() for alias in entry.spec.aliases}
-        """The id of each model that has another name, by that name."""
+        self._ids = _index_names(self._entries.values())
 
     @classmethod
     def discover(cls) -> Catalog:
@@ -88,6 +99,21 @@ class Catalog(Mapping[str, CatalogEntry]):
             except Exception as error:
                 raise ValueError(f"the models of the entry point {entry_point.name} cannot be imported") from error
         return cls([entry for _, entry in sorted(_registered.items())])
+
+    def find(self, name: str) -> str | None:
+        """The id of the model that a name means, None for no model.
+
+        Upper case does not matter, nor does `:latest`. The part of Ollama's tags that says how the weights are
+        quantised does not either: that is for the operator to set.
+        """
+        spelled = name.lower().removesuffix(_LATEST)
+        return self._ids.get(spelled) or self._ids.get(_QUANTISED.sub("", spelled))
+
+    def explain_missing(self, name: str) -> str:
+        """What to say of a name that means no model: the nearest ones, and all there are."""
+        close = get_close_matches(name.lower()[:_LONGEST_NAME], self._ids, n=3, cutoff=0.5)
+        nearest = ", ".join(dict.fromkeys(self._ids[spelled] for spelled in close))
+        return f"there is no such model; {f'nearest: {nearest}; ' if nearest else ''}there are: {', '.join(self)}"
 
     def with_task(self, task: Task) -> list[ModelSpec]:
         """The specs of the models that can do the task."""

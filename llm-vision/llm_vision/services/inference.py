@@ -127,13 +127,8 @@ class Inference:
         spec = self._pool.spec(model_id)
         if not spec.tasks.intersection(tasks):
             can = ", ".join(sorted(spec.tasks))
-            raise UnsupportedTask(f"{model_id} cannot do this ({tasks[0].value}); it can do: {can}", param="model")
+            raise UnsupportedTask(f"{spec.model_id} cannot do this ({tasks[0].value}); it can do: {can}", param="model")
         return spec
-
-    def model_ids_with_any(self, tasks: Sequence[Task]) -> list[str]:
-        """The ids of all models that have one of the tasks."""
-        specs = [status.spec for status in self._pool.status()]
-        return [spec.model_id for spec in specs if spec.tasks.intersection(tasks)]
 
     def _check(self, wanted: Sequence[Wanted]) -> None:
         for model_id, task in wanted:

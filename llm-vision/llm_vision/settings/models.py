@@ -6,12 +6,20 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, field_validator
 from pydantic_settings import NoDecode
 
-from .group import CommaList, SettingsGroup, parts_of
+from .group import CommaList, SettingsGroup, parts_of, read_device
 
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d{1,2})?)$")]
+Device = Annotated[str, AfterValidator(read_device)]
+
+
+def find_data_folder() -> Path:
+    """Where weights are when nothing is said; whichever folder the service is started in."""
+    project = Path(__file__).parents[3]
+    if (project / "docker-compose.yml").is_file():
+        return project / "data"
+    return Path.home() / ".local" / "share" / "llm-vision"
 
 
 class ModelSettings(SettingsGroup):
@@ -22,14 +30,15 @@ class ModelSettings(SettingsGroup):
     preload: CommaList = ()
     """Ids of models to load at startup, comma separated; the service is ready once each one is loaded, is downloading
     or has failed."""
-    keep_alive: Annotated[float, Field(ge=-1)] = 300
-    """Seconds that an idle model stays in memory; -1: forever, 0: unload at once."""
+    keep_alive: Annotated[float, Field(allow_inf_nan=False)] = 300
+    """How long an idle model stays in memory: seconds, or `5m`; -1: forever, 0: unload at once."""
     max_loaded_models: Annotated[int, Field(ge=1, le=64)] = 4
     """Maximum number of models in memory; the one idle longest is unloaded to make room."""
     memory_limit_mb: Annotated[int, Field(ge=64)] | None = None
     """Memory limit for all models together, in MiB. Empty: 80 % of the container's or machine's."""
     download: Literal["auto", "never"] = "auto"
-    """Whether missing weights are downloaded when first needed: `auto` or `never`."""
+    """`auto`: the service downloads default models when first needed, and others for those who may manage models.
+    `never`: only the command `llm-vision models download` does."""
     hf_hub_offline: bool = Field(False, validation_alias=AliasChoices("HF_HUB_OFFLINE"))
     """Whether to never contact the Hugging Face hub; `llm-vision models download` fails too."""
     revisions: Annotated[dict[str, str], NoDecode] = Field(default_factory=dict)
@@ -51,14 +60,21 @@ class ModelSettings(SettingsGroup):
     )
     """Precision of its weights: `none` (16 bits), `8bit`, `4bit`; `auto`: 4 bits if 16 do not fit or are slow on a
     CPU."""
-    transformers_cache: Path = Field(Path("data/llava_models"), validation_alias=AliasChoices("TRANSFORMERS_CACHE"))
-    """Folder (volume) of vision-language weights, also the hub cache of worker processes. Ignored with Docker Compose:
-    mount the folder instead."""
-    mangaocr_model_path: Path = Field(
-        Path("data/mangaocr_models"), validation_alias=AliasChoices("MANGAOCR_MODEL_PATH")
+    data: Path = Field(default_factory=find_data_folder)
+    """Folder of all weights. Empty: `data` beside docker-compose.yml; if only the package is installed,
+    `~/.local/share/llm-vision`."""
+    transformers_cache: Path = Field(
+        default_factory=lambda known: known["data"] / "llava_models",
+        validation_alias=AliasChoices("TRANSFORMERS_CACHE"),
     )
-    """Folder (volume) of MangaOCR weights, or its parent folder. Ignored with Docker Compose: mount the folder
-    instead."""
+    """Folder (volume) of vision-language weights, also the hub cache of worker processes. Empty: `llava_models` in
+    `VISION_DATA`. Ignored with Docker Compose: set `VISION_DATA` instead."""
+    mangaocr_model_path: Path = Field(
+        default_factory=lambda known: known["data"] / "mangaocr_models",
+        validation_alias=AliasChoices("MANGAOCR_MODEL_PATH"),
+    )
+    """Folder (volume) of MangaOCR weights, or its parent folder. Empty: `mangaocr_models` in `VISION_DATA`. Ignored
+    with Docker Compose: set `VISION_DATA` instead."""
 
     @field_validator("revisions", mode="before")
     @classmethod
@@ -77,5 +93,5 @@ class ModelSettings(SettingsGroup):
     @classmethod
     def _keep_alive_is_a_time_or_for_ever(cls, seconds: float) -> float:
         if seconds < 0 and seconds != -1:
-            raise ValueError("seconds from 0, or -1 for ever")
+            raise ValueError("it must be seconds from 0, a duration as 5m, or -1 for ever")
         return seconds

@@ -45,7 +45,10 @@ class ServerSettings(SettingsGroup):
     @classmethod
     def _bind_is_an_address(cls, value: str | None) -> str | None:
         if value and value != "localhost":
-            ipaddress.ip_address(value)
+            try:
+                ipaddress.ip_address(value)
+            except ValueError:
+                raise ValueError("it must be an IP address, or localhost") from None
         return value
 
     @field_validator("cors_origins")

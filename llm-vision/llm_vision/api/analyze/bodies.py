@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -42,6 +42,7 @@ class AnalyzeForm(BaseModel):
     """The fields beside the picture."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
+    repeatable: ClassVar[tuple[str, ...]] = ("choices",)
 
     prompt: str = DEFAULT_PROMPT
     """A question about the picture."""
@@ -58,7 +59,8 @@ class AnalyzeForm(BaseModel):
     stream: bool = False
     """Server-sent events: `delta` with a piece of the answer in `text`, then `answer` with the whole, or `error`."""
     choices: Annotated[list[str], Field(max_length=MOST_CHOICES, fail_fast=True)] | str | None = None
-    """The only answers, 2 to 32 of them, as JSON: `["yes", "no"]`; `decision` tells how probable each is."""
+    """The only answers, 2 to 32 of them: `yes,no`, or as JSON `["yes", "no"]`, or one in each of several fields;
+    `decision` tells how probable each is."""
     url: str | None = Field(None, max_length=4096)
     """Address of the picture in place of a file; off until `VISION_URL_HOSTS` allows hosts."""
     fallback: Fallback = Fallback.AUTO

@@ -19,15 +19,19 @@ from ...services.analysis.service import Sampling, Turn, VisionAnswer, VisionReq
 from ...services.answer_stream import AnswerStream
 from ...services.pictures.sources import FileSource, UrlSource
 from ..shared.answering import StreamedAnswer
-from ..shared.dependencies import ServicesDep
-from ..shared.fallback import Fallback
-from ..shared.uploads import picture_body, read_upload
+from ..shared.dependencies import Services, ServicesDep
+from ..shared.fallback import Fallback, join_notices
+from ..shared.request_docs import picture_body
+from ..shared.uploads import read_upload
 from .bodies import AnalyzeAnswer, AnalyzeChoice, AnalyzeChoices, AnalyzeDelta, AnalyzeForm, Decision, History, Usage
 
+AUTO = "auto"
 Listed = TypeVar("Listed", bound=BaseModel)
 
 router = APIRouter(tags=["Analysis"])
 
+_CHOICES_FORM = '`yes,no`, or `["yes", "no"]`'
+_HISTORY_FORM = '`[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]`'
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {SSE: {"schema": {"type": "string"}}}},
     **error_responses(
@@ -58,11 +62,12 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     """
     upload = await read_upload(request, AnalyzeForm, services.max_file_bytes)
     form, client = upload.fields, request.state.client
-    turns = _read_list(form.history, "history", History).history
+    turns = _read_list(form.history, "history", History, _HISTORY_FORM).history
     wanted = VisionRequest(
-        form.model,
+        None if form.model == AUTO else form.model,
         form.prompt,
         may_fall_back=form.fallback is Fallback.AUTO,
+        may_download=request.state.may_manage,
         history=tuple(Turn(turn.role, (turn.content,)) for turn in turns),
         sampling=Sampling(form.temperature, form.top_p, form.max_tokens),
         choices=_read_choices(form),
@@ -72,14 +77,17 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     answer = await services.vision.answer(wanted, source, client).begin()
     if form.stream:
         request_id: str = request.state.request_id
-        return StreamedAnswer(answer, _stream_events(answer), SSE, lambda error: _failure_event(error, request_id))
-    return _as_answer(await answer.finish())
+        events = _stream_events(answer, upload.notice, services)
+        return StreamedAnswer(answer, events, SSE, lambda error: _failure_event(error, request_id))
+    return _as_answer(await answer.finish(), upload.notice, services)
 
 
-async def _stream_events(stream: AnswerStream[VisionAnswer]) -> AsyncIterator[str]:
+async def _stream_events(
+    stream: AnswerStream[VisionAnswer], notice: str | None, services: Services
+) -> AsyncIterator[str]:
     async for chunk in stream.chunks():
         yield _format_event("delta", AnalyzeDelta(text=chunk.text))
-    yield _format_event("answer", _as_answer(await stream.answer()))
+    yield _format_event("answer", _as_answer(await stream.answer(), notice, services))
 
 
 def _failure_event(error: VisionError, request_id: str) -> str:
@@ -90,7 +98,9 @@ def _format_event(name: str, data: BaseModel) -> str:
     return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
 
 
-def _as_answer(answer: VisionAnswer) -> AnalyzeAnswer:
+def _as_answer(answer: VisionAnswer, notice: str | None, services: Services) -> AnalyzeAnswer:
+    if answer.notice:
+        services.metrics.count_degraded("/analyze_image")
     shares = answer.probabilities
     return AnalyzeAnswer(
         analysis=answer.text,
@@ -104,28 +114,34 @@ def _as_answer(answer: VisionAnswer) -> AnalyzeAnswer:
         if shares
         else None,
         degraded=answer.notice is not None,
-        notice=answer.notice,
+        notice=join_notices(answer.notice, notice),
     )
 
 
 def _read_choices(form: AnalyzeForm) -> tuple[str, ...]:
     if not form.choices:
         return ()
-    choices = _read_list(form.choices, "choices", AnalyzeChoices).choices
+    written = form.choices
+    if isinstance(written, str) and not written.lstrip().startswith(("[", "{", '"')):
+        written = [choice.strip() for choice in written.split(",") if choice.strip()]
+    choices = _read_list(written, "choices", AnalyzeChoices, _CHOICES_FORM).choices
     if len(set(choices)) < len(choices):
         raise InvalidParameter("two choices are the same", param="choices")
     return tuple(choices)
 
 
-def _read_list(value: list[Any] | str | None, name: str, schema: type[Listed]) -> Listed:
+def _read_list(value: list[Any] | str | None, name: str, schema: type[Listed], right_form: str) -> Listed:
     """A list that comes as JSON within a form, or as a part of a JSON body.
 
     Raises:
         VisionError: it is no such list.
     """
     if isinstance(value, str):
-        body = parse_object(f'{{"{name}": {value}}}'.encode())
-        if body.keys() != {name}:  # more than one value
-            raise MalformedJson(f"{name} is not JSON")
+        try:
+            body = parse_object(f'{{"{name}": {value}}}'.encode())
+        except MalformedJson:
+            body = {}
+        if body.keys() != {name}:  # none, or more than one value
+            raise MalformedJson(f"`{name}` is not JSON: send {right_form}", param=name)
         return validate(schema, body)
     return validate(schema, {name: [one if isinstance(one, str) else one.model_dump() for one in value or []]})

@@ -13,7 +13,7 @@ from ...http.media_types import NDJSON
 from ...http.openapi import BODY_CODES, error_responses
 from ...services.model_care.care import DownloadStatus
 from ..shared.dependencies import Services, ServicesDep
-from ..shared.uploads import json_request
+from ..shared.request_docs import READER, json_request
 from .model_bodies import DeleteAnswer, DownloadInfo, DownloadLine, ModelBody
 
 router = APIRouter(prefix="/models", tags=["Models"])
@@ -22,11 +22,11 @@ router = APIRouter(prefix="/models", tags=["Models"])
 @router.post(
     "/download",
     responses={
-        **error_responses(*BODY_CODES, "model_load_failed", "storage_full"),
+        **error_responses(*BODY_CODES, "model_load_failed", "model_too_large", "storage_full"),
         200: {"content": {NDJSON: {"schema": DownloadLine.model_json_schema()}}},
     },
     response_class=StreamingResponse,
-    openapi_extra=json_request(ModelBody),
+    openapi_extra=json_request(ModelBody, {"model": READER}),
     summary="Download a model's weights",
 )
 async def download(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> StreamingResponse:
@@ -46,7 +46,7 @@ async def _stream_lines(model: str, services: Services) -> AsyncIterator[str]:
 @router.post(
     "/delete",
     responses=error_responses(*BODY_CODES, "model_in_use", "weights_not_downloaded", "model_loading"),
-    openapi_extra=json_request(ModelBody),
+    openapi_extra=json_request(ModelBody, {"model": READER}),
     summary="Delete downloaded weights",
 )
 async def delete(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> DeleteAnswer:

@@ -52,6 +52,14 @@ class ModelInfo(BaseModel):
     """Other names that requests may use for it."""
     chosen_because: str | None
     """Why it answers /analyze_image when a request names no model; null for all other models."""
+    weights: str
+    """present, missing, or partial: a download has begun, or files have gone."""
+    weights_bytes: int
+    """What its files take now."""
+    download_bytes: int | None
+    """About what they take on the hub; null where nothing is downloaded."""
+    does_not_fit: str | None
+    """Why a model whose weights are missing could not run here, with what it needs and what there is."""
     state: str
     """not_loaded, loading, ready or failed."""
     in_use: int

@@ -10,7 +10,7 @@ from ...http.bodies.json_body import json_body
 from ...http.openapi import BODY_CODES, error_responses
 from ...services.model_care.care import ModelReport
 from ..shared.dependencies import ServicesDep
-from ..shared.uploads import json_request
+from ..shared.request_docs import READER, json_request
 from .downloads import as_info
 from .model_bodies import LoadBody, ModelBody, ModelInfo, ModelList, UnloadAnswer
 
@@ -25,8 +25,11 @@ async def models(services: ServicesDep) -> ModelList:
 
 @router.post(
     "/load",
-    responses=error_responses(*BODY_CODES, "model_loading", "model_load_failed", "insufficient_memory", "storage_full"),
-    openapi_extra=json_request(LoadBody),
+    responses=error_responses(
+        *BODY_CODES,
+        *("model_loading", "model_load_failed", "model_too_large", "insufficient_memory", "storage_full"),
+    ),
+    openapi_extra=json_request(LoadBody, {"model": READER}),
     summary="Load a model into memory",
 )
 async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: ServicesDep) -> ModelInfo:
@@ -37,7 +40,7 @@ async def load(body: Annotated[LoadBody, json_body(LoadBody)], services: Service
 @router.post(
     "/unload",
     responses=error_responses(*BODY_CODES, "model_in_use", "model_loading"),
-    openapi_extra=json_request(ModelBody),
+    openapi_extra=json_request(ModelBody, {"model": READER}),
     summary="Remove a model from memory",
 )
 async def unload(body: Annotated[ModelBody, json_body(ModelBody)], services: ServicesDep) -> UnloadAnswer:
@@ -55,6 +58,10 @@ def _as_info(report: ModelReport) -> ModelInfo:
         embedded=spec.embedded,
         aliases=list(spec.aliases),
         chosen_because=report.chosen_because,
+        weights=report.inventory.presence,
+        weights_bytes=report.inventory.size_bytes,
+        download_bytes=spec.weights.download_bytes if spec.weights else None,
+        does_not_fit=report.misfit,
         state=status.state,
         in_use=status.leases,
         queued=status.queue_length,

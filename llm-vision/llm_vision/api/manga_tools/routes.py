@@ -10,12 +10,13 @@ from ...http.bodies.body import read_body
 from ...http.limits import too_large
 from ...http.openapi import PICTURE_CODES, READING_CODES, URL_CODES, error_responses
 from ...manga.lines import Box, TextLine
-from ...services.pictures.sources import UrlSource
+from ...services.pictures.sources import PictureSource
 from ...services.reading.crops import OcrRequest
 from ...services.reading.pages import PageReading
 from ..ocr.imagetrans import Corners, find_code, number_corners
 from ..ocr.reading import EMBEDDED, list_lines, read_page, truncation_headers, truncation_member
 from ..shared.dependencies import ServicesDep
+from ..shared.request_docs import PICTURE_URI
 
 router = APIRouter(tags=["Manga tools"])
 
@@ -72,10 +73,16 @@ async def mangatan(
     request: Request,
     response: Response,
     services: ServicesDep,
-    url: Annotated[str, Query(description="The page's address")] = "",
+    url: Annotated[
+        str | None,
+        Query(description="The page's address, or a data URI", openapi_examples={"picture": {"value": PICTURE_URI}}),
+    ] = None,
 ) -> list[dict[str, Any]]:
-    """Every block with its place in shares of the picture, in reading order. Off until `VISION_URL_HOSTS` is set."""
-    data = await services.pictures.read(UrlSource(url), request.state.client)
+    """Every block with its place in shares of the picture, in reading order.
+
+    Addresses are off until `VISION_URL_HOSTS` is set.
+    """
+    data = await services.pictures.read(PictureSource(url or "", "url"), request.state.client)
     page = await read_page(data, services, request.state.client, OcrRequest(None, "ja"))
     response.headers.update(truncation_headers(page))
     return [{"text": block.text, "tightBoundingBox": _locate_box(block.block.box, page)} for block in page.blocks]

@@ -20,7 +20,8 @@ from ...http.problem import error_body
 from ...services.reading.batches import read_in_order, retry_while_full
 from ...services.reading.crops import OcrRequest, Reading
 from ..shared.dependencies import Services, ServicesDep
-from ..shared.uploads import batch_body, read_batch
+from ..shared.request_docs import batch_body
+from ..shared.uploads import read_batch
 from .batch_bodies import BatchEntry
 from .bodies import OcrForm
 from .crop import as_answer
@@ -51,7 +52,7 @@ async def ocr_batch(request: Request, services: ServicesDep) -> Response | list[
     async with AsyncExitStack() as held:
         held.enter_context(services.batches.place(request.state.client))
         files, form = await held.enter_async_context(read_batch(request, OcrForm, services.max_file_bytes))
-        wanted = make_ocr_request(form)
+        wanted = make_ocr_request(form, may_manage=request.state.may_manage)
         await services.ocr.choose(wanted)  # refuses at once what is wrong with the request itself
         batch = _Batch(services, files, wanted, request.state.client, request.state.request_id)
         entries = read_in_order(len(files), batch.read)

@@ -10,7 +10,9 @@ from fastapi.responses import PlainTextResponse, Response
 from ...http.openapi import READING_CODES, error_responses
 from ...services.reading.crops import Reading
 from ..shared.dependencies import ServicesDep
-from ..shared.uploads import picture_body, read_upload
+from ..shared.fallback import join_notices
+from ..shared.request_docs import picture_body
+from ..shared.uploads import read_upload
 from .bodies import Language, Languages, OcrAnswer, OcrForm, RubyPair
 from .imagetrans import answer_imagetrans, is_imagetrans
 from .reading import make_ocr_request, read_crop, truncation_headers
@@ -38,10 +40,13 @@ async def ocr(request: Request, services: ServicesDep) -> Response | OcrAnswer:
     upload = await read_upload(request, OcrForm, services.max_file_bytes)
     if is_imagetrans(upload):
         return await answer_imagetrans(upload, services, request.state.client)
-    reading = await read_crop(upload.picture, services, request.state.client, make_ocr_request(upload.fields))
+    wanted = make_ocr_request(upload.fields, may_manage=request.state.may_manage)
+    reading = await read_crop(upload.picture, services, request.state.client, wanted)
     if prefers_plain_text(request.headers.get("accept", "")):
-        return PlainTextResponse(reading.text, headers=truncation_headers(reading))
-    return as_answer(reading)
+        return PlainTextResponse(reading.text + "\n", headers=truncation_headers(reading))
+    answer = as_answer(reading)
+    answer.notice = join_notices(answer.notice, upload.notice)
+    return answer
 
 
 def as_answer(reading: Reading) -> OcrAnswer:

@@ -11,7 +11,8 @@ from ...http.openapi import READING_CODES, error_responses
 from ...manga.lines import TextLine
 from ...services.reading.crops import OcrRequest
 from ..shared.dependencies import Services, ServicesDep
-from ..shared.uploads import FOREIGN_FIELD, Upload, picture_body, read_upload
+from ..shared.request_docs import picture_body
+from ..shared.uploads import FOREIGN_FIELD, Upload, read_upload
 from .bodies import OcrForm
 from .reading import EMBEDDED, list_lines, read_crop, read_page, truncation_headers, truncation_member
 

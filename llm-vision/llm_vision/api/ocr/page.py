@@ -15,7 +15,9 @@ from ...manga.page import ReadBlock, ReadingOrder
 from ...services.pictures.sources import FileSource
 from ...services.reading.pages import PageReading, PageRequest
 from ..shared.dependencies import ServicesDep
-from ..shared.uploads import picture_body, read_upload
+from ..shared.fallback import join_notices
+from ..shared.request_docs import picture_body
+from ..shared.uploads import read_upload
 from .bodies import RubyPair
 from .crop import prefers_plain_text
 from .page_bodies import PageAlternative, PageAnswer, PageBlock, PageForm, PageFormat, PageLine
@@ -45,8 +47,9 @@ async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAn
     """Find the texts of a page, put them into reading order and read them: manga, comics, facing pages, tall strips."""
     upload = await read_upload(request, PageForm, services.max_file_bytes)
     form = upload.fields
+    wanted = make_ocr_request(form, may_manage=request.state.may_manage)
     async with (
-        services.pages.admit(PageRequest(make_ocr_request(form), form.reading_order), request.state.client) as reader,
+        services.pages.admit(PageRequest(wanted, form.reading_order), request.state.client) as reader,
         services.pictures.decoded(FileSource(upload.picture), request.state.client) as picture,
     ):
         page = await reader.read(picture)
@@ -57,8 +60,10 @@ async def ocr_page(request: Request, services: ServicesDep) -> Response | PageAn
     if form.format is PageFormat.MOKURO:
         return JSONResponse(make_page(page.width, page.height, page.blocks), headers=truncation_headers(page))
     if form.format is PageFormat.TEXT or prefers_plain_text(request.headers.get("accept", "")):
-        return PlainTextResponse(page.text, headers=truncation_headers(page))
-    return as_answer(page)
+        return PlainTextResponse(page.text + "\n", headers=truncation_headers(page))
+    answer = as_answer(page)
+    answer.notice = join_notices(answer.notice, upload.notice)
+    return answer
 
 
 def as_answer(page: PageReading) -> PageAnswer:

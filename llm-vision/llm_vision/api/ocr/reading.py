@@ -15,15 +15,22 @@ from .bodies import OcrForm
 
 PictureFile = bytes | bytearray
 
+AUTO = "auto"
 EMBEDDED = "rapidocr"
 """Who reads for owocr, which waits 3 seconds: MangaOCR may have to be loaded first."""
 
 TRUNCATED_HEADER = "X-Truncated"
 
 
-def make_ocr_request(form: OcrForm) -> OcrRequest:
-    """What a form asks for."""
-    return OcrRequest(form.engine, form.language, form.furigana, may_fall_back=form.fallback is Fallback.AUTO)
+def make_ocr_request(form: OcrForm, *, may_manage: bool) -> OcrRequest:
+    """What a form asks for, of a client that may or may not manage models."""
+    return OcrRequest(
+        None if form.engine == AUTO else form.engine,
+        form.language,
+        form.furigana,
+        may_fall_back=form.fallback is Fallback.AUTO,
+        may_download=may_manage,
+    )
 
 
 async def read_crop(data: PictureFile, services: Services, client: str, wanted: OcrRequest) -> Reading:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from ...durations import FOR_EVER, parse_seconds
 from ..shared.chat_bodies import MOST_MESSAGES, MOST_STOPS, MOST_TOKENS, MOST_TOOLS, ONE_YEAR, Function, Stop
 from ..shared.confidence import Confidence
-
-FOR_EVER = -1.0
-LATEST = ":latest"
-_DURATION = re.compile(r"(?P<sign>-?)(?P<parts>(\d+(\.\d+)?(ms|s|m|h))+)")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _read_duration(value: Any) -> Any:
@@ -22,7 +16,7 @@ def _read_duration(value: Any) -> Any:
     if value == "":
         return None
     try:
-        seconds = _parse_seconds(value) if isinstance(value, str) else value
+        seconds = parse_seconds(value) if isinstance(value, str) else value
         if isinstance(seconds, int | float) and not isinstance(seconds, bool):
             return FOR_EVER if seconds < 0 else float(seconds)
     except (ValueError, OverflowError):
@@ -30,24 +24,11 @@ def _read_duration(value: Any) -> Any:
     return value
 
 
-def _parse_seconds(text: str) -> float:
-    duration = _DURATION.fullmatch(text.strip())
-    if not duration:
-        return float(text)
-    seconds = sum(float(count) * _SECONDS[unit] for count, unit in _PART.findall(duration["parts"]))
-    return -seconds if duration["sign"] else seconds
-
-
-def _strip_tag(name: str) -> str:
-    """A model's name as ours: there are no tags here but `latest`."""
-    return name.removesuffix(LATEST)
-
-
 KeepAlive = Annotated[
     Annotated[float, Field(ge=FOR_EVER, le=ONE_YEAR, allow_inf_nan=False)] | None,
     BeforeValidator(_read_duration, json_schema_input_type=float | str | None),
 ]
-ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_strip_tag)]
+ModelName = Annotated[str, Field(min_length=1, max_length=256)]
 _Images = Annotated[list[str], Field(max_length=64)]
 
 

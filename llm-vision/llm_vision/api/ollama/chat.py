@@ -7,22 +7,30 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse, PlainTextResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.datastructures import State
 
 from ...errors import Forbidden, VisionError
+from ...http.access import leads_to_docs
 from ...http.bodies.json_body import json_body
 from ...http.media_types import NDJSON
 from ...http.openapi import CHAT_CODES, error_responses, ollama_responses
 from ...services.chat.service import ChatRequest
 from ..shared.answering import StreamedAnswer
 from ..shared.dependencies import Services, ServicesDep
-from ..shared.uploads import json_request
+from ..shared.request_docs import PICTURE_BASE64, READER, json_request
 from .answer import Lines, as_chat, as_generated, format_line
 from .bodies import ChatAnswerLine, GenerateAnswerLine, GenerateBody, OllamaChatBody
 from .request import read_chat_request, read_generate_request
 
 router = APIRouter(tags=["Ollama"])
+_QUESTION = "What does it say?"
+_CHAT = {
+    "model": READER,
+    "messages": [{"role": "user", "content": _QUESTION, "images": [PICTURE_BASE64]}],
+    "stream": False,
+}
+_PROMPT = {"model": READER, "prompt": _QUESTION, "images": [PICTURE_BASE64], "stream": False}
 
 
 def _describe_answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> dict[int | str, dict[str, Any]]:
@@ -32,8 +40,10 @@ def _describe_answers(line: type[ChatAnswerLine] | type[GenerateAnswerLine]) -> 
 
 @router.get("/", responses=error_responses(), response_class=PlainTextResponse, summary="Is the service there?")
 @router.head("/", include_in_schema=False)
-async def heartbeat() -> PlainTextResponse:
-    """What Ollama says: its command line asks before each command."""
+async def heartbeat(request: Request) -> Response:
+    """What Ollama says: its command line asks before each command. A browser is led to the page of the API."""
+    if leads_to_docs(request.method, request.url.path, request.headers):
+        return RedirectResponse("/docs", status_code=302)
     return PlainTextResponse("Ollama is running")
 
 
@@ -41,7 +51,7 @@ async def heartbeat() -> PlainTextResponse:
     "/api/chat",
     response_model=ChatAnswerLine,
     responses=_describe_answers(ChatAnswerLine),
-    openapi_extra=json_request(OllamaChatBody),
+    openapi_extra=json_request(OllamaChatBody, _CHAT),
     summary="Converse about pictures",
 )
 async def chat(
@@ -56,7 +66,7 @@ async def chat(
     "/api/generate",
     response_model=GenerateAnswerLine,
     responses=_describe_answers(GenerateAnswerLine),
-    openapi_extra=json_request(GenerateBody),
+    openapi_extra=json_request(GenerateBody, _PROMPT),
     summary="Answer a prompt",
 )
 async def generate(

@@ -16,11 +16,12 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ...http.bodies.json_body import json_body
 from ...http.media_types import NDJSON
 from ...http.openapi import BODY_CODES, ollama_responses
+from ...services.chat.service import AUTO
 from ...services.model_care.care import DownloadStatus, ModelStatus
 from ...services.model_care.files import ModelFiles
-from ..shared.chat_bodies import ONE_YEAR
+from ..shared.chat_bodies import ONE_YEAR, ListsAll
 from ..shared.dependencies import Services, ServicesDep
-from ..shared.uploads import json_request
+from ..shared.request_docs import READER, json_request
 from .answer import format_line, format_time
 from .bodies import (
     Details,
@@ -49,24 +50,30 @@ async def api_version() -> OllamaVersion:
     return OllamaVersion(version=API_VERSION)
 
 
-@router.get("/tags", responses=ollama_responses(), summary="Models whose weights are there")
-async def local_models(services: ServicesDep) -> LocalModels:
-    """Models that answer questions or read text, and need no download."""
-    models = [(status, await services.models.files(status.spec.model_id)) for status in _list_known(services)]
-    return LocalModels(models=[_as_local(status, files) for status, files in models if files.size_bytes is not None])
+@router.get("/tags", responses=ollama_responses(), summary="Models to chat with")
+async def local_models(services: ServicesDep, everything: ListsAll = False) -> LocalModels:
+    """`auto`, which is the model that the service is set to, and the models that can chat and whose weights are here.
+
+    With `all=true`, also models whose weights are not here, and those that only read text.
+    """
+    listed = await services.models.chat_models(everything=everything)
+    default = services.models.status((await services.chat.spec(AUTO)).model_id)
+    models = [_as_local(one, await services.models.files(one.spec.model_id)) for one in (default, *listed)]
+    models[0].name = models[0].model = AUTO
+    return LocalModels(models=models)
 
 
 @router.get("/ps", responses=ollama_responses(), response_model_exclude_none=True, summary="Models in memory")
 async def loaded_models(services: ServicesDep) -> LoadedModels:
     """Models that answer questions or read text, and are in memory."""
-    ready = [status for status in _list_known(services) if status.state == "ready"]
+    ready = [status for status in await services.models.chat_models(everything=True) if status.state == "ready"]
     return LoadedModels(models=[await _as_loaded(status, services) for status in ready])
 
 
 @router.post(
     "/show",
     responses=ollama_responses(*BODY_CODES),
-    openapi_extra=json_request(OllamaModelBody),
+    openapi_extra=json_request(OllamaModelBody, {"model": READER}),
     summary="What is known of a model",
 )
 async def show_model(body: Body, services: ServicesDep) -> ShownModel:
@@ -80,9 +87,9 @@ async def show_model(body: Body, services: ServicesDep) -> ShownModel:
     response_model=PullLine,
     responses={
         200: {"content": {NDJSON: {"schema": {"$ref": "#/components/schemas/PullLine"}}}},
-        **ollama_responses(*BODY_CODES, "unsupported_task", "model_load_failed", "storage_full"),
+        **ollama_responses(*BODY_CODES, "unsupported_task", "model_load_failed", "model_too_large", "storage_full"),
     },
-    openapi_extra=json_request(OllamaModelBody),
+    openapi_extra=json_request(OllamaModelBody, {"model": READER}),
     summary="Download a model's weights",
 )
 async def pull_weights(body: Body, services: ServicesDep) -> Response:
@@ -124,18 +131,13 @@ def _as_pull_line(model_id: str, status: DownloadStatus) -> dict[str, Any]:
     responses=ollama_responses(
         *BODY_CODES, "unsupported_task", "model_in_use", "weights_not_downloaded", "model_loading"
     ),
-    openapi_extra=json_request(OllamaModelBody),
+    openapi_extra=json_request(OllamaModelBody, {"model": READER}),
     summary="Delete downloaded weights",
 )
 async def delete_weights(body: Body, services: ServicesDep) -> Response:
     """Delete weights that this service has downloaded; a model in memory is unloaded first."""
     await services.models.delete((await services.chat.spec(body.model)).model_id)
     return Response()
-
-
-def _list_known(services: Services) -> list[ModelStatus]:
-    ids = set(services.chat.model_ids())
-    return [status for status in services.models.statuses() if status.spec.model_id in ids]
 
 
 def _as_local(status: ModelStatus, files: ModelFiles) -> LocalModel:

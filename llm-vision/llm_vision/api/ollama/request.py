@@ -27,6 +27,7 @@ def read_chat_request(body: OllamaChatBody, *, may_manage: bool) -> ChatRequest:
         response_format=response_format,
         tools=ToolOptions(tools, "auto", otherwise=response_format) if tools else None,
         keep_alive=body.keep_alive if may_manage else None,
+        may_download=may_manage,
     )
 
 
@@ -44,6 +45,7 @@ def read_generate_request(body: GenerateBody, *, may_manage: bool) -> ChatReques
         sampling=_read_sampling(body.options or Options.model_validate({})),
         response_format=_read_response_format(body.format),
         keep_alive=body.keep_alive if may_manage else None,
+        may_download=may_manage,
     )
 
 

@@ -29,8 +29,8 @@ _ROLES = {"developer": "system", "function": "tool"}
 """Other names of them."""
 
 
-def read_chat_request(body: ChatCompletionBody) -> ChatRequest:
-    """What a body asks for.
+def read_chat_request(body: ChatCompletionBody, *, may_manage: bool) -> ChatRequest:
+    """What a body asks for, of a client that may or may not manage models.
 
     Raises:
         InvalidParameter: its parts contradict each other.
@@ -42,6 +42,7 @@ def read_chat_request(body: ChatCompletionBody) -> ChatRequest:
     response_format = _read_response_format(body)
     return ChatRequest(
         model=body.model,
+        may_download=may_manage,
         messages=tuple(_read_message(message, names) for message in body.messages),
         pictures=tuple(_list_pictures(body)),
         sampling=Sampling(

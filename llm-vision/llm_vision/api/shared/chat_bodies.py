@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 MOST_MESSAGES = 256
@@ -13,6 +14,7 @@ DEFAULT_TOKENS, MOST_TOKENS = 512, 131_072
 ONE_YEAR = 31_536_000
 """Seconds: longest time for which a model can be kept."""
 
+ListsAll = Annotated[bool, Query(alias="all", description="Also what is not here, and what only reads text")]
 FunctionName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
 Stop = Annotated[str, Field(max_length=LONGEST_STOP)]
 

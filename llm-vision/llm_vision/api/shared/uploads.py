@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from ...errors import FileRequired, InvalidParameter, UnsupportedMediaType
 from ...http.bodies.body import parse_body, read_body
-from ...http.bodies.fields import check_fields
+from ...http.bodies.fields import check_fields, explain_misspelt
 from ...http.bodies.json_body import check_is_json, parse_object
 from ...http.bodies.multipart import FileRules, Part, read_form, read_part
 from ...http.limits import too_large
@@ -42,6 +42,8 @@ class Upload(Generic[Fields]):
     """Name of the part that held the picture, by which clients are distinguished."""
     texts: Mapping[str, str] = field(default_factory=dict)
     """Everything else in a multipart body, unchecked."""
+    notice: str | None = None
+    """That a field is not known, where a known one is spelt nearly so."""
 
 
 async def read_upload(request: Request, fields: type[Fields], max_file_bytes: int) -> Upload[Fields]:
@@ -56,17 +58,19 @@ async def read_upload(request: Request, fields: type[Fields], max_file_bytes: in
         return await _read_multipart(request, fields, FileRules(FILE_FIELDS, max_file_bytes))
     if kind == "application/json":
         check_is_json(request.headers["content-type"])
-        data, form = await parse_body(request, lambda body: _parse_json(body, fields, max_file_bytes))
+        data, form, notice = await parse_body(request, lambda body: _parse_json(body, fields, max_file_bytes))
     elif kind.startswith("image/") or kind == "application/octet-stream":
-        _refuse_two_pictures(request.query_params, fields)
-        data, form = await read_body(request), check_fields(fields, request.query_params)
+        values = _with_lists(dict(request.query_params), _list_repeated(request), fields)
+        _refuse_two_pictures(values, fields)
+        data, form = await read_body(request), check_fields(fields, values)
+        notice = explain_misspelt(fields, values)
     else:
         raise UnsupportedMediaType(
             "send multipart/form-data with a `file`, the picture itself as image/*, or JSON with base64 in `image`"
         )
     if len(data) > max_file_bytes:
         raise too_large(max_file_bytes)
-    return Upload(data, form)
+    return Upload(data, form, notice=notice)
 
 
 def _read_media_type(request: Request) -> str:
@@ -76,14 +80,16 @@ def _read_media_type(request: Request) -> str:
 async def _read_multipart(request: Request, fields: type[Fields], rules: FileRules) -> Upload[Fields]:
     form = await read_form(request.headers["content-type"], request.stream(), rules)
     try:
-        values = {name: value for name, value in form.fields.items() if name not in FILE_FIELDS}
+        texts = {name: value for name, value in form.fields.items() if name not in FILE_FIELDS}
+        values = _with_lists(texts, form.repeated, fields)
+        notice = explain_misspelt(fields, values)
         if not form.files and _names_url(values, fields):
-            return Upload(b"", check_fields(fields, values))
+            return Upload(b"", check_fields(fields, values), notice=notice)
         part = form.require_file(FILE_FIELDS[0])
         _refuse_two_pictures(values, fields)
         if part.name == FOREIGN_FIELD:
             values.pop("engine", None)  # of the client's own list
-        return Upload(await read_part(part), check_fields(fields, values), part.name, values)
+        return Upload(await read_part(part), check_fields(fields, values), part.name, texts, notice)
     finally:
         form.close()
 
@@ -108,6 +114,19 @@ async def read_batch(
         form.close()
 
 
+def _list_repeated(request: Request) -> dict[str, list[str]]:
+    query = request.query_params
+    return {name: values for name in query if len(values := query.getlist(name)) > 1}
+
+
+def _with_lists(
+    texts: Mapping[str, str], repeated: Mapping[str, list[str]], fields: type[BaseModel]
+) -> dict[str, str | list[str]]:
+    """The fields, with all values of those that may come more than once (`repeatable` of their class)."""
+    repeatable = getattr(fields, "repeatable", ())
+    return {**texts, **{name: values for name, values in repeated.items() if name in repeatable}}
+
+
 def _names_url(values: Mapping[str, Any], fields: type[BaseModel]) -> bool:
     """Whether a route that takes pictures by their URL is given one."""
     return URL_FIELD in fields.model_fields and bool(values.get(URL_FIELD))
@@ -118,15 +137,16 @@ def _refuse_two_pictures(values: Mapping[str, Any], fields: type[BaseModel]) -> 
         raise InvalidParameter("send a picture or its `url`, not both", param=URL_FIELD)
 
 
-def _parse_json(body: bytearray, fields: type[Fields], max_file_bytes: int) -> tuple[bytearray, Fields]:
+def _parse_json(body: bytearray, fields: type[Fields], max_file_bytes: int) -> tuple[bytearray, Fields, str | None]:
     values = parse_object(body)
     encoded = values.pop("image", None)
+    notice = explain_misspelt(fields, values)
     if encoded is None and _names_url(values, fields):
-        return bytearray(), check_fields(fields, values)
+        return bytearray(), check_fields(fields, values), notice
     _refuse_two_pictures(values, fields)
     if not isinstance(encoded, str):
         raise FileRequired("send the picture as base64 in `image`", param="image")
-    return _decode_picture(encoded, max_file_bytes), check_fields(fields, values)
+    return _decode_picture(encoded, max_file_bytes), check_fields(fields, values), notice
 
 
 def _decode_picture(text: str, max_bytes: int) -> bytearray:
@@ -134,70 +154,3 @@ def _decode_picture(text: str, max_bytes: int) -> bytearray:
     if is_data_uri(text):
         return decode_data_uri(text, max_bytes, "image")
     return decode_base64(text[text.find(",", 0, _LONGEST_DATA_HEAD) + 1 :], max_bytes, "image")
-
-
-def picture_body(fields: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI request body of a route that takes a picture and fields."""
-    schema = fields.model_json_schema(ref_template="#/components/schemas/{model}")
-    definitions = schema.pop("$defs", {})
-    properties = {name: _inline(value, definitions) for name, value in schema["properties"].items()}
-    picture = {"type": "string", "format": "binary", "description": "The picture"}
-    encoded = {
-        "type": "string",
-        "format": "byte",
-        "description": "The picture as base64, with or without a data URI's head",
-    }
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["file"],
-                        "properties": {"file": picture, **properties},
-                    }
-                },
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["image"],
-                        "properties": {"image": encoded, **properties},
-                    }
-                },
-                "image/*": {"schema": picture},
-            },
-        }
-    }
-
-
-def batch_body(fields: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI request body of a route that takes many pictures and fields."""
-    schema = picture_body(fields)["requestBody"]["content"]["multipart/form-data"]["schema"]
-    properties = {name: value for name, value in schema["properties"].items() if name != "file"}
-    files = {"type": "array", "maxItems": MOST_FILES, "items": schema["properties"]["file"]}
-    body = {"type": "object", "required": ["files"], "properties": {"files": files, **properties}}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": body}}}}
-
-
-def json_request(schema: type[BaseModel]) -> dict[str, Any]:
-    """The OpenAPI request body of a route that takes JSON."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole_schema(schema)}}}}
-
-
-def whole_schema(schema: type[BaseModel]) -> dict[str, Any]:
-    """A model's schema, which refers to nothing."""
-    raw = schema.model_json_schema(ref_template="#/components/schemas/{model}")
-    whole: dict[str, Any] = _inline(raw, raw.pop("$defs", {}))
-    return whole
-
-
-def _inline(schema: Any, definitions: Mapping[str, Any]) -> Any:
-    """A schema with what it refers to written out, since a form's model is not among the components."""
-    if isinstance(schema, list):
-        return [_inline(entry, definitions) for entry in schema]
-    if not isinstance(schema, dict):
-        return schema
-    definition = definitions.get(str(schema.get("$ref", "")).rpartition("/")[2], {})
-    merged = {**definition, **{key: value for key, value in schema.items() if key not in ("$ref", "discriminator")}}
-    return {key: _inline(value, definitions) for key, value in merged.items()}

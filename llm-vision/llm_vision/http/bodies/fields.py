@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -12,6 +13,7 @@ from ...errors import InvalidParameter, InvalidText, UnknownParameter, VisionErr
 
 _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
+_LONGEST_NAME, _NEARLY = 40, 0.75
 LONGEST_DETAIL = 500  # characters
 _OWN_WORDS = {"union_tag_invalid": "this `type` is not known here"}
 """For errors whose text pydantic writes with the value that was sent."""
@@ -49,6 +51,17 @@ def validate(fields: type[Fields], values: Mapping[str, Any]) -> Fields:
         return fields.model_validate(values)
     except ValidationError as error:
         raise invalid_parameter(error.errors(include_url=False, include_input=False, include_context=False)) from None
+
+
+def explain_misspelt(fields: type[BaseModel], names: Iterable[str]) -> str | None:
+    """A notice for fields that nobody knows, where a known one is spelt nearly so; None where there are none."""
+    meant = [
+        close[0]
+        for name in names
+        if name not in fields.model_fields
+        and (close := get_close_matches(name[:_LONGEST_NAME], fields.model_fields, n=1, cutoff=_NEARLY))
+    ]
+    return f"A field is not known here and was ignored; did you mean `{meant[0]}`?" if meant else None
 
 
 def _is_blank(value: object) -> bool:

@@ -64,6 +64,8 @@ class Form:
 
     fields: dict[str, str] = field(default_factory=dict)
     files: list[Part] = field(default_factory=list)
+    repeated: dict[str, list[str]] = field(default_factory=dict)
+    """All values of the fields that came more than once; `fields` has their last one."""
 
     def close(self) -> None:
         """Delete what was spooled."""
@@ -238,9 +240,12 @@ class _Reader:
         part = self._part
         if part.file is None and not part.is_ignored:
             try:
-                self.form.fields[part.name] = part.text.decode("utf-8")
+                text = part.text.decode("utf-8")
             except UnicodeDecodeError:
                 raise InvalidText("a form field is not UTF-8") from None
+            if part.name in self.form.fields:
+                self.form.repeated.setdefault(part.name, [self.form.fields[part.name]]).append(text)
+            self.form.fields[part.name] = text
 
     def on_end(self) -> None:
         self.has_ended = True

@@ -20,7 +20,7 @@ SPECIAL_TOKENS = 2
 """What the published models know beside the words of their tokenizer: the starts of decoder and encoder."""
 
 
-def _variant(size: str, memory_bytes: int) -> ModelSpec:
+def _variant(size: str, memory_bytes: int, download_bytes: int) -> ModelSpec:
     return ModelSpec(
         model_id=f"blip-image-captioning-{size}",
         title=f"BLIP {size}, says in a sentence what a picture shows",
@@ -29,11 +29,18 @@ def _variant(size: str, memory_bytes: int) -> ModelSpec:
         memory_bytes=memory_bytes,
         max_batch=8,
         devices=frozenset({"cpu", "cuda"}),
-        weights=Weights(f"Salesforce/blip-image-captioning-{size}", Volume.LLAVA, "blip", may_be_pickled=True),
+        weights=Weights(
+            f"Salesforce/blip-image-captioning-{size}",
+            Volume.LLAVA,
+            "blip",
+            download_bytes=download_bytes,
+            may_be_pickled=True,
+        ),
     )
 
 
-BASE, LARGE = _variant("base", 1600 * MEBIBYTE), _variant("large", 2600 * MEBIBYTE)
+BASE = _variant("base", 1600 * MEBIBYTE, download_bytes=990_000_000)
+LARGE = _variant("large", 2600 * MEBIBYTE, download_bytes=1_880_000_000)
 
 
 class Blip(Model):

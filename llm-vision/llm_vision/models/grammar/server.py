@@ -19,7 +19,6 @@ import signal
 import socket
 import sys
 import tempfile
-import traceback
 import zlib
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -27,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NoReturn
 
+from ...child_log import tell_exception
 from ...errors import InferenceFailed, VisionError
 from ...guard import guard_process
 from ..tasks.chat import JsonFormat, response_format_from_json
@@ -120,7 +120,7 @@ class GrammarServer:
             status = GAVE_UP
         except BaseException as error:
             status = GAVE_UP if type(error).__name__ == "PanicException" else 1  # Rust's, at a schema that it dislikes
-            traceback.print_exc()
+            tell_exception(error)
         finally:
             os._exit(status)
 

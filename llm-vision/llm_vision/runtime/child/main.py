@@ -14,11 +14,11 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ...child_log import tell_exception
 from ...errors.memory import is_out_of_memory
 from ...guard import guard_process, limit_memory
 from ...models.base import JsonObject, LoadContext, Model, Quantization, SteppedModel, UnusableWeights
@@ -48,7 +48,7 @@ def predict(model: Model, items: Sequence[WorkItem], *, is_retry: bool = False) 
             return predict(model, items, is_retry=True)
         middle = len(items) // 2
         return predict(model, items[:middle]) + predict(model, items[middle:])
-    traceback.print_exception(failure)
+    tell_exception(failure)
     return [failure] * len(items)
 
 
@@ -119,7 +119,7 @@ def main() -> None:
     try:
         model = load(launch)
     except BaseException as error:
-        traceback.print_exc()
+        tell_exception(error)
         connection.send(_load_error(error, limit))
         sys.stderr.flush()
         os._exit(1)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import deque
 from typing import NoReturn
 
+from ...child_log import tell_exception
 from ...errors import ClientClosed, VisionError
 from ...errors.memory import is_out_of_memory
 from ...models.base import Item, JsonObject, SteppedModel
@@ -110,7 +110,7 @@ class Stepping:
     def _end(self, item: Item, result: JsonObject | Exception) -> None:
         assert isinstance(item, WorkItem)  # noqa: S101
         if isinstance(result, Exception) and not isinstance(result, VisionError):
-            traceback.print_exception(result)
+            tell_exception(result)
         answer(self._connection, item, result, time.perf_counter() - self._joined_at.pop(item))
         self._connection.cancelled.discard(item.item_id)
         end_if_device_is_lost([result])

@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import logging
 import os
 import socket
 import sys
 import threading
-import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ...child_log import tell_exception
 from ...guard import guard_process
 from ...models.base import UnusableWeights
 from ..processes import wire
@@ -95,7 +96,7 @@ def main() -> None:
         _fetch(order, place, progress)
         progress.send({"type": "done"})
     except Exception as error:
-        traceback.print_exc()
+        tell_exception(error, logging.DEBUG)  # the gateway logs the reason
         progress.send(_failure(error))
     sys.stderr.flush()
     os._exit(0)

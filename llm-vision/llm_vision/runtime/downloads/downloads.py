@@ -18,6 +18,7 @@ from ..processes.wire import Header
 from ..weights.failures import RETRY_LOAD, LoadFailures
 from ..weights.place import DownloadPlace
 from ..weights.store import WeightStore
+from .rules import DownloadRules
 
 log = logging.getLogger(__name__)
 
@@ -25,23 +26,6 @@ _CHILD = "llm_vision.runtime.downloads.child"
 _QUIET = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 _NETWORK_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir"})
 _LOGGED_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class DownloadRules:
-    """What an operator allows."""
-
-    allowed: bool
-    """Whether the service may download at all."""
-    offline: bool
-    """Whether `HF_HUB_OFFLINE` forbids it."""
-    pause_seconds: float
-    """After a failure, until a request may bring about the next try; longer after each further one."""
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether downloads are not forbidden."""
-        return self.allowed and not self.offline
 
 
 @dataclass(frozen=True)
@@ -123,13 +107,14 @@ class Downloads:
 
         Raises:
             ModelLoadFailed, StorageFull: it is forbidden, or has just failed.
+            ModelTooLarge: the model does not fit this machine.
             ShuttingDown: nothing is begun any more.
         """
         weights = spec.weights
         if weights is None or await self._are_there(weights) or self.is_running(spec):
             return
         self._refuse_when_closed()
-        await self._store.look(lambda: self._refuse_forbidden(spec, weights))
+        await self._store.look(partial(self._rules.check, self._store, spec))
         self._refuse_when_closed()  # closed while the volume was looked at
         download = self._downloads.setdefault(weights, _Download())
         if download.is_running:  # begun while the volume was looked at
@@ -138,6 +123,10 @@ class Downloads:
             download.failures.check(self._clock(), self._rules.pause_seconds)
         download.tell(DownloadStatus("starting"))
         download.task = asyncio.create_task(self._run(spec, weights, download), context=Context())
+
+    def misfit(self, spec: ModelSpec) -> str | None:
+        """Why a model whose weights are missing could not run here; it reads the volume (`WeightStore.look`)."""
+        return self._rules.misfit(self._store, spec)
 
     async def follow(self, spec: ModelSpec) -> AsyncIterator[DownloadStatus]:
         """How far a download is, whenever that changes, until it is over."""
@@ -200,16 +189,6 @@ class Downloads:
         if self._is_closed:
             raise ShuttingDown("the service is shutting down")
 
-    def _refuse_forbidden(self, spec: ModelSpec, weights: Weights) -> None:
-        where = self._store.whereabouts(weights)
-        if self._rules.offline:
-            raise ModelLoadFailed(
-                f"no weights of {spec.model_id}, and HF_HUB_OFFLINE forbids to download them: {where}",
-                retry_after=RETRY_LOAD,
-            )
-        if not self._rules.allowed or self._store.hidden(weights):  # what cannot be read may be the operator's own
-            raise ModelLoadFailed(f"no weights of {spec.model_id}: {where}", retry_after=RETRY_LOAD)
-
     def _place(self, weights: Weights) -> DownloadPlace:
         return self._store.place(weights)
 
@@ -224,7 +203,7 @@ class Downloads:
             raise
         status = download.status or DONE
         if error:
-            log.error(error.detail, extra={"model": spec.model_id, "code": error.code})
+            log.warning(error.detail, extra={"model": spec.model_id, "code": error.code})
             download.failures.remember(error, self._clock())
             download.tell(DownloadStatus("failed", status.bytes_done, status.bytes_total, error))
             return
@@ -236,7 +215,7 @@ class Downloads:
     async def _fetch(self, spec: ModelSpec, weights: Weights, download: _Download) -> VisionError | None:
         """Run the process that downloads; what went wrong."""
         failed = f"the weights of {spec.model_id} cannot be downloaded"
-        where = await self._store.look(partial(self._store.whereabouts, weights))
+        where = await self._store.look(partial(self._store.whereabouts, spec))
         try:
             child = await ChildProcess.spawn(self._command(spec, weights))
         except OSError:

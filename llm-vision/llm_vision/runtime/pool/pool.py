@@ -46,7 +46,7 @@ class ModelPool:
         self._slots = {
             model_id: Slot(entry, limits.keep_alive, limits.max_queue) for model_id, entry in catalog.items()
         }
-        self._aliases = catalog.aliases
+        self._catalog = catalog
         self._clock = clock
         self._became_idle = asyncio.Event()  # for `expire_forever`
         self._room = Room(self._slots.values(), limits)
@@ -162,10 +162,10 @@ class ModelPool:
         return [id_ for id_, slot in self._slots.items() if slot.worker and slot.worker.is_recovering]
 
     def _slot(self, model_id: str) -> Slot:
-        try:
-            return self._slots[self._aliases.get(model_id, model_id)]
-        except KeyError:
-            raise ModelNotFound(f"there is no such model; there are: {', '.join(self._slots)}") from None
+        found = self._catalog.find(model_id)
+        if found is None:
+            raise ModelNotFound(self._catalog.explain_missing(model_id), param="model")
+        return self._slots[found]
 
     def _end_lease(self, slot: Slot) -> None:
         slot.leases -= 1

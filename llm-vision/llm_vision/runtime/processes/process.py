@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any, Self
 
 import psutil
 
+from ...child_log import read_line
 from . import wire
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ _PASSED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "COVERAGE_")
 _HUB = "HF_"
 _LOG_CHUNK_BYTES = 64 * 1024
 _LOG_LINE_CHARS = 2000
+_LAST_WORDS = 40  # lines of libraries that are logged when the process crashes
 EXIT_SECONDS = 1.0
 """Until a process whose connection has ended is gone; to kill it at once would hide its exit status."""
 _LAST_LOG_SECONDS = 1.0  # a process that the child started may hold the pipe open
@@ -71,6 +74,9 @@ class ChildProcess:
         self._name = name
         self._outbox: asyncio.Queue[tuple[wire.Header, Sequence[bytes | bytearray]]] = asyncio.Queue()
         self._closing: asyncio.Task[int] | None = None
+        self._is_killed = False
+        self._last_words: deque[str] = deque(maxlen=_LAST_WORDS)
+        self._log_fields = {"worker": name, "pid": process.pid}
         outside = Context()  # these outlive the request that needed the process, and must not log its id
         self._tasks = (
             asyncio.create_task(self._copy_log(), context=outside),
@@ -143,6 +149,7 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the process now, whatever it does."""
+        self._is_killed = True
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
 
@@ -163,6 +170,9 @@ class ChildProcess:
             self.kill()
         status = await self._process.wait()
         await asyncio.wait(self._tasks[:1], timeout=_LAST_LOG_SECONDS)
+        if status < 0 and not self._is_killed:  # a library crashed: what it printed says why
+            for line in self._last_words:
+                log.warning("%s", line, extra=self._log_fields)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -184,7 +194,18 @@ class ChildProcess:
     async def _copy_log(self) -> None:
         """Copy the process's output into our log; in chunks, since libraries print lines of any length."""
         assert self._process.stdout is not None  # noqa: S101
+        unfinished = b""
         while chunk := await self._process.stdout.read(_LOG_CHUNK_BYTES):
-            for line in chunk.decode("utf-8", "replace").splitlines():
-                if line.strip():
-                    log.info(line[:_LOG_LINE_CHARS], extra={"worker": self._name, "pid": self.pid})
+            *lines, unfinished = (unfinished + chunk).split(b"\n")
+            if len(unfinished) > _LOG_CHUNK_BYTES:
+                lines, unfinished = [*lines, unfinished], b""
+            for line in lines:
+                self._log_line(line.decode("utf-8", "replace"))
+        self._log_line(unfinished.decode("utf-8", "replace"))
+
+    def _log_line(self, line: str) -> None:
+        level, text = read_line(line.rstrip())
+        if level is None and text.strip():
+            self._last_words.append(text[:_LOG_LINE_CHARS])
+        if text.strip():
+            log.log(level or logging.DEBUG, "%s", text[:_LOG_LINE_CHARS], extra=self._log_fields)

@@ -55,6 +55,14 @@ class DownloadPlace:
         """Whether the downloaded weights are there."""
         return self.manifest is not None and not self.is_torn
 
+    @property
+    def begun_bytes(self) -> int:
+        """What has come of a download that has not ended."""
+        try:
+            return sum(file.stat().st_size for file in self.work.iterdir())
+        except OSError:
+            return 0
+
     @contextmanager
     def claimed(self, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
         """Be the only one, in any process on any machine that shares the volume, who writes here.

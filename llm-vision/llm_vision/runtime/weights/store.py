@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from ...errors import ModelLoadFailed
@@ -19,6 +20,23 @@ from .volume_check import complaint, unreadable, unwritable
 
 _CONFIG = "config.json"
 _REF_BYTES = 1024  # of the name of a commit in a hub cache
+
+
+class Presence(StrEnum):
+    """How much of a model's weights is on its volume."""
+
+    PRESENT = "present"
+    PARTIAL = "partial"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """What is on the volume of a model's weights."""
+
+    presence: Presence
+    size_bytes: int
+    """Of its files; what has come so far of a download."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,17 @@ class WeightStore:
         root = self._volumes[spec.weights.volume]
         return sorted(folder.glob("*")) if folder else (root, root / spec.weights.repo.partition("/")[0])
 
+    def inventory(self, weights: Weights) -> Inventory:
+        """What is there of a model's weights."""
+        place, folder = self.place(weights), self.folder(weights)
+        if folder:
+            names = {file.name: file.stat().st_size for file in folder.glob("*") if file.is_file()}
+            suffixes = (".safetensors", ".bin") if weights.may_be_pickled else (".safetensors",)
+            is_whole = any(name.endswith(suffixes) for name in names)
+            return Inventory(Presence.PRESENT if is_whole else Presence.PARTIAL, sum(names.values()))
+        begun = place.begun_bytes
+        return Inventory(Presence.PARTIAL if begun or place.is_torn else Presence.MISSING, begun)
+
     def size_bytes(self, weights: Weights) -> int:
         """Size of a model's safetensors, which is that of its weights with 16 bits; 0 when there are none."""
         folder = self.folder(weights)
@@ -94,8 +123,7 @@ class WeightStore:
             return None
         folder = self.folder(spec.weights)
         if folder is None:
-            where = self.whereabouts(spec.weights)
-            raise ModelLoadFailed(f"no weights of {spec.model_id}: {where}", retry_after=RETRY_LOAD)
+            raise ModelLoadFailed(f"no weights of {spec.model_id}: {self.whereabouts(spec)}", retry_after=RETRY_LOAD)
         place, pinned = self.place(spec.weights), spec.weights.revision
         manifest = place.manifest if pinned and folder == place.home else None
         if manifest and manifest.commit != pinned:
@@ -106,12 +134,17 @@ class WeightStore:
             )
         return folder
 
-    def whereabouts(self, weights: Weights) -> str:
-        """Where an operator puts the files, and what is wrong with that volume, in words."""
+    def whereabouts(self, spec: ModelSpec) -> str:
+        """How an operator brings a model's weights, and what is wrong with their volume, in words."""
+        weights = spec.weights
+        assert weights is not None  # noqa: S101
         if text := self.hidden(weights):
             return text
         name = weights.repo.rpartition("/")[2]
-        where = f"the files of {weights.repo} belong into the folder {name} on the {weights.volume.value} volume"
+        where = (
+            f"run `llm-vision models download {spec.model_id}`, or put the files of {weights.repo} into the folder "
+            f"{name} on the {weights.volume.value} volume"
+        )
         place = self.place(weights)
         written = (place.work.with_suffix(".lock"), place.work, place.home)
         return "; ".join(filter(None, (where, complaint(place.root) or _first(map(unwritable, written)))))

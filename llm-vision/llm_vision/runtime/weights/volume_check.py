@@ -24,10 +24,15 @@ def complaint(volume: Path) -> str | None:
         return f"{volume} is read-only: nothing can be downloaded to it"
     if text := unwritable(volume):
         return text
-    free = shutil.disk_usage(folder).free
+    free = free_bytes(volume)
     if free < _LEAST_FREE_BYTES:
         return f"{volume} has {free // _MIB} MiB free, too little to download weights to it: make room there"
     return None
+
+
+def free_bytes(volume: Path) -> int:
+    """Room on a volume, or where its folder will be made."""
+    return shutil.disk_usage(_nearest(volume)).free
 
 
 def unreadable(path: Path) -> str | None:

@@ -34,6 +34,8 @@ class VisionRequest:
     model_id: str | None
     prompt: str
     may_fall_back: bool = True
+    may_download: bool = False
+    """Whether the client may manage models: then naming one whose weights are missing brings them."""
     history: tuple[Turn, ...] = ()
     """What was said before."""
     sampling: Sampling = field(default_factory=Sampling)
@@ -201,7 +203,7 @@ class VisionService:
             return
         model_id = request.model_id or (await self._models.default.choose()).model_id
         spec = self._inference.spec(model_id, Task.CHAT)
-        obstacle = await self._models.availability.find_obstacle(spec)
+        obstacle = await self._models.availability.find_obstacle(spec, may_download=request.may_download)
         if obstacle is None:
             async with self._inference.admit([(spec.model_id, Task.CHAT)], client, self._limits.seconds) as permit:
                 yield ModelAnalyst(self, permit, spec.model_id, request, client)

@@ -43,6 +43,8 @@ class ChatRequest:
     tools: ToolOptions | None = None
     keep_alive: float | None = None
     """Seconds that the model stays afterwards, from now on."""
+    may_download: bool = False
+    """Whether the client may manage models: then naming one whose weights are missing brings them."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +74,6 @@ class ChatService:
         self._pictures = pictures
         self._limits = limits
 
-    def model_ids(self) -> list[str]:
-        """All models that can be asked: those that talk, and those that only read text."""
-        return self._inference.model_ids_with_any((Task.CHAT, Task.OCR))
-
     async def spec(self, name: str) -> ModelSpec:
         """The model of a name: its id, another name of it, or `auto`.
 
@@ -83,7 +81,8 @@ class ChatService:
             ModelNotFound: there is no such model.
             UnsupportedTask: it neither talks nor reads.
         """
-        model_id = (await self._models.default.choose()).model_id if name == AUTO else name
+        is_default = name.removesuffix(":latest") == AUTO
+        model_id = (await self._models.default.choose()).model_id if is_default else name
         return self._inference.spec_of_any(model_id, (Task.CHAT, Task.OCR))
 
     def answer(self, spec: ModelSpec, request: ChatRequest, client: str) -> ChatStream:
@@ -109,7 +108,7 @@ class ChatService:
         return ChatStream(make, may_call=request.tools is not None)
 
     async def _converse(self, spec: ModelSpec, request: ChatRequest, client: str, on_chunk: OnChunk) -> ChatAnswer:
-        await self._models.availability.require(spec)
+        await self._models.availability.require(spec, may_download=request.may_download)
         turns = turns_for_model(request.messages, request.tools)
         self._check_total(turns)
         response_format = request.tools.response_format if request.tools else request.response_format
@@ -124,7 +123,8 @@ class ChatService:
     async def _read(self, spec: ModelSpec, request: ChatRequest, client: str, on_chunk: OnChunk) -> ChatAnswer:
         """The texts of all pictures, for clients that take a reader of text for a model that talks."""
         engine, languages = spec.model_id, spec.languages or {}
-        wanted = OcrRequest(engine, "ja" if "ja" in languages else next(iter(languages)), may_fall_back=False)
+        language = "ja" if "ja" in languages else next(iter(languages))
+        wanted = OcrRequest(engine, language, may_fall_back=False, may_download=request.may_download)
         async with (
             self._models.ocr.admit(wanted, client) as reader,
             self._pictures.all_decoded(request.pictures, client) as pictures,

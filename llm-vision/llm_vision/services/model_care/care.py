@@ -7,15 +7,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from ...admission.deadlines import Deadlines
-from ...errors import ModelLoading, VisionError
+from ...errors import ModelLoadFailed, ModelLoading, VisionError
 from ...metrics import GpuGauges, ModelGauges
+from ...models.base import ModelSpec, Task
 from ...runtime.downloads.downloads import Downloads
 from ...runtime.downloads.downloads import DownloadStatus as DownloadStatus
 from ...runtime.placement.device import find_gpus
 from ...runtime.pool.pool import ModelPool
 from ...runtime.pool.slots import KEEP_FOR_EVER
 from ...runtime.pool.slots import ModelStatus as ModelStatus
-from ...runtime.weights.store import WeightStore
+from ...runtime.weights.store import Inventory, Presence, WeightStore
 from .availability import Availability
 from .default_vlm import DefaultVlm
 from .files import ModelFiles, read_files
@@ -28,6 +29,9 @@ class ModelReport:
     """A model with what is on its way to it."""
 
     status: ModelStatus
+    inventory: Inventory
+    misfit: str | None
+    """Why a model whose weights are missing could not run here."""
     download: DownloadStatus | None
     """None when there was none since the start, or others have brought the files."""
     chosen_because: str | None
@@ -96,6 +100,19 @@ class ModelCare:
         await self._default.choose()
         return [await self._report(status) for status in self._pool.status()]
 
+    async def chat_models(self, *, everything: bool) -> list[ModelStatus]:
+        """The models that chat and whose weights are there; everything: also the others, and those that only read."""
+        if everything:
+            return [status for status in self._pool.status() if status.spec.tasks & {Task.CHAT, Task.OCR}]
+        able = [status for status in self._pool.status() if Task.CHAT in status.spec.tasks]
+        try:
+            there = await self._weights.look(
+                lambda: {one.spec.model_id for one in able if self._take_stock(one.spec).presence is Presence.PRESENT}
+            )
+        except ModelLoadFailed:  # the volume does not answer
+            there = {one.spec.model_id for one in able if one.spec.weights is None or one.state == "ready"}
+        return [status for status in able if status.spec.model_id in there]
+
     async def files(self, model_id: str) -> ModelFiles:
         """What a model's files say.
 
@@ -116,7 +133,7 @@ class ModelCare:
             ModelNotFound, ModelLoading, ModelLoadFailed, InsufficientMemory, StorageFull: as their names say.
         """
         spec = self._pool.spec(model_id)
-        await self._availability.require(spec, retry_failed=True)
+        await self._availability.require(spec, may_download=True, retry_failed=True)
         async with self._deadlines.within(self._load_seconds, model_not_ready):
             await self._pool.load(model_id, keep_alive)
         return await self._report(self.status(spec.model_id))
@@ -177,11 +194,26 @@ class ModelCare:
 
     async def _report(self, status: ModelStatus) -> ModelReport:
         default = self._default.current
+        inventory, misfit = await self._weights.look(lambda: self._examine(status.spec))
         return ModelReport(
             status=status,
+            inventory=inventory,
+            misfit=misfit,
             download=await self._downloads.status(status.spec),
             chosen_because=default.why if default and default.model_id == status.spec.model_id else None,
         )
+
+    def _examine(self, spec: ModelSpec) -> tuple[Inventory, str | None]:
+        inventory = self._take_stock(spec)
+        is_there = inventory.presence is Presence.PRESENT
+        return inventory, None if is_there else self._downloads.misfit(spec)
+
+    def _take_stock(self, spec: ModelSpec) -> Inventory:
+        if spec.weights is None:
+            return Inventory(
+                Presence.PRESENT, sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
+            )
+        return self._weights.inventory(spec.weights)
 
 
 def model_not_ready() -> VisionError:

@@ -36,6 +36,8 @@ class OcrRequest:
     language: str
     furigana: Furigana = Furigana.STRIP
     may_fall_back: bool = True
+    may_download: bool = False
+    """Whether the client may manage models: then naming one whose weights are missing brings them."""
 
 
 @dataclass(frozen=True)
@@ -164,13 +166,13 @@ class OcrService:
         code = _find_code(spec, request.language)
         if embedded is None or (code and not request.may_fall_back):
             code = code or _require_code(spec, request.language)
-            await self._availability.require(spec)
+            await self._availability.require(spec, may_download=request.may_download)
             return ChosenEngine(spec.model_id, ReadCrop(code, request.furigana))
         if code is None:
             spec = self._inference.spec(embedded, Task.OCR)
             return ChosenEngine(embedded, ReadCrop(_require_code(spec, request.language), request.furigana))
         crop = ReadCrop(code, request.furigana)
-        obstacle = await self._availability.find_obstacle(spec)
+        obstacle = await self._availability.find_obstacle(spec, may_download=request.may_download)
         if obstacle:
             notice = f"{spec.title} would read this better: {obstacle.detail}."
             return ChosenEngine(embedded, crop, notice=notice)

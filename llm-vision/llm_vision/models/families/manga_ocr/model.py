@@ -66,8 +66,15 @@ class MangaOcr(ModelInParts):
         max_batch=32,
         places_for_others=16,
         languages={"ja": "Japanese"},
+        aliases=("mangaocr", "manga_ocr", "kha-white/manga-ocr-base"),
         devices=frozenset({"cpu", "cuda"}),
-        weights=Weights("kha-white/manga-ocr-base", Volume.MANGA_OCR, "vision-encoder-decoder", may_be_pickled=True),
+        weights=Weights(
+            "kha-white/manga-ocr-base",
+            Volume.MANGA_OCR,
+            "vision-encoder-decoder",
+            download_bytes=445_000_000,
+            may_be_pickled=True,
+        ),
         is_stepped=True,
         longest_step=60,  # as many crops with invented texts, which are long, on a busy CPU
     )

@@ -96,13 +96,24 @@ class RapidOcr(ModelInParts):
         if request.furigana is Furigana.KEEP:
             return crop_text(sort_lines(lines), truncated=is_truncated)
         bases, furigana = split_furigana(lines)
-        ordered = sort_lines(bases)
+        bubbles = split_bubbles(bases)
+        ordered = [line for bubble in bubbles for line in bubble]
         rubies = tuple(pair_rubies(ordered, furigana)) if request.furigana is Furigana.RUBY else None
-        return crop_text(ordered, rubies, truncated=is_truncated)
+        text = "\n".join(join_lines(line.text for line in bubble) for bubble in bubbles)
+        return replace(crop_text(ordered, rubies, truncated=is_truncated), text=text)
 
     def _in_japanese(self, line: TextLine) -> TextLine:
         text = to_japanese(line.text, self._to_japanese_form)
         return replace(line, text=text)
+
+
+def split_bubbles(lines: Sequence[TextLine]) -> list[Sequence[TextLine]]:
+    """The lines of a crop by bubble, all in reading order: of one, or of each where a page was sent as a crop."""
+    right_to_left = 2 * sum(line.vertical for line in lines) >= len(lines)
+    blocks = form_blocks(lines, (), right_to_left=right_to_left, were_read=False)
+    if len(blocks) < 2 or sum(len(block.lines) for block in blocks) < len(lines):
+        return [sort_lines(lines)]
+    return [block.lines for block in blocks]
 
 
 def crop_text(

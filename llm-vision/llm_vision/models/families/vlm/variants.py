@@ -30,8 +30,9 @@ class Variant:
     """In thousands of millions."""
     template: str
     """Its chat template (Jinja) where the checkpoint has none."""
-    alias: str | None = None
-    """Its authors' own name for it, in a format that Transformers does not read."""
+    aliases: tuple[str, ...] = ()
+    """Its authors' own name for it, for files in a format that Transformers does not read; and Ollama's names for it,
+    or for a model of its kind that is not offered here."""
     max_batch: int = 4
     prefix_bytes: int = PREFIX_BYTES
     """Room for prompts that were read: at least one of a picture, of 2,900 tokens for LLaVA 1.6."""
@@ -40,18 +41,19 @@ class Variant:
     def spec(self) -> ModelSpec:
         """What the gateway knows of it."""
         working_bytes = WORKING_BYTES + self.prefix_bytes
+        weight_bytes = int(self.parameters * 2 * GIGABYTE)  # 16 bits each, on the hub too
         return ModelSpec(
             model_id=self.repo,
             title=self.title,
             tasks=frozenset({Task.CHAT}),
             license=self.license,
-            memory_bytes=int(self.parameters * 2 * GIGABYTE) + working_bytes,
+            memory_bytes=weight_bytes + working_bytes,
             max_batch=self.max_batch,
             devices=frozenset({"cpu", "cuda"}),
-            weights=Weights(self.repo, Volume.LLAVA, self.kind),
+            weights=Weights(self.repo, Volume.LLAVA, self.kind, download_bytes=weight_bytes),
             quantizable=frozenset({"cpu", "cuda"}),
             working_bytes=working_bytes,
-            aliases=(self.alias,) if self.alias else (),
+            aliases=self.aliases,
             is_stepped=True,
             longest_step=LONGEST_STEP,
         )
