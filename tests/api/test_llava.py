@@ -245,8 +245,8 @@ def test_promise_35_a_gpu_that_is_not_there_is_told_and_the_cpu_answers(
     ((scene, question),) = scenes(1)
     body = post(without_gpu, scene, question.prompt).json()
     assert (body["analysis"], body["degraded"]) == (question.answer, True)
-    assert body["notice"] == "the GPU that is asked for was not found"
-    assert "no such NVIDIA GPU can be seen, though cuda is asked for" in without_gpu.log
+    assert body["notice"] == "the requested GPU was not found"
+    assert "no such NVIDIA GPU is visible, although cuda is requested" in without_gpu.log
     assert without_gpu.client.get("/readyz").json()["notices"] == {body["model"]: body["notice"]}
     strict = start_server(
         {

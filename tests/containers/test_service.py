@@ -182,10 +182,10 @@ def test_a_gpu_that_is_not_there_is_no_reason_not_to_answer(another: Project) ->
     another.put(LLAVA, "llava_models", LLAVA_ID)
     another.put(MANGA_OCR, "mangaocr_models", "manga-ocr-base")
     another.start()
-    assert "no such NVIDIA GPU can be seen, though cuda is asked for" in another.logs()
+    assert "no such NVIDIA GPU is visible, although cuda is requested" in another.logs()
     answers(another)
     ready: dict[str, Any] = httpx2.get(f"{another.url}/readyz").json()
-    assert ready["notices"] == {LLAVA_ID: "the GPU that is asked for was not found"}
+    assert ready["notices"] == {LLAVA_ID: "the requested GPU was not found"}
 
 
 def held_in_tmp(project: Project) -> int:

@@ -103,7 +103,7 @@ def test_promise_03_a_file_that_comes_damaged_twice_is_refused(
     server = start_server(on_hub(hub, volume))
     last = download(server)[-1]
     assert last["state"] == "failed"
-    assert f"{name} came damaged twice" in last["error"]
+    assert f"{name} arrived damaged twice" in last["error"]
     assert hub.asked_for(name) == [0, 0]
     assert not (volume / REPO).exists()
     refused = post(server, engine="manga-ocr")

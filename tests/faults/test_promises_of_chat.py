@@ -26,7 +26,7 @@ async def test_promise_10_who_leaves_while_the_prompt_is_read(start_server: Star
     server = start_server(first_requests.settings(tmp_path / "weights"))
     await chatting.leave_reading(server)
     eventually(lambda: server.in_use(chatting.LLAVA_ID) == 0)
-    assert "ending what nobody waits for" not in server.log
+    assert "killing a process whose requests were abandoned" not in server.log
     assert server.metric("llm_vision_worker_restarts_total") == 0
 
 

@@ -116,7 +116,7 @@ def test_promise_33_weights_whose_config_may_not_be_read(start_server: Start, hu
     config = copied(MANGA_OCR, volume / "manga-ocr-base") / "config.json"
     of_another(config, 0o000)
     server = start_server(on_hub(hub, volume), under=WITHOUT_RIGHTS)
-    reads_with_the_embedded_model(server, f"no weights of manga-ocr: user {os.geteuid()} cannot read {config}: it")
+    reads_with_the_embedded_model(server, f"no weights for manga-ocr: user {os.geteuid()} cannot read {config}: it")
     assert "into the folder" not in read(server)["notice"]
     assert hub.requests == 0
     config.chmod(0o644)

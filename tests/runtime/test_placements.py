@@ -60,9 +60,9 @@ def test_a_gpu_that_is_not_there_means_the_cpu_and_a_notice(device: str) -> None
     gpus = [gpu(20)] if device == "cuda:3" else []
     planned = plan_placements(spec(), DevicePolicy(device), gpus, LARGE)
     assert names(planned) == ["cpu 4bit"]
-    assert planned.notice == "the GPU that is asked for was not found"
+    assert planned.notice == "the requested GPU was not found"
     refused = plan_placements(spec(), DevicePolicy(device, cpu_fallback=False), gpus, LARGE)
-    assert (refused.best_first, refused.reason_against(0)) == ((), "the GPU that is asked for was not found")
+    assert (refused.best_first, refused.reason_against(0)) == ((), "the requested GPU was not found")
 
 
 def test_without_fallback_a_gpu_that_is_too_small_is_an_error_and_not_the_cpu() -> None:

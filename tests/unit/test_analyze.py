@@ -108,7 +108,7 @@ def test_default_prompt_gets_a_whole_description() -> None:
     found = compose_answer(understand(DEFAULT_PROMPT), facts(text="ILLY\nCAFFÈ", text_confidence=0.9))
     assert found.analysis == (
         "A photo, 600 × 400 pixels. It most likely shows espresso (93 %). "
-        "Its main colours are saddle brown (60 %) and white (40 %). The text in it reads: “ILLY / CAFFÈ”."
+        "Its main colors are saddle brown (60 %) and white (40 %). The text in it reads: “ILLY / CAFFÈ”."
     )
     assert found.confidence == 0.93
 
@@ -118,7 +118,7 @@ def test_default_prompt_gets_a_whole_description() -> None:
     [
         ("How big is it?", "The picture is 600 pixels wide and 400 pixels high."),
         ("Is this a comic?", "This looks like a photo."),
-        ("What colours are in it?", "Its main colours are saddle brown (#8b4513, 60 %) and white (#ffffff, 40 %)."),
+        ("What colours are in it?", "Its main colors are saddle brown (#8b4513, 60 %) and white (#ffffff, 40 %)."),
         ("Read the text.", "No text was found in it."),
         ("Kind and size?", "A photo, 600 × 400 pixels."),
     ],
@@ -130,7 +130,7 @@ def test_question_about_a_fact_gets_that_fact_alone(prompt: str, expected: str) 
 
 def test_single_color_is_told_in_the_singular() -> None:
     only = [NamedColor("white", "#ffffff", 1.0)]
-    assert answer("Which colours?", colors=only) == "Its main colour is white (#ffffff, 100 %)."
+    assert answer("Which colours?", colors=only) == "Its main color is white (#ffffff, 100 %)."
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_analysis_of_a_photo_is_complete_degraded_and_under_its_own_name() -> No
     found = analyze(RecordingPermit(), DEFAULT_PROMPT)
     assert found.analysis.startswith("A photo, 600 × 400 pixels. It most likely shows espresso (93 %).")
     assert found.analysis.endswith("The text in it reads: “ILLY CAFFE”.")
-    assert "Its main colours are sienna" in found.analysis
+    assert "Its main colors are sienna" in found.analysis
     assert (found.confidence, found.model, found.degraded, found.notice) == (0.93, MODEL_NAME, True, NOTICE)
 
 

@@ -158,12 +158,13 @@ def test_the_kubernetes_example_is_as_tight() -> None:
 
 def test_the_dashboard_begins_with_a_row_of_states_and_all_panels_have_units() -> None:
     dashboard = json.loads((ROOT / "deploy" / "grafana" / "dashboards" / "llm-vision.json").read_text())
-    top = [panel for panel in dashboard["panels"] if panel["gridPos"]["y"] == 0]
-    assert len(top) >= 6
-    assert all(panel["type"] == "stat" for panel in top)
-    assert sum(panel["gridPos"]["w"] for panel in top) == 24
-    assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in dashboard["panels"])
-    assert {one["name"] for one in dashboard["templating"]["list"]} == {"datasource", "route", "model"}
+    rows = [panel for panel in dashboard["panels"] if panel["type"] == "row"]
+    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+    states = [panel for panel in panels if rows[0]["gridPos"]["y"] < panel["gridPos"]["y"] < rows[1]["gridPos"]["y"]]
+    assert (rows[0]["title"], {panel["type"] for panel in states}) == ("State", {"stat"})
+    assert sum(panel["gridPos"]["w"] for panel in states) == 24
+    assert all(panel["fieldConfig"]["defaults"]["unit"] for panel in panels)
+    assert {one["name"] for one in dashboard["templating"]["list"]} == {"datasource", "instance", "model"}
 
 
 def test_there_are_no_series_of_when_others_were_created() -> None:

@@ -207,7 +207,7 @@ def test_a_wrong_value_stops_the_start_and_names_its_variable(name: str, value: 
         ("VISION_LOG_LEVEL", "LOUD", "VISION_LOG_LEVEL is 'LOUD': it must be 'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
         ("VISION_CPU_FALLBACK", "perhaps", "VISION_CPU_FALLBACK is 'perhaps': it must be true or false"),
         ("VISION_BIND", "everywhere", "VISION_BIND is 'everywhere': it must be an IP address, or localhost"),
-        ("VISION_API_KEYS", "zwei Wörter", "VISION_API_KEYS: a key is of printable ASCII without spaces"),
+        ("VISION_API_KEYS", "zwei Wörter", "VISION_API_KEYS: a key must be printable ASCII without spaces"),
     ],
 )
 def test_a_wrong_value_is_explained_in_words(name: str, value: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ class DetachedThreads:
         """What a call returns.
 
         Raises:
-            OSError: the system refuses to start a thread.
+            OSError: the operating system could not start a thread.
             Exception: whatever the call raises.
         """
         await self._free.acquire()
@@ -39,7 +39,7 @@ class DetachedThreads:
             threading.Thread(target=self._run, args=(call, answer), name=self._name, daemon=True).start()
         except RuntimeError:
             self._free.release()
-            raise OSError("the system refuses to start a thread") from None
+            raise OSError("the operating system could not start a thread") from None
         return await answer
 
     def _run(self, call: Callable[[], Value], answer: asyncio.Future[Value]) -> None:

@@ -12,7 +12,7 @@ class InternalError(VisionError):
     @classmethod
     def unexpected(cls) -> InternalError:
         """What nobody has thought of."""
-        return cls("something went wrong on our side; the log has it")
+        return cls("internal error; see the log")
 
 
 class InferenceFailed(VisionError):

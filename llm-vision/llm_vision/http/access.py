@@ -90,7 +90,7 @@ def check_origin(method: str, path: str, headers: Headers, rules: AccessRules) -
     else:
         is_foreign = _parse_authority(origin) != headers.get("host", "").lower()
     if is_foreign:
-        raise Forbidden("web pages of this origin may not call; VISION_CORS_ORIGINS lists those that may")
+        raise Forbidden("web pages from this origin may not call the service; VISION_CORS_ORIGINS lists those that may")
 
 
 def _parse_authority(origin: str) -> str | None:

@@ -25,9 +25,9 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == 404:
-        raise NotFound("there is no such route; GET /docs lists them")
+        raise NotFound("no such route; GET /docs lists the routes")
     if error.status_code == 405:
-        raise MethodNotAllowed("this route does not answer this method; GET /docs lists what it answers")
+        raise MethodNotAllowed("the route does not support this method; GET /docs lists those it does")
     if error.status_code < 500:
         raise MalformedHttp("the request cannot be read")
     raise InternalError.unexpected()

@@ -84,7 +84,7 @@ class HttpExchange:
         async with self._rules.deadlines.within(left, self._body_timed_out):
             message = await self._receive()
         if message["type"] == "http.disconnect":
-            raise ClientClosed("the client left before the end of its request")
+            raise ClientClosed("the client disconnected before the end of its request")
         self._count(len(message.get("body", b"")))
         if not message.get("more_body", False):
             self.body_ended.set()

@@ -108,7 +108,7 @@ class Gate:
             if not routes.done():
                 await asyncio.wait({routes, exchange.wait_for_disconnect()}, return_when=asyncio.FIRST_COMPLETED)
             if not routes.done() and not exchange.is_answered:
-                raise ClientClosed("the client left before the end of the answer")
+                raise ClientClosed("the client disconnected before the end of the answer")
             await routes
         finally:
             body.cancel()

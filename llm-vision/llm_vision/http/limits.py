@@ -30,7 +30,7 @@ class BodyBudget:
             QueueFull: too much is being uploaded.
         """
         if self._held + size > self._limit:
-            raise QueueFull("too much is being uploaded at the same time")
+            raise QueueFull("too many uploads at once")
         self._held += size
 
     def give_back(self, size: int) -> None:
@@ -62,7 +62,7 @@ def check_head(scope: Scope) -> None:
     if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > MAX_URL_BYTES:
         raise uri_too_long()
     if not scope["path"].startswith("/") and (scope["method"], scope["path"]) != ("OPTIONS", "*"):
-        raise MalformedHttp("the request target is no path")
+        raise MalformedHttp("the request target is not a path")
     header_bytes = sum(len(name) + len(value) for name, value in scope["headers"])
     if len(scope["headers"]) > MAX_HEADERS or header_bytes > MAX_HEADER_BYTES:
         raise headers_too_large()

@@ -31,7 +31,7 @@ def decode_data_uri(text: str, max_bytes: int, param: str | None = None) -> byte
     """
     comma = text.find(",", 0, _LONGEST_HEAD)
     if not is_data_uri(text) or comma < 0:
-        raise InvalidDataUrl("a picture's data URI begins with data:image/png;base64, or the like", param=param)
+        raise InvalidDataUrl("an image's data URI starts with data:image/png;base64, or similar", param=param)
     _check_head(text[len(_SCHEME) : comma], param)
     if comma + 1 == len(text):
         raise InvalidDataUrl("the data URI has no data", param=param)
@@ -47,9 +47,9 @@ def _check_head(head: str, param: str | None) -> None:
     """Refuse what is not base64, or not a picture, by what stands between `data:` and the comma."""
     media_type, *parameters = (part.strip().lower() for part in head.split(";"))
     if not parameters or parameters[-1] != "base64":
-        raise InvalidDataUrl("the data must be base64, and ;base64 must stand before the comma", param=param)
+        raise InvalidDataUrl("the data must be base64, marked by ;base64 before the comma", param=param)
     if media_type.startswith("image/svg"):
-        raise InvalidDataUrl("SVG is not accepted; send pixels, such as a PNG", param=param)
+        raise InvalidDataUrl("SVG is not accepted; send a raster image such as PNG", param=param)
     if not media_type.startswith("image/") and media_type not in _WITHOUT_PICTURE_TYPE:
         raise InvalidDataUrl("the media type must be image/*", param=param)
 

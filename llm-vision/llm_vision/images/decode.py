@@ -62,7 +62,7 @@ def sniff_format(data: bytes | bytearray, *, allow_tiff: bool = False) -> str:
     if allow_tiff and data[:4] in (b"II*\x00", b"MM\x00*"):
         return "TIFF"
     accepted = "PNG, JPEG, WebP, GIF, BMP, AVIF" + (", TIFF" if allow_tiff else "")
-    raise UnsupportedImageFormat(f"the file is not a picture in an accepted format: {accepted}", param="file")
+    raise UnsupportedImageFormat(f"the file is not an image in an accepted format: {accepted}", param="file")
 
 
 def limits_for(name: str, limits: ImageLimits) -> ImageLimits:
@@ -125,7 +125,7 @@ def decode(
     except (Image.DecompressionBombError, MemoryError):
         raise ImageTooLarge(f"more than the limit of {limits.max_pixels} pixels", param="file") from None
     except Exception:  # what Pillow raises on damaged files has no common class, and its texts may not leave
-        raise InvalidImage("the picture is damaged or incomplete", param="file") from None
+        raise InvalidImage("the image is damaged or incomplete", param="file") from None
 
 
 def _turn_upright(picture: Image.Image) -> Image.Image:
@@ -141,7 +141,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode in _SIXTEEN_BIT_MODES:
         return picture.convert("I").point(lambda value: value / 256).convert("L").convert("RGB")
     if picture.mode == "F":
-        raise InvalidImage("pictures of floating-point numbers are not accepted", param="file")
+        raise InvalidImage("floating-point images are not accepted", param="file")
     if picture.has_transparency_data:
         canvas = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(canvas, picture.convert("RGBA")).convert("RGB")

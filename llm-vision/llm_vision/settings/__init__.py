@@ -31,7 +31,7 @@ class Settings(
     @model_validator(mode="after")
     def _limits_fit_together(self) -> Self:
         if self.min_side > self.max_side:
-            raise ValueError("VISION_MIN_SIDE is above VISION_MAX_SIDE: no picture would be accepted")
+            raise ValueError("VISION_MIN_SIDE is above VISION_MAX_SIDE: no image would be accepted")
         if self.max_body_bytes > self.buffer_bytes:
             raise ValueError("VISION_BUFFER_MB is less than 1.4 times VISION_MAX_FILE_MB: large files would never pass")
         keys = self.key_of_upstream

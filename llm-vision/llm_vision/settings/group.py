@@ -32,7 +32,7 @@ def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
 def _check_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
     for key in keys:
         if not re.fullmatch(r"[!-~]+", key.get_secret_value()):
-            raise ValueError("a key is of printable ASCII without spaces: others do not fit into a header")
+            raise ValueError("a key must be printable ASCII without spaces, to fit into a header")
     return keys
 
 

@@ -56,7 +56,7 @@ class ServerSettings(SettingsGroup):
     def _origins_are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+", origin):
-                raise ValueError("an origin is written as https://host or https://host:port")
+                raise ValueError("write an origin as https://host or https://host:port")
         return origins
 
     @property

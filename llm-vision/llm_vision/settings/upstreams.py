@@ -37,11 +37,11 @@ class UpstreamServer:
             raise ValueError("write each server as id=url#model; an id has letters, digits and . _ - : / @")
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or not re.fullmatch(r"[!-~]+", url):
-            raise ValueError("a server's address begins with http:// or https:// and a host")
+            raise ValueError("a server's address must start with http:// or https:// and name a host")
         if parts.username is not None or parts.query or parts.port == 0:
             raise ValueError("a server's address has no user, no query, no port 0; keys go into VISION_UPSTREAM_KEYS")
         if not re.fullmatch(r"[!-~]+", model):
-            raise ValueError("behind a server's address stand # and the model's name there, without spaces")
+            raise ValueError("after a server's address, write # and the model's name on that server, without spaces")
         return cls(model_id, url if parts.path.strip("/") else f"{url.rstrip('/')}/v1", model)
 
 

@@ -84,7 +84,7 @@ def _read_message(message: ChatMessage, names: dict[str, str]) -> Message:
     parts = _list_parts(message)
     pictures = sum(isinstance(part, ImagePart | StreamPart) for part in parts)
     if pictures and message.role != "user":
-        raise InvalidParameter("pictures belong into messages of the user", param="messages.content")
+        raise InvalidParameter("images belong in user messages", param="messages.content")
     return Message(
         role=_ROLES.get(message.role, message.role),
         text="\n".join(_list_texts(parts)),

@@ -104,7 +104,7 @@ async def read_batch(
         VisionError: what is wrong with the body, by its code; a file that is too large is only marked.
     """
     if _read_media_type(request) != "multipart/form-data":
-        raise UnsupportedMediaType("send multipart/form-data with one part named `files` for each picture")
+        raise UnsupportedMediaType("send multipart/form-data with one part named `files` for each image")
     rules = FileRules(BATCH_FIELDS, max_file_bytes, MOST_FILES, keeps_large=True)
     form = await read_form(request.headers["content-type"], request.stream(), rules)
     try:
@@ -134,7 +134,7 @@ def _names_url(values: Mapping[str, Any], fields: type[BaseModel]) -> bool:
 
 def _refuse_two_pictures(values: Mapping[str, Any], fields: type[BaseModel]) -> None:
     if _names_url(values, fields):
-        raise InvalidParameter("send a picture or its `url`, not both", param=URL_FIELD)
+        raise InvalidParameter("send an image or its `url`, not both", param=URL_FIELD)
 
 
 def _parse_json(body: bytearray, fields: type[Fields], max_file_bytes: int) -> tuple[bytearray, Fields, str | None]:
@@ -145,7 +145,7 @@ def _parse_json(body: bytearray, fields: type[Fields], max_file_bytes: int) -> t
         return bytearray(), check_fields(fields, values), notice
     _refuse_two_pictures(values, fields)
     if not isinstance(encoded, str):
-        raise FileRequired("send the picture as base64 in `image`", param="image")
+        raise FileRequired("send the image as base64 in `image`", param="image")
     return _decode_picture(encoded, max_file_bytes), check_fields(fields, values), notice
 
 

@@ -15,7 +15,7 @@ _FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udff
 
 _LONGEST_NAME, _NEARLY = 40, 0.75
 LONGEST_DETAIL = 500  # characters
-_OWN_WORDS = {"union_tag_invalid": "this `type` is not known here"}
+_OWN_WORDS = {"union_tag_invalid": "unknown `type`"}
 """For errors whose text pydantic writes with the value that was sent."""
 
 Fields = TypeVar("Fields", bound=BaseModel)
@@ -74,5 +74,5 @@ def invalid_parameter(errors: Sequence[Mapping[str, Any]]) -> VisionError:
     names = [part for part in first["loc"] if isinstance(part, str) and part not in ("body", "query", "path")]
     name = ".".join(names)[:100] or "body"
     if first["type"] == "extra_forbidden":
-        return UnknownParameter("a field is not known here; GET /docs lists those that are")
+        return UnknownParameter("unknown field; GET /docs lists the fields of this route")
     return InvalidParameter(f"{name}: {_OWN_WORDS.get(first['type'], first['msg'])}"[:LONGEST_DETAIL], param=name)

@@ -81,7 +81,7 @@ class Form:
             FileRequired: there is none, or it has no name, as browsers send it when none was chosen.
         """
         if not self.files:
-            raise FileRequired(f"send the picture as a file part named `{name}`", param=name)
+            raise FileRequired(f"send the image as a file part named `{name}`", param=name)
         return self.files[0]
 
 
@@ -261,4 +261,4 @@ def _raise_storage_full() -> Iterator[None]:
     try:
         yield
     except OSError:
-        raise StorageFull("no room for the upload in the temporary folder") from None
+        raise StorageFull("the temporary folder has no space for the upload") from None

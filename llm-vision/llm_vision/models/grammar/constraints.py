@@ -120,7 +120,9 @@ class Constraints:
                     pass_fds=(theirs.fileno(),), stdin=subprocess.PIPE,
                 )  # fmt: skip
             except OSError as error:
-                raise InsufficientMemory("the system refuses to start a process; it may be out of resources") from error
+                raise InsufficientMemory(
+                    "the operating system could not start a process; it may be out of resources"
+                ) from error
         threading.Thread(target=_feed, args=(process, self._tokenizer), daemon=True).start()
         return ours
 

@@ -54,7 +54,7 @@ def check_config(folder: Path) -> None:
     except (OSError, ValueError) as error:
         raise UnusableWeights("config.json cannot be read") from error
     if any(name in _CODE_KEYS or name.startswith(_KERNEL_KEYS) for name in _keys(config)):
-        raise UnusableWeights("config.json names code that is not part of Transformers; it is not run")
+        raise UnusableWeights("config.json names code outside Transformers, which is never run")
 
 
 def _keys(value: object) -> Iterator[str]:
@@ -144,5 +144,5 @@ def load_strictly(model_class: Any, folder: Path | None, **options: Any) -> Any:
     if different:
         raise UnusableWeights(f"{different} of the weights are missing, left over or of another shape")
     if any(parameter.is_meta for parameter in model.parameters()):
-        raise UnusableWeights("some of the weights were not loaded")
+        raise UnusableWeights("some weights were not loaded")
     return model.eval()

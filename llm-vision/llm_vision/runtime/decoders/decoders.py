@@ -108,7 +108,9 @@ class Decoders:
             self._release(file)
             with contextlib.suppress(_DecoderKilled):
                 return await self._decode_alone_when_large(file)
-        raise InsufficientMemory("the system ends the processes that decode pictures", retry_after=RETRY_AFTER_SECONDS)
+        raise InsufficientMemory(
+            "the operating system keeps killing the image decoders", retry_after=RETRY_AFTER_SECONDS
+        )
 
     async def _decode_alone_when_large(self, file: _File) -> RawImage:
         try:
@@ -145,7 +147,7 @@ class Decoders:
         """Let a process go on with a picture, or drop it when there is no room or another large one is decoded."""
         if not file.held_bytes:
             process.send({"type": "skip"})
-            raise QueueFull("too many pictures wait", retry_after=RETRY_AFTER_SECONDS)
+            raise QueueFull("too many images are waiting to be decoded", retry_after=RETRY_AFTER_SECONDS)
         needs_place = file.held_bytes > _LARGE_BYTES and not is_the_one_large
         if needs_place and self._one_large.locked():
             self._release(file)
@@ -208,8 +210,10 @@ class Decoders:
         try:
             process = await ChildProcess.spawn(self._command)
         except OSError:
-            log.exception("the system refused to start a decoder process")
-            raise InsufficientMemory("the system refuses to start a process; it may be out of resources") from None
+            log.exception("the operating system could not start a decoder process")
+            raise InsufficientMemory(
+                "the operating system could not start a process; it may be out of resources"
+            ) from None
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await process.receive()
@@ -222,7 +226,7 @@ class Decoders:
                 raise MachineBusy(detail, retry_after=RETRY_WHEN_BUSY_SECONDS) from None
             if status == -signal.SIGKILL:
                 raise _DecoderKilled from None
-            raise InternalError("the decoder process does not start; the log has it") from None
+            raise InternalError("the decoder process does not start; see the log") from None
         except BaseException:
             await self._end(process)
             raise

@@ -219,7 +219,7 @@ class Downloads:
         try:
             child = await ChildProcess.spawn(self._command(spec, weights))
         except OSError:
-            return ModelLoadFailed(f"{failed}: the system refused to start a process", retry_after=RETRY_LOAD)
+            return ModelLoadFailed(f"{failed}: the operating system could not start a process", retry_after=RETRY_LOAD)
         logged = 0.0
         try:
             async for message in child.messages():
@@ -265,6 +265,6 @@ def _remove(place: DownloadPlace) -> None:
         with place.claimed():
             place.remove()
     except BlockingIOError:
-        raise ModelInUse("another service on the same volume downloads this model") from None
+        raise ModelInUse("another service on the same volume is downloading this model") from None
     except OSError:
         raise WeightsNotDownloaded("the volume cannot be written") from None

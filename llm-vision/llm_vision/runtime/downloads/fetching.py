@@ -75,7 +75,7 @@ class Fetching:
                 if (home / name).exists():
                     (home / name).replace(work / name)
         if home.is_dir() and any(home.iterdir()):
-            raise UnusableWeights("the folder that the weights belong into holds something else")
+            raise UnusableWeights("the folder for the weights contains other files")
         kept = read_manifest(work)
         return kept.repairs + 1 if kept else 0
 
@@ -101,7 +101,7 @@ class Fetching:
                 partial.replace(target)
                 return record
             partial.unlink()
-        raise UnusableWeights(f"{file.name} came damaged twice")
+        raise UnusableWeights(f"{file.name} arrived damaged twice")
 
     def _convert(self, total: int) -> FileRecord:
         """Make safetensors of the pickled file."""
@@ -146,12 +146,12 @@ def chosen(files: Iterable[HubFile], *, may_be_pickled: bool) -> list[HubFile]:
     if not any(file.name.endswith(".safetensors") for file in safe):
         pickled = [file for file in known if file.name == PICKLED and may_be_pickled]
         if not pickled:
-            raise UnusableWeights("the repository has no weights as safetensors")
+            raise UnusableWeights("the repository has no safetensors weights")
         safe += pickled
     if "config.json" not in {file.name for file in safe}:
         raise UnusableWeights("the repository has no config.json")
     if not all(file.sha256 or file.git_sha1 for file in safe):
-        raise UnusableWeights("the hub names no checksums, so nothing could be proven")
+        raise UnusableWeights("the hub lists no checksums, so the files cannot be verified")
     return safe
 
 

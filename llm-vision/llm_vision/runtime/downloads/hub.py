@@ -153,7 +153,7 @@ def _append(url: str, opened: BinaryIO, size: int) -> None:
                 raise HubFailed("the hub sends more than it announced")
             opened.write(chunk)
     if opened.tell() < size:
-        raise HubFailed("the hub broke off in the middle of a file")
+        raise HubFailed("the hub closed the connection in the middle of a file")
 
 
 def _empty(opened: BinaryIO) -> None:
@@ -187,11 +187,11 @@ def _in_our_words() -> Iterator[None]:
     try:
         yield
     except OfflineModeIsEnabled as error:
-        raise HubFailed("HF_HUB_OFFLINE forbids it") from error
+        raise HubFailed("HF_HUB_OFFLINE is set") from error
     except GatedRepoError as error:
-        raise HubFailed("the hub asks for an account that has accepted the licence: set HF_TOKEN") from error
+        raise HubFailed("the hub requires an account that has accepted the license: set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
-        raise HubFailed("the hub knows no such repository, or wants a token for it: set HF_TOKEN") from error
+        raise HubFailed("the hub has no such repository, or requires a token: set HF_TOKEN") from error
     except HfHubHTTPError as error:
         status = error.response.status_code
         raise HubFailed(_REFUSALS.get(status, f"the hub answers {status}")) from error
@@ -200,6 +200,6 @@ def _in_our_words() -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise HubFailed("the hub broke off in the middle of a file") from error
+        raise HubFailed("the hub closed the connection in the middle of a file") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise HubFailed("what the hub answers cannot be understood") from error
+        raise HubFailed("the hub returned an invalid response") from error

@@ -44,10 +44,10 @@ class DownloadRules:
             return
         where = store.whereabouts(spec)
         if self.offline:
-            text = f"no weights of {spec.model_id}, and HF_HUB_OFFLINE forbids downloading them; without it, {where}"
+            text = f"no weights for {spec.model_id}, and HF_HUB_OFFLINE forbids downloading them; without it, {where}"
             raise ModelLoadFailed(text, retry_after=RETRY_LOAD)
         if not self.allowed or store.hidden(spec.weights):  # what cannot be read may be the operator's own
-            raise ModelLoadFailed(f"no weights of {spec.model_id}: {where}", retry_after=RETRY_LOAD)
+            raise ModelLoadFailed(f"no weights for {spec.model_id}: {where}", retry_after=RETRY_LOAD)
         if misfit := self.misfit(store, spec):
             raise ModelTooLarge(f"{spec.model_id} does not fit here, so it is not downloaded: {misfit}")
 

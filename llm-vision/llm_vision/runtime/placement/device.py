@@ -51,7 +51,7 @@ def missing_gpu(asked: str) -> str | None:
     if not asked.startswith("cuda") or any(index in ("", str(gpu.index)) for gpu in find_gpus()):
         return None
     return (
-        f"no such NVIDIA GPU can be seen, though {asked} is asked for: install its driver, until nvidia-smi lists it; "
+        f"no such NVIDIA GPU is visible, although {asked} is requested: install its driver and check with nvidia-smi; "
         "in a container, start with docker-compose.gpu.yml and install the NVIDIA Container Toolkit"
     )
 

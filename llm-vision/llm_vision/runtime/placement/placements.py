@@ -121,7 +121,7 @@ def _gpu_placements(
         return (), None
     gpu = _chosen(gpus, policy.device)
     if gpu is None:
-        return (), "the GPU that is asked for was not found" if policy.device.startswith("cuda") else None
+        return (), "the requested GPU was not found" if policy.device.startswith("cuda") else None
     name = f"cuda:{gpu.index}"
     placements = [
         Placement(name, bits, min(spec.memory_bytes, _GPU_HOST_BYTES), _gpu_bytes(spec, bits, weight_bytes))

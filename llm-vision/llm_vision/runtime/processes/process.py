@@ -88,7 +88,7 @@ class ChildProcess:
         """Start a process on the event loop's own thread: the kernel ends it when that thread ends.
 
         Raises:
-            OSError: the system refused to start a process.
+            OSError: the operating system could not start a process.
         """
         ours, theirs = wire.socket_pair()
         ours.setblocking(False)

@@ -70,7 +70,7 @@ def _compare(
     different = sorted(name for name, what in recorded.items() if present.get(name) != what)
     added = sorted(present.keys() - recorded.keys())
     if added:
-        raise UnusableWeights(f"{added[0]} is not in manifest.json; if it was added on purpose, remove manifest.json")
+        raise UnusableWeights(f"{added[0]} is not in manifest.json; if you added it on purpose, remove manifest.json")
     if not different:
         return
     first = different[0]

@@ -22,7 +22,7 @@ _CONFIG = "config.json"
 _REF_BYTES = 1024  # of the name of a commit in a hub cache
 
 
-class Presence(StrEnum):
+class WeightsPresence(StrEnum):
     """How much of a model's weights is on its volume."""
 
     PRESENT = "present"
@@ -34,7 +34,7 @@ class Presence(StrEnum):
 class Inventory:
     """What is on the volume of a model's weights."""
 
-    presence: Presence
+    presence: WeightsPresence
     size_bytes: int
     """Of its files; what has come so far of a download."""
 
@@ -95,9 +95,9 @@ class WeightStore:
             names = {file.name: file.stat().st_size for file in folder.glob("*") if file.is_file()}
             suffixes = (".safetensors", ".bin") if weights.may_be_pickled else (".safetensors",)
             is_whole = any(name.endswith(suffixes) for name in names)
-            return Inventory(Presence.PRESENT if is_whole else Presence.PARTIAL, sum(names.values()))
+            return Inventory(WeightsPresence.PRESENT if is_whole else WeightsPresence.PARTIAL, sum(names.values()))
         begun = place.begun_bytes
-        return Inventory(Presence.PARTIAL if begun or place.is_torn else Presence.MISSING, begun)
+        return Inventory(WeightsPresence.PARTIAL if begun or place.is_torn else WeightsPresence.MISSING, begun)
 
     def size_bytes(self, weights: Weights) -> int:
         """Size of a model's safetensors, which is that of its weights with 16 bits; 0 when there are none."""
@@ -123,7 +123,7 @@ class WeightStore:
             return None
         folder = self.folder(spec.weights)
         if folder is None:
-            raise ModelLoadFailed(f"no weights of {spec.model_id}: {self.whereabouts(spec)}", retry_after=RETRY_LOAD)
+            raise ModelLoadFailed(f"no weights for {spec.model_id}: {self.whereabouts(spec)}", retry_after=RETRY_LOAD)
         place, pinned = self.place(spec.weights), spec.weights.revision
         manifest = place.manifest if pinned and folder == place.home else None
         if manifest and manifest.commit != pinned:

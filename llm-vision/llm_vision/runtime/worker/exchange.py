@@ -74,7 +74,7 @@ class Exchange:
         if starving.seconds > _LEAST_STARVED * limits.abandoned_grace:
             self._look_again(ticket, starving.seconds)
             return
-        log.warning("ending what nobody waits for", extra={"worker": self._parts.model_id})
+        log.warning("killing a process whose requests were abandoned", extra={"worker": self._parts.model_id})
         self.was_hung = is_stepped
         self._process.kill()
 

@@ -66,13 +66,13 @@ class WorkerProcess(ChildProcess):
         try:
             process = await cls.spawn(launch.command(placement))
         except OSError as error:
-            raise ModelLoadFailed("the system refused to start a process", retry_after=RETRY_LOAD) from error
+            raise ModelLoadFailed("the operating system could not start a process", retry_after=RETRY_LOAD) from error
         try:
             async with asyncio.timeout(seconds):
                 await process._wait_until_ready(launch, placement)
         except TimeoutError:
             await process.close()
-            raise ModelLoadFailed("loading took longer than it may", retry_after=RETRY_LOAD) from None
+            raise ModelLoadFailed("loading took too long", retry_after=RETRY_LOAD) from None
         except BaseException:
             await process.close()
             raise
@@ -85,7 +85,9 @@ class WorkerProcess(ChildProcess):
             code, reason = message["code"], message["reason"]
             raise _load_error(launch, placement, code, reason, is_weights=message["is_weights"])
         if await self.close(EXIT_SECONDS) == _KILLED:
-            raise InsufficientMemory("the system ended the process while the model loaded", retry_after=RETRY_LOAD)
+            raise InsufficientMemory(
+                "the operating system killed the process while the model was loading", retry_after=RETRY_LOAD
+            )
         reason = "its process ended"
         if placement.limit_bytes:
             reason += f"; it may take {placement.limit_bytes >> 20} MiB"

@@ -121,7 +121,7 @@ class BatchQueue:
             QueueFull: as many as may wait are waiting.
         """
         if len(self._tickets) >= self._max_queue + self._max_batch:
-            raise QueueFull("this model has as many requests as it may", retry_after=RETRY_AFTER_SECONDS)
+            raise QueueFull("the queue of this model is full", retry_after=RETRY_AFTER_SECONDS)
         self._tickets.append(ticket)
         self._changed.set()
 

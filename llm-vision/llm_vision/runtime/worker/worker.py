@@ -111,9 +111,9 @@ class Worker:
             InferenceFailed, InsufficientMemory, WorkerCrashed, ModelLoadFailed: as their names say.
         """
         if self.state in (WorkerState.FAILED, WorkerState.STOPPED):
-            raise WorkerCrashed("the model's process is gone", retry_after=RETRY_AFTER_SECONDS)
+            raise WorkerCrashed("the model's process has ended", retry_after=RETRY_AFTER_SECONDS)
         if encoded_size(request.params) > MAX_HEADER_BYTES // self._limits.max_batch - ENTRY_BYTES:
-            raise PromptTooLong("the texts of the request are too large for the model's process")
+            raise PromptTooLong("the texts of the request are too large to send to the model")
         loop = asyncio.get_running_loop()
         ticket = Ticket(request, loop.create_future(), time.perf_counter(), on_chunk, on_started)
         self._queue.put(ticket)

@@ -117,7 +117,7 @@ def _list_colors(facts: PictureFacts, *, with_codes: bool) -> str:
     names = [
         f"{color.name} ({f'{color.hex}, ' if with_codes else ''}{_format_percent(color.share)})" for color in visible
     ]
-    return f"Its main {'colour is' if len(visible) == 1 else 'colours are'} {_join(names, 'and')}."
+    return f"Its main {'color is' if len(visible) == 1 else 'colors are'} {_join(names, 'and')}."
 
 
 def _quote_text(facts: PictureFacts, longest: int | None) -> str:

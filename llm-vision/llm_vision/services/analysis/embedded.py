@@ -20,7 +20,7 @@ from .prompts import Fact, Question
 
 MODEL_NAME = "embedded-analysis"
 NOTICE = (
-    "This answer is made of measured facts, without a vision-language model. LLAVA_MODEL_ID chooses one, and its "
+    "This answer was composed from measurements, without a vision-language model. LLAVA_MODEL_ID chooses one, and its "
     "weights lie on the data/llava_models volume: docs/models.md says how."
 )
 READ_TEXT = ReadCrop("ja")

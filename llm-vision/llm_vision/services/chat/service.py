@@ -130,7 +130,7 @@ class ChatService:
             self._pictures.all_decoded(request.pictures, client) as pictures,
         ):
             if not pictures:
-                raise PromptEmpty(f"{engine} reads pictures: send one", param="messages")
+                raise PromptEmpty(f"{engine} reads images: send one", param="messages")
             readings = [await reader.read(picture) for picture in pictures]
         text = "\n".join(reading.text for reading in readings)
         on_chunk(Chunk(text))
@@ -146,10 +146,10 @@ class ChatService:
         """Refuse what is wrong by itself, before anything of it is written down for a model."""
         longest = self._limits.max_prompt_chars
         if not any(message.role == "user" for message in request.messages):
-            raise PromptEmpty("send a message of the user", param="messages")
+            raise PromptEmpty("send a user message", param="messages")
         for number, message in enumerate(request.messages):
             if message.role == "user" and not message.text.strip() and not message.pictures:
-                raise PromptEmpty(f"messages[{number}] has neither text nor picture", param=f"messages[{number}]")
+                raise PromptEmpty(f"messages[{number}] has neither text nor image", param=f"messages[{number}]")
             if len(message.text) > longest:
                 detail = f"messages[{number}] has {len(message.text)} characters; the limit is {longest}"
                 raise PromptTooLong(detail, param=f"messages[{number}]")

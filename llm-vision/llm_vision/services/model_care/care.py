@@ -16,7 +16,7 @@ from ...runtime.placement.device import find_gpus
 from ...runtime.pool.pool import ModelPool
 from ...runtime.pool.slots import KEEP_FOR_EVER
 from ...runtime.pool.slots import ModelStatus as ModelStatus
-from ...runtime.weights.store import Inventory, Presence, WeightStore
+from ...runtime.weights.store import Inventory, WeightsPresence, WeightStore
 from .availability import Availability
 from .default_vlm import DefaultVlm
 from .files import ModelFiles, read_files
@@ -107,7 +107,9 @@ class ModelCare:
         able = [status for status in self._pool.status() if Task.CHAT in status.spec.tasks]
         try:
             there = await self._weights.look(
-                lambda: {one.spec.model_id for one in able if self._take_stock(one.spec).presence is Presence.PRESENT}
+                lambda: {
+                    one.spec.model_id for one in able if self._take_stock(one.spec).presence is WeightsPresence.PRESENT
+                }
             )
         except ModelLoadFailed:  # the volume does not answer
             there = {one.spec.model_id for one in able if one.spec.weights is None or one.state == "ready"}
@@ -205,13 +207,13 @@ class ModelCare:
 
     def _examine(self, spec: ModelSpec) -> tuple[Inventory, str | None]:
         inventory = self._take_stock(spec)
-        is_there = inventory.presence is Presence.PRESENT
+        is_there = inventory.presence is WeightsPresence.PRESENT
         return inventory, None if is_there else self._downloads.misfit(spec)
 
     def _take_stock(self, spec: ModelSpec) -> Inventory:
         if spec.weights is None:
             return Inventory(
-                Presence.PRESENT, sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
+                WeightsPresence.PRESENT, sum(file.stat().st_size for file in spec.weight_files() if file.is_file())
             )
         return self._weights.inventory(spec.weights)
 

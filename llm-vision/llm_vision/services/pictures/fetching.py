@@ -148,14 +148,14 @@ class UrlPictures:
             if url.scheme == "https" and following.scheme != "https":
                 raise UrlNotAllowed(NOT_ALLOWED, param="url")
             url = following
-        raise TooManyRedirects(f"the picture's server redirects more than {self._rules.redirects} times", param="url")
+        raise TooManyRedirects(f"the image server redirected more than {self._rules.redirects} times", param="url")
 
     async def _get(self, url: PictureUrl) -> bytearray | str:
         """The picture, or where else it is."""
         try:
             addresses = await self._resolve(url.host, url.port)
         except OSError:
-            raise ImageUpstreamError("the picture's host is not known", param="url") from None
+            raise ImageUpstreamError("the image's host name does not resolve", param="url") from None
         address = check_addresses(url, addresses, self._rules.urls)
         if self._certificates is None:
             self._certificates = await asyncio.to_thread(_read_certificates)
@@ -179,17 +179,19 @@ class UrlPictures:
                     return _read_location(response)
                 return await self._read_body(response)
         except httpx2.RemoteProtocolError:
-            raise ImageFetchFailed("the picture's server broke off, or speaks no HTTP", param="url") from None
+            raise ImageFetchFailed(
+                "the image server closed the connection, or does not speak HTTP", param="url"
+            ) from None
         except httpx2.HTTPError:
-            raise ImageUpstreamError("the picture's server cannot be reached", param="url") from None
+            raise ImageUpstreamError("the image server cannot be reached", param="url") from None
 
     async def _read_body(self, response: Any) -> bytearray:
         if response.status_code >= _SERVER_ERROR:
-            raise ImageUpstreamError(f"the picture's server answers {response.status_code}", param="url")
+            raise ImageUpstreamError(f"the image server returned status {response.status_code}", param="url")
         if response.status_code != _OK:
-            raise ImageFetchFailed(f"the picture's server answers {response.status_code}", param="url")
+            raise ImageFetchFailed(f"the image server returned status {response.status_code}", param="url")
         if response.headers.get("content-encoding", "identity") != "identity":
-            raise ImageFetchFailed("the picture's server compresses what it sends", param="url")
+            raise ImageFetchFailed("the image server sent a compressed response", param="url")
         data = bytearray()
         async for chunk in response.aiter_raw():
             data += chunk
@@ -198,7 +200,7 @@ class UrlPictures:
         try:
             sniff_format(data, allow_tiff=self._rules.allows_tiff)
         except UnsupportedImageFormat:
-            raise ImageFetchFailed("what the server sends is no picture", param="url") from None
+            raise ImageFetchFailed("the server did not send an image", param="url") from None
         return data
 
 
@@ -210,11 +212,11 @@ def _read_certificates() -> ssl.SSLContext:
 
 
 def _queue_full() -> QueueFull:
-    return QueueFull("too many pictures wait to be fetched", retry_after=RETRY_AFTER_SECONDS)
+    return QueueFull("too many images are waiting to be fetched", retry_after=RETRY_AFTER_SECONDS)
 
 
 def _read_location(response: Any) -> str:
     location = str(response.headers.get("location", ""))
     if not location:
-        raise ImageFetchFailed("the picture's server sends on, but not where to", param="url")
+        raise ImageFetchFailed("the image server sent a redirect without a target", param="url")
     return location

@@ -83,7 +83,7 @@ class Pictures:
             case UrlSource(url):
                 return await self._url_pictures.fetch(url, client)
             case FrameSource():
-                raise StreamNotFound("no live stream has this id", param=source.param)
+                raise StreamNotFound("there is no live stream with this id", param=source.param)
         if is_data_uri(source.text):
             return await asyncio.to_thread(decode_data_uri, source.text, self._max_file_bytes, source.param)
         if source.may_be_base64:
@@ -119,7 +119,7 @@ class Pictures:
             VisionError: what is wrong with one of them; see `decoded`.
         """
         if len(sources) > self._max_pictures:
-            raise TooManyFiles(f"{len(sources)} pictures; the limit is {self._max_pictures}", param="messages")
+            raise TooManyFiles(f"{len(sources)} images; the limit is {self._max_pictures}", param="messages")
         async with AsyncExitStack() as held:
             pictures: list[RawImage] = []
             for source in sources:

@@ -84,7 +84,7 @@ def parse_url(text: str, rules: UrlRules) -> PictureUrl:
     scheme = _SCHEME.match(text)
     if scheme is None or scheme[1].lower() not in PORTS or (scheme[1].lower() == "http" and not rules.allows_http):
         allowed = "https or http" if rules.allows_http else "https"
-        raise UrlSchemeNotAllowed(f"the URL of a picture begins with {allowed}", param="url")
+        raise UrlSchemeNotAllowed(f"an image URL must start with {allowed}", param="url")
     match = _URL.fullmatch(scheme[1].lower() + text[len(scheme[1]) :])
     if match is None or "\\" in text:
         raise InvalidUrl(
@@ -92,7 +92,7 @@ def parse_url(text: str, rules: UrlRules) -> PictureUrl:
         )
     port = int(match["port"] or PORTS[match["scheme"]])
     if not 0 < port <= 65535:
-        raise InvalidUrl("the URL has an impossible port", param="url")
+        raise InvalidUrl("the URL has an invalid port", param="url")
     target = match["target"] or "/"
     host = _parse_host(match["host"])
     is_listed = host in rules.hosts or "*" in rules.hosts
@@ -117,7 +117,7 @@ def _parse_host(text: str) -> str:
         raise UrlNotAllowed(NOT_ALLOWED, param="url")
     name = text.lower()
     if len(name) > LONGEST_NAME or not _NAME.fullmatch(name):
-        raise InvalidUrl("the URL has no host name as they are written", param="url")
+        raise InvalidUrl("the URL has no valid host name", param="url")
     if _NUMBER.fullmatch(name.rpartition(".")[2]):
         try:
             return str(ipaddress.IPv4Address(name))

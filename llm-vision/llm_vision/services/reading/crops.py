@@ -88,7 +88,7 @@ class CropReader:
             chosen = self.chosen
             if chosen.fallback is None or picture.is_taken:
                 raise
-            notice = f"{chosen.engine} cannot read now ({error.code}); {chosen.fallback} has read instead."
+            notice = f"{chosen.engine} is unavailable ({error.code}); {chosen.fallback} read the image instead."
             log.warning(notice)
             instead = replace(chosen, engine=chosen.fallback, fallback=None, notice=notice)
             async with self.service.admit_to(instead, self.client) as reader:

@@ -110,7 +110,7 @@ class PageReader:
         except (ModelLoadFailed, InsufficientMemory) as error:
             if chosen.fallback is None:
                 raise
-            notice = f"{chosen.engine} cannot read now ({error.code}); {chosen.fallback} has read instead."
+            notice = f"{chosen.engine} is unavailable ({error.code}); {chosen.fallback} read the image instead."
             log.warning(notice)
             return await self._read_embedded(picture, replace(chosen, engine=self.detector, notice=notice))
 

@@ -55,7 +55,7 @@ def refused_by_status(status: int, headers: Mapping[str, str], body: str) -> Fai
     if is_too_long(body):
         return Failed(too_long())
     if status == 429:
-        full = QueueFull("the server behind this model has as many requests as it may", retry_after=wait or RETRY_AFTER)
+        full = QueueFull("the server behind this model is at its limit of requests", retry_after=wait or RETRY_AFTER)
         return Failed(full, again=float(wait or 0) if is_short else False)
     if status >= 500:
         detail = f"the server behind this model fails with status {status}"

@@ -73,7 +73,7 @@ class VisionLanguageModel(SteppedModel):
             UnusableWeights: its config.json is not that of the variant; the text names the right one.
         """
         if config.get("model_type") != variant.kind:
-            raise UnusableWeights(f"config.json is that of another kind of model; {variant.repo} is needed")
+            raise UnusableWeights(f"config.json belongs to another kind of model; {variant.repo} is needed")
 
     def load(self, context: LoadContext) -> None:
         import torch

@@ -124,7 +124,7 @@ class _Translation:
             self._at = low.end()
             number = 0x10000 + ((number - _HIGH.start) << 10) + int(low[2], 16) - _LOW.start
         if number in _HIGH or number in _LOW or number > 0x10FFFF:
-            raise _unknown("characters that there are not")
+            raise _unknown("characters that do not exist")
         self.may_demand_unwritable |= not is_writable(chr(number))
         return f"\\x{{{number:x}}}"
 

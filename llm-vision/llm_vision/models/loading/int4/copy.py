@@ -112,7 +112,7 @@ def keep(folder: Path, tensors: Mapping[str, torch.Tensor], quantization: JsonOb
             _remove_unfinished(folder)
             remove(folder)
             if shutil.disk_usage(folder).free < size + _SPARE_BYTES:
-                log.warning("no space for a copy of the 4-bit weights: they are made anew at each start")
+                log.warning("no space for a copy of the 4-bit weights: they are made again at each start")
                 return
             with _unfinished(folder) as place:
                 save_torch_state_dict(dict(tensors), place, max_shard_size=_SHARD_BYTES)
@@ -120,7 +120,7 @@ def keep(folder: Path, tensors: Mapping[str, torch.Tensor], quantization: JsonOb
                 _finish(place, description)
                 place.rename(folder / FOLDER)
     except (OSError, SafetensorError) as error:
-        log.warning("the 4-bit weights cannot be kept (%s): they are made anew at each start", type(error).__name__)
+        log.warning("the 4-bit weights cannot be kept (%s): they are made again at each start", type(error).__name__)
 
 
 def remove(folder: Path) -> None:

@@ -53,7 +53,7 @@ def _from_copy(model_class: Any, folder: Path, dtype: torch.dtype, description: 
     try:
         return _loaded(model_class, kept, dtype)
     except UnusableWeights:
-        log.warning("the copy of the 4-bit weights is damaged: it is made anew")
+        log.warning("the copy of the 4-bit weights is damaged: it is made again")
         copy.remove(folder)
         return None
 
@@ -66,7 +66,7 @@ def _refuse_other_quantization(folder: Path) -> None:
         if quantization is not None and (
             not isinstance(quantization, dict) or quantization.get("quant_method") != hooks.METHOD
         ):
-            raise UnusableWeights("the weights are already quantised, in a way that is not known here")
+            raise UnusableWeights("the weights are already quantized in an unsupported way")
 
 
 def _loaded(model_class: Any, folder: Path, dtype: torch.dtype, **options: Any) -> Any:
