@@ -113,7 +113,8 @@ def test_a_prompt_of_which_it_is_not_known_whether_it_can_be_answered_keeps_nobo
     never = slow(Slow(10**9))
     first, second, *_ = items(0)
     model.join(first)
-    assert model.can_join
+    while not model.can_join:  # its picture is looked at
+        assert not model.step()
     model.join(second)
     ended: list[Any] = []
     while not ended:
@@ -150,7 +151,7 @@ def test_who_leaves_while_it_sits_out_is_let_go(model: Llava, slow: Callable[[Sl
     assert constraint.is_closed
 
 
-@pytest.mark.parametrize("step", [2, 4])
+@pytest.mark.parametrize("step", [8])
 def test_memory_that_runs_out_while_a_row_sits_out_changes_no_answer(
     model: Llava, slow: Callable[[Slow], Slow], monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
