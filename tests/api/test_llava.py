@@ -110,7 +110,11 @@ def test_how_long_and_how_varied_an_answer_is(ready: LiveServer) -> None:
         ({"history": '[{"role": "tool", "content": "x"}]'}, "invalid_parameter", "history.role"),
         ({"history": '[{"role": "user"}]'}, "invalid_parameter", "history.content"),
         ({"history": '[], "more": 1'}, "malformed_json", "history"),
-        ({"history": '[{"role": "user", "content": "x", "more": "is ignored"}] , "more": 1'}, "malformed_json", "history"),
+        (
+            {"history": '[{"role": "user", "content": "x", "more": "is ignored"}] , "more": 1'},
+            "malformed_json",
+            "history",
+        ),
         ({"history": "[" * 80 + "]" * 80}, "json_too_deep", None),
         ({"history": json.dumps([{"role": "user", "content": "x" * 9000}] * 2)}, "prompt_too_long", "prompt"),
         ({"history": json.dumps([{"role": "user", "content": "x"}] * 65)}, "prompt_too_long", "history"),
