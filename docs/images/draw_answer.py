@@ -42,7 +42,7 @@ def _draw_card(draw: ImageDraw.ImageDraw, answer: dict[str, object], left: int, 
     face = ImageFont.truetype(str(FONT), 22)
     draw.rounded_rectangle((left, MARGIN, left + CARD_WIDTH, height - MARGIN), 18, fill=CARD)
     x, y = left + 30, MARGIN + (height - 2 * MARGIN - LINE * (len(answer) + 3)) // 2
-    draw.text((x, y), "POST /ocr    200 OK", "#9aa4b8", face)
+    draw.text((x, y), "POST /ocr  engine=rapidocr    200 OK", "#9aa4b8", face)
     draw.text((x, y + LINE), "{", INK, face)
     for number, (key, value) in enumerate(answer.items()):
         row = y + LINE * (number + 2)
