@@ -14,7 +14,7 @@ from fixtures.downloading import MODEL, REPO, on_hub, post
 from fixtures.fake_hub import Hub
 from fixtures.live import LiveServer, Start
 from fixtures.tiny_models import LLAVA, LLAVA_ID, LLAVA_NEXT_ID, copied
-from llm_vision.errors import ModelTooLarge
+from llm_vision.errors import StorageFull
 from llm_vision.models.base import Volume
 from llm_vision.models.families.manga_ocr.model import MangaOcr
 from llm_vision.runtime.downloads.rules import DownloadRules
@@ -100,7 +100,7 @@ def test_what_does_not_fit_onto_the_disk_is_not_downloaded(tmp_path: Path) -> No
     store = WeightStore({Volume.MANGA_OCR: tmp_path})
     rules.check(store, MangaOcr.spec)
     whole_disk = replace(MangaOcr.spec.weights, download_bytes=shutil.disk_usage(tmp_path).total)
-    with pytest.raises(ModelTooLarge, match=r"there is memory; its download takes .* GB of disk, and .* GB are free"):
+    with pytest.raises(StorageFull, match=r"there is memory; its download takes .* GB of disk, and .* GB are free"):
         rules.check(store, replace(MangaOcr.spec, weights=whole_disk))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,13 +77,15 @@ def test_a_full_volume_costs_its_own_model_only_until_there_is_room(another: Pro
     with of_size("16m", volume), hub_on_the_host(another) as hub:
         another.start()
         assert "/data/mangaocr_models has 16 MiB free, too little to download weights to it" in another.logs()
-        assert "MiB are needed" in download(another)["error"]
+        told = download(another)["error"]
+        assert told["code"] == "storage_full"
+        assert re.search(r"its download takes [\d.]+ GB of disk, and \d+ MB are free", told["message"])
         refused = post(another, "/ocr", PAGE.read_bytes(), engine="manga-ocr")
         assert (refused.status_code, refused.json()["code"]) == (507, "storage_full")
-        assert "the volume has 16 MiB free" in refused.json()["detail"]
+        assert "MB are free" in refused.json()["detail"]
         reads_bubble(another)
         assert not hub.bodies
-        subprocess.run(["mount", "-o", "remount,size=600m", volume], check=True)
+        subprocess.run(["mount", "-o", "remount,size=1200m", volume], check=True)
         assert download(another)["state"] == "done"
         reads_crop(another)
 

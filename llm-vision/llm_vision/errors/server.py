@@ -88,7 +88,7 @@ class ModelTooLarge(VisionError):
     status = 507
     code, when = (
         "model_too_large",
-        "The model does not fit into memory or onto the disk; nothing is downloaded.",
+        "The model does not fit into this machine's memory; nothing is downloaded.",
     )
 
 

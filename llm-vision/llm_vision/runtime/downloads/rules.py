@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ...errors import ModelLoadFailed, ModelTooLarge
+from ...errors import ModelLoadFailed, ModelTooLarge, StorageFull
 from ...models.base import ModelSpec
 from ..placement.fitting import Need
 from ..weights.failures import RETRY_LOAD
 from ..weights.store import WeightStore
 from ..weights.volume_check import free_bytes
 
-_GIGABYTE = 10**9
+_MEGABYTE, _GIGABYTE = 10**6, 10**9
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class DownloadRules:
 
         Raises:
             ModelLoadFailed: a download is forbidden.
-            ModelTooLarge: the model does not fit this machine.
+            ModelTooLarge: the model does not fit into this machine's memory.
+            StorageFull: its download does not fit on the volume.
         """
         if spec.weights is None:
             return
@@ -49,7 +50,8 @@ class DownloadRules:
         if not self.allowed or store.hidden(spec.weights):  # what cannot be read may be the operator's own
             raise ModelLoadFailed(f"no weights for {spec.model_id}: {where}", retry_after=RETRY_LOAD)
         if misfit := self.misfit(store, spec):
-            raise ModelTooLarge(f"{spec.model_id} does not fit here, so it is not downloaded: {misfit}")
+            error = StorageFull if self.memory_need(spec).is_met else ModelTooLarge
+            raise error(f"{spec.model_id} does not fit here, so it is not downloaded: {misfit}")
 
     def misfit(self, store: WeightStore, spec: ModelSpec) -> str | None:
         """Why a model whose weights are missing could not run here, with all figures; None when it could."""
@@ -60,5 +62,9 @@ class DownloadRules:
         free = free_bytes(place.root)
         if memory.is_met and on_disk <= free:
             return None
-        disk = f"its download takes {on_disk / _GIGABYTE:.1f} GB of disk, and {free / _GIGABYTE:.1f} GB are free"
-        return f"{memory.words}; {disk}"
+        return f"{memory.words}; its download takes {_words(on_disk)} of disk, and {_words(free)} are free"
+
+
+def _words(size: int) -> str:
+    """Bytes as people read them."""
+    return f"{size / _GIGABYTE:.1f} GB" if size >= 100 * _MEGABYTE else f"{size / _MEGABYTE:.0f} MB"
