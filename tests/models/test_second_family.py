@@ -14,10 +14,12 @@ from PIL import Image
 from fixtures.chats import chat, said, user
 from fixtures.items import PlainItem
 from fixtures.number_format import number_format
+from fixtures.processes import grammar_servers
 from fixtures.qwen_vl import QwenVl
 from fixtures.shapes import held_out
 from fixtures.stepped import served
 from fixtures.tiny_models import LLAVA
+from fixtures.waiting import eventually
 from llm_vision.models.base import JsonObject, LoadContext, Quantization, UnusableWeights
 from llm_vision.models.decoding.language_model import LanguageModel
 from llm_vision.models.decoding.text import TextStream
@@ -244,6 +246,7 @@ def test_another_family_writes_json(model: QwenVl) -> None:
         (written,) = thread.submit(model.predict, [asked(0, 1, format={"type": "json_object"})]).result()
     assert isinstance(written, dict), written
     assert written["text"].startswith("{")
+    eventually(lambda: not grammar_servers())
 
 
 def test_another_family_in_four_bits(folder: Path) -> None:
