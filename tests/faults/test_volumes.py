@@ -171,7 +171,7 @@ def test_promise_33_a_volume_that_does_not_answer_keeps_nobody_else_waiting(
     config = tmp_path / "volume" / "config.json"
     config.parent.mkdir()
     os.mkfifo(config)
-    server = start_server({"MANGAOCR_MODEL_PATH": str(config.parent)})
+    server = start_server({"MANGAOCR_MODEL_PATH": str(config.parent), "HF_TEST_HANGING_READS": "1"})
     with ThreadPoolExecutor() as threads:
         answers = [threads.submit(read, server, engine="manga-ocr") for _ in range(4)]
         stuck = eventually(lambda: _writer_of(config))  # there is one as soon as the service reads

@@ -6,6 +6,8 @@ import os
 import stat
 from pathlib import Path
 
+OPEN_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 def read_small(file: Path, most_bytes: int) -> bytes:
     """The bytes of a file; one that is a pipe or a device is not waited for.
@@ -14,7 +16,7 @@ def read_small(file: Path, most_bytes: int) -> bytes:
         OSError: it cannot be read.
         ValueError: it is no regular file, or larger than it may be.
     """
-    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    descriptor = os.open(file, OPEN_FLAGS)
     with os.fdopen(descriptor, "rb") as opened:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("not a regular file")
