@@ -15,7 +15,7 @@ from compat.live import CALLING_MODEL, Service
 HERE = Path(__file__).resolve().parent
 COMMANDS = Path(sys.executable).parent
 REASONING = "chat-reasoning-summary"
-LONGEST = 180
+LONGEST = 900
 
 
 def test_llm_comply_finds_nothing_wrong(service: Service) -> None:

@@ -194,7 +194,7 @@ def test_an_answer_without_end_is_ended_at_the_size_of_so_many_tokens(
         exchange.begin()
         try:
             while True:
-                exchange.send(ENDLESS[what])
+                exchange.send(ENDLESS[what] * 50)  # many tiny chunks are another limit
         except OSError:
             is_closed.set()
 
