@@ -33,7 +33,7 @@ router = APIRouter(tags=["Analysis"])
 _CHOICES_FORM = '`yes,no`, or `["yes", "no"]`'
 _HISTORY_FORM = '`[{"role": "user", "content": "..."}, {"role": "assistant", "content": "..."}]`'
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {SSE: {"schema": {"type": "string"}}}},
+    200: {"content": {SSE: {}}},
     **error_responses(
         *PICTURE_CODES,
         *URL_CODES,

@@ -38,7 +38,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/ocr/page",
-    response_model=PageAnswer,
+    response_model=PageAnswer | dict[str, Any],  # or a .mokuro file
     responses=_ANSWERS,
     openapi_extra=picture_body(PageForm),
     summary="Read a whole page",

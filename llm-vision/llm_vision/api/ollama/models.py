@@ -50,7 +50,7 @@ async def api_version() -> OllamaVersion:
     return OllamaVersion(version=API_VERSION)
 
 
-@router.get("/tags", responses=ollama_responses(), summary="Models to chat with")
+@router.get("/tags", responses=ollama_responses("invalid_parameter"), summary="Models to chat with")
 async def local_models(services: ServicesDep, everything: ListsAll = False) -> LocalModels:
     """`auto`, which is the model that the service is set to, and the models that can chat and whose weights are here.
 

@@ -28,12 +28,12 @@ _QUESTION = {
 }
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {SSE: {"schema": {"type": "string"}}}},
+    200: {"content": {SSE: {}}},
     **openai_responses(*CHAT_CODES, "stream_not_found"),
 }
 
 
-@router.get("/models", responses=openai_responses(), summary="Models to chat with")
+@router.get("/models", responses=openai_responses("invalid_parameter"), summary="Models to chat with")
 async def list_models(services: ServicesDep, everything: ListsAll = False) -> ModelCards:
     """`auto`, which is the model that the service is set to, and the models that can chat and whose weights are here.
 
