@@ -7,21 +7,16 @@ import math
 import pytest
 
 from fixtures.chats import ask
-from fixtures.counts import THREADS
-from fixtures.number_format import number_format
+from fixtures.float_llava import load_float_llava
 from fixtures.shapes import COLOURS, NUMBERS, held_out
-from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.errors import InvalidParameter
-from llm_vision.models.base import JsonObject, LoadContext
+from llm_vision.models.base import JsonObject
 from llm_vision.models.families.vlm.llava import Llava
 
 
 @pytest.fixture(scope="module")
 def model() -> Llava:
-    made = Llava()
-    with number_format("float32"):
-        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
-    return made
+    return load_float_llava()
 
 
 def decided(model: Llava, kind: str, choices: list[str], count: int = 12) -> list[tuple[str, dict[str, float]]]:

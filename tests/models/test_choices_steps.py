@@ -10,14 +10,11 @@ import pytest
 import torch
 
 from fixtures.chats import ask
-from fixtures.counts import THREADS
+from fixtures.float_llava import load_float_llava
 from fixtures.items import PlainItem
-from fixtures.number_format import number_format
 from fixtures.shapes import COLOURS, NUMBERS, held_out
 from fixtures.stepped import served
-from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.errors import ClientClosed
-from llm_vision.models.base import LoadContext
 from llm_vision.models.decoding import loop
 from llm_vision.models.decoding.language_model import LanguageModel
 from llm_vision.models.families.vlm.llava import Llava
@@ -29,10 +26,7 @@ Event = tuple[str, int]
 
 @pytest.fixture(scope="module")
 def model() -> Llava:
-    made = Llava()
-    with number_format("float32"):
-        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
-    return made
+    return load_float_llava()
 
 
 @pytest.fixture

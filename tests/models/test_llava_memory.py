@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 
 from fixtures.chats import ask
-from fixtures.counts import THREADS, some
-from fixtures.number_format import number_format
+from fixtures.counts import some
+from fixtures.float_llava import load_float_llava
 from fixtures.shapes import held_out
 from fixtures.stepped import served, streamed
 from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.errors.memory import is_out_of_memory
-from llm_vision.models.base import LoadContext
 from llm_vision.models.decoding.language_model import LanguageModel
 from llm_vision.models.families.vlm.llava import Llava
 
@@ -48,11 +47,7 @@ print("survived")
 
 @pytest.fixture(scope="module")
 def model() -> Llava:
-
-    made = Llava()
-    with number_format("float32"):
-        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
-    return made
+    return load_float_llava()
 
 
 @pytest.fixture

@@ -11,13 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fixtures.chats import ask, chat, user
-from fixtures.counts import THREADS
+from fixtures.float_llava import load_float_llava
 from fixtures.items import PlainItem
-from fixtures.number_format import number_format
 from fixtures.shapes import held_out
-from fixtures.tiny_models import LLAVA, LLAVA_ID
 from llm_vision.admission.owners import CacheOwners
-from llm_vision.models.base import JsonObject, LoadContext
+from llm_vision.models.base import JsonObject
 from llm_vision.models.decoding.keeping import FairStore
 from llm_vision.models.decoding.language_model import LanguageModel
 from llm_vision.models.families.vlm.llava import Llava
@@ -29,10 +27,7 @@ PICTURE = next(iter(held_out(1, seed=91)))[0]
 
 @pytest.fixture(scope="module")
 def loaded() -> Llava:
-    made = Llava()
-    with number_format("float32"):
-        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
-    return made
+    return load_float_llava()
 
 
 class Work:

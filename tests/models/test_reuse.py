@@ -11,11 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from fixtures.chats import ask, chat, said, user
-from fixtures.counts import THREADS
-from fixtures.number_format import number_format
+from fixtures.float_llava import load_float_llava
 from fixtures.shapes import Question, Scene, held_out
-from fixtures.tiny_models import LLAVA, LLAVA_ID
-from llm_vision.models.base import Item, JsonObject, LoadContext
+from llm_vision.models.base import Item, JsonObject
 from llm_vision.models.decoding.cache import TokenCache
 from llm_vision.models.decoding.prefixes import PrefixStore
 from llm_vision.models.families.vlm.llava import Llava
@@ -24,10 +22,7 @@ from llm_vision.models.families.vlm.pictures import PictureMemory, SeenPicture
 
 @pytest.fixture(scope="module")
 def model() -> Llava:
-    made = Llava()
-    with number_format("float32"):
-        made.load(LoadContext("cpu", THREADS, LLAVA, model_id=LLAVA_ID))
-    return made
+    return load_float_llava()
 
 
 @pytest.fixture
