@@ -52,10 +52,6 @@ class Permit:
     ends_at: float
     """On the event loop's clock."""
 
-    def count_degraded(self, model_id: str) -> None:
-        """Count an answer that a better model or device would have given; `model_id` gave it."""
-        self.metrics.count_degraded(model_id)
-
     async def run(
         self,
         model_id: str,

@@ -99,8 +99,6 @@ def _format_event(name: str, data: BaseModel) -> str:
 
 
 def _as_answer(answer: VisionAnswer, notice: str | None, services: Services) -> AnalyzeAnswer:
-    if answer.notice:
-        services.metrics.count_degraded("/analyze_image")
     shares = answer.probabilities
     return AnalyzeAnswer(
         analysis=answer.text,

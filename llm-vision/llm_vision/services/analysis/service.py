@@ -114,7 +114,7 @@ class ModelAnalyst:
 
     def _count(self, device_notice: str | None) -> None:
         if device_notice:
-            self.permit.count_degraded(self.model_id)
+            self.permit.metrics.count_degraded(self.model_id)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class EmbeddedAnalyst:
         """See `Analyst`."""
         answer = await self.analysis.analyze(picture, self.question)
         if self.reason:
-            self.permit.count_degraded(answer.model)
+            self.permit.metrics.count_degraded(answer.model)
         notice = f"{answer.notice} Now: {self.reason}." if self.reason else answer.notice
         on_chunk(Chunk(answer.analysis))
         return VisionAnswer(answer.analysis, answer.confidence, answer.model, notice)

@@ -100,7 +100,7 @@ class CropReader:
         crop = outcome.value
         instead = " ".join(filter(None, [chosen.notice, outcome.device_notice]))
         if instead:
-            self.permit.count_degraded(chosen.engine)
+            self.permit.metrics.count_degraded(chosen.engine)
         return Reading(
             text=crop.text,
             confidence=crop.confidence if crop.text else None,

@@ -173,7 +173,7 @@ class PageReader:
     ) -> PageReading:
         instead = " ".join(filter(None, [chosen.notice, device_notice]))
         if instead:
-            self.permit.count_degraded(chosen.engine)
+            self.permit.metrics.count_degraded(chosen.engine)
         return PageReading(
             width=picture.width,
             height=picture.height,
