@@ -19,7 +19,7 @@ from ...services.analysis.service import Sampling, Turn, VisionAnswer, VisionReq
 from ...services.answer_stream import AnswerStream
 from ...services.pictures.sources import FileSource, UrlSource
 from ..shared.answering import StreamedAnswer
-from ..shared.dependencies import Services, ServicesDep
+from ..shared.dependencies import ServicesDep
 from ..shared.fallback import Fallback, join_notices
 from ..shared.request_docs import picture_body
 from ..shared.uploads import read_upload
@@ -77,17 +77,15 @@ async def analyze_image(request: Request, services: ServicesDep) -> Response | A
     answer = await services.vision.answer(wanted, source, client).begin()
     if form.stream:
         request_id: str = request.state.request_id
-        events = _stream_events(answer, upload.notice, services)
+        events = _stream_events(answer, upload.notice)
         return StreamedAnswer(answer, events, SSE, lambda error: _failure_event(error, request_id))
-    return _as_answer(await answer.finish(), upload.notice, services)
+    return _as_answer(await answer.finish(), upload.notice)
 
 
-async def _stream_events(
-    stream: AnswerStream[VisionAnswer], notice: str | None, services: Services
-) -> AsyncIterator[str]:
+async def _stream_events(stream: AnswerStream[VisionAnswer], notice: str | None) -> AsyncIterator[str]:
     async for chunk in stream.chunks():
         yield _format_event("delta", AnalyzeDelta(text=chunk.text))
-    yield _format_event("answer", _as_answer(await stream.answer(), notice, services))
+    yield _format_event("answer", _as_answer(await stream.answer(), notice))
 
 
 def _failure_event(error: VisionError, request_id: str) -> str:
@@ -98,7 +96,7 @@ def _format_event(name: str, data: BaseModel) -> str:
     return f"event: {name}\ndata: {data.model_dump_json()}\n\n"
 
 
-def _as_answer(answer: VisionAnswer, notice: str | None, services: Services) -> AnalyzeAnswer:
+def _as_answer(answer: VisionAnswer, notice: str | None) -> AnalyzeAnswer:
     shares = answer.probabilities
     return AnalyzeAnswer(
         analysis=answer.text,
